@@ -5,6 +5,7 @@
 #include "common/base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define NODE_ID_LEN 40

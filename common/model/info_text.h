@@ -7,6 +7,7 @@
 
 #include "common/base/err.h"
 #include "common/model/ids.h"
+#include "common/model/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +19,6 @@
 #define INFO_POLICY_SIZE 24             /* "allkeys-lru" and the like */
 
 enum server_kind { SERVER_UNKNOWN, SERVER_REDIS, SERVER_VALKEY };
-enum info_role { INFO_ROLE_UNKNOWN, INFO_ROLE_PRIMARY, INFO_ROLE_REPLICA };
 
 /* One slaveN line of a primary. */
 struct info_replica {
@@ -59,7 +59,7 @@ struct info {
     int64_t is_rdb_saving;
     int64_t is_aof_rewriting;
     /* replication */
-    enum info_role role;
+    enum node_role role;
     struct address primary_address; /* of a replica */
     int64_t is_primary_link_up;     /* of a replica: 0, 1 or INFO_UNKNOWN */
     int64_t is_full_sync_running;   /* of a replica */

@@ -11,12 +11,12 @@
 #include "common/base/slotset.h"
 #include "common/base/strbuf.h"
 #include "common/model/ids.h"
+#include "common/model/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define NODES_TEXT_SIZE_MAX (4 * 1024 * 1024) /* bytes: 4,096 rows and 16,384 single slots stay well below */
 #define NODES_ROWS_MAX 4096                   /* gossip is made for 1,000 nodes; ghosts may add to that */
 #define NODES_OPENS_MAX 4096                  /* open slots of one node: drover opens a few hundred at most */
 #define NODES_NO_ROW (-1)
@@ -38,15 +38,6 @@ enum nodes_flag {
 struct nodes_range {
     uint16_t first;
     uint16_t last;
-};
-
-enum open_direction { OPEN_MIGRATING, OPEN_IMPORTING };
-
-/* A slot that the node itself is moving out (MIGRATING) or in (IMPORTING). */
-struct nodes_open {
-    uint16_t slot;
-    enum open_direction direction;
-    struct node_id peer; /* whereto or wherefrom */
 };
 
 struct nodes_row {
@@ -77,7 +68,7 @@ struct nodes_view {
     struct nodes_range *ranges; /* grouped by row, as written in the text; owned */
     int range_count;
     int range_capacity;
-    struct nodes_open *opens; /* of myself only: no node tells another's; sorted by slot; owned */
+    struct open_slot *opens; /* of myself only: no node tells another's; sorted by slot; owned */
     int open_count;
     int open_capacity;
     int16_t *rows_by_id;       /* row indices in order of id; owned */
@@ -87,7 +78,8 @@ struct nodes_view {
 
 /* Reads 'len' bytes (any bytes; no '\0' needed after them) into 'view', which must be zeroed or released before.
  * Errors: ERR_PROTOCOL with line number and reason for anything malformed, an id twice, a slot with two owners, no or
- * two "myself"; ERR_LIMIT for more than the limits above. On failure the view is empty. */
+ * two "myself"; ERR_LIMIT for more than the limits above or
+ * VIEW_TEXT_SIZE_MAX. On failure the view is empty. */
 int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, struct err *err) WARN_UNUSED;
 void nodes_view_release(struct nodes_view *view);
 
@@ -108,8 +100,5 @@ uint64_t nodes_view_digest(const struct nodes_view *view);
 
 /* A row's slots as a set. */
 void nodes_row_slots(const struct nodes_view *view, int row, struct slotset *slots);
-
-/* "migrating" or "importing". */
-const char *open_direction_name(enum open_direction direction);
 
 #endif
