@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds drover and runs every test: format, rules of the house, unit, contract, simulation and integration tests.
+#   tests/run.sh            all of it (installs what is missing when run as root)
+#   tests/run.sh --quick    one compiler, no sanitizers, no integration tests
+# Prints the test runner's closing lines; exits 0 only if everything passed.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+quick=no
+[ "${1:-}" != --quick ] || quick=yes
+jobs=$(nproc)
+started=$(date +%s)
+step() {
+    echo
+    echo "== $* ($(($(date +%s) - started)) s)"
+}
+die() {
+    echo "run: $*" >&2
+    exit 1
+}
+
+step "dependencies"
+tests/install-deps.sh test || die "dependencies could not be installed"
+
+step "format"
+mapfile -t sources < <(git ls-files '*.c' '*.h')
+clang-format-14 --dry-run -Werror "${sources[@]}" 2>&1 | head -20
+[ "${PIPESTATUS[0]}" = 0 ] || die "format differs: run clang-format-14 -i on the files named"
+
+step "build with gcc (release)"
+cmake --preset release > /dev/null || die "configure failed"
+cmake --build --preset release -j "$jobs" || die "build failed"
+
+labels='arch|unit|contract|sim|integration'
+[ "$quick" = no ] || labels='arch|unit|contract'
+status=0
+
+if [ "$quick" = no ]; then
+    step "build with clang"
+    cmake --preset clang > /dev/null || die "configure failed"
+    cmake --build --preset clang -j "$jobs" || die "build with clang failed"
+
+    step "unit and contract tests under ASan and UBSan"
+    cmake --preset asan > /dev/null || die "configure failed"
+    cmake --build --preset asan -j "$jobs" || die "build with sanitizers failed"
+    ctest --preset asan -L 'unit|contract' -j "$jobs" || status=1
+fi
+
+step "tests"
+ctest --preset release -L "$labels" || status=1
+
+step "finished"
+exit $status
