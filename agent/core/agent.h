@@ -1,8 +1,8 @@
 /* agent.h — the agent as a pure machine: events in, effects out.
  *
- * It probes the nodes it serves, reports them to the leading coordinator, and carries out orders (slot moves, scans),
- * each under a fence and an expiry. It knows no socket, clock, thread or file; the shell and the simulator both drive
- * it. Rules: docs/design.md sections 5 and 6. */
+ * It probes the nodes it serves, reports them to the leading coordinator, and carries out orders
+ * (slot moves, scans), each under a fence and an expiry. It knows no socket, clock, thread or file;
+ * the shell and the simulator both drive it. Rules: docs/design.md sections 5 and 6. */
 #ifndef DROVER_AGENT_CORE_AGENT_H
 #define DROVER_AGENT_CORE_AGENT_H
 
@@ -16,13 +16,13 @@ struct agent; /* owned by whoever called agent_new() */
 
 struct agent_config {
     struct agent_id id;
-    uint64_t incarnation;      /* random, new at each start; the shell draws it */
-    uint64_t seed;             /* for jitter */
-    int coordinator_count;     /* >= 1; SEND effects name them by index */
-    struct address *nodes;     /* configured nodes to serve; not owned, copied */
+    uint64_t incarnation;  /* random, new at each start; the shell draws it */
+    uint64_t seed;         /* for jitter */
+    int coordinator_count; /* >= 1; SEND effects name them by index */
+    struct address *nodes; /* configured nodes to serve; not owned, copied */
     int node_count;
-    bool serves_all;           /* standalone: also serve every node its nodes know of */
-    int64_t fence_seen;        /* highest fence on disk; 0 = none yet */
+    bool serves_all;    /* standalone: also serve every node its nodes know of */
+    int64_t fence_seen; /* highest fence on disk; 0 = none yet */
     char cluster[64];
     char credential[128];
     char redis_user[128];      /* for MIGRATE's AUTH; "" = default user */
@@ -31,36 +31,37 @@ struct agent_config {
 };
 
 enum agent_event_kind {
-    AGENT_TICK = 1,     /* the time agent_deadline() named has come, or earlier */
-    AGENT_MESSAGE,      /* the answer to a SEND, or its failure */
-    AGENT_REDIS,        /* the answers to a REDIS effect, or its failure */
-    AGENT_FENCE_SAVED,  /* the fence is on disk (code 0), or could not be written */
-    AGENT_DISCOVERED,   /* servers that run on this host */
-    AGENT_STOP,         /* finish what must not be cut, then EXIT */
+    AGENT_TICK = 1,    /* the time agent_deadline() named has come, or earlier */
+    AGENT_MESSAGE,     /* the answer to a SEND, or its failure */
+    AGENT_REDIS,       /* the answers to a REDIS effect, or its failure */
+    AGENT_FENCE_SAVED, /* the fence is on disk (code 0), or could not be written */
+    AGENT_DISCOVERED,  /* servers that run on this host */
+    AGENT_STOP,        /* finish what must not be cut, then EXIT */
 };
 
 struct agent_event {
     enum agent_event_kind kind;
-    int64_t now_ms; /* monotonic; never goes back */
-    uint64_t req_id; /* MESSAGE, REDIS: of the effect that this answers */
-    int code;        /* MESSAGE, REDIS, FENCE_SAVED: 0 or ERR_* */
+    int64_t now_ms;                   /* monotonic; never goes back */
+    uint64_t req_id;                  /* MESSAGE, REDIS: of the effect that this answers */
+    int code;                         /* MESSAGE, REDIS, FENCE_SAVED: 0 or ERR_* */
     const struct err *err;            /* detail when code is not 0; may be NULL */
     const struct message *message;    /* MESSAGE with code 0 */
     const struct reply_list *replies; /* REDIS: what arrived; all of it when code is 0 */
-    uint64_t connection_id;           /* REDIS: which connection; changes when the lane was connected anew */
-    int64_t latency_us;               /* REDIS: from write to last answer */
-    int64_t fence;                    /* FENCE_SAVED */
-    const struct address *addresses;  /* DISCOVERED */
+    uint64_t connection_id; /* REDIS: which connection; changes when the lane was connected anew */
+    int64_t latency_us;     /* REDIS: from write to last answer */
+    int64_t fence;          /* FENCE_SAVED */
+    const struct address *addresses; /* DISCOVERED */
     int address_count;
 };
 
 enum agent_effect_kind {
-    AGENT_FX_SEND = 1,   /* send a message to a coordinator; answered by AGENT_MESSAGE with req_id, always */
-    AGENT_FX_REDIS,      /* send a pipeline to a node; answered by AGENT_REDIS with req_id, always */
+    AGENT_FX_SEND =
+        1, /* send a message to a coordinator; answered by AGENT_MESSAGE with req_id, always */
+    AGENT_FX_REDIS, /* send a pipeline to a node; answered by AGENT_REDIS with req_id, always */
     AGENT_FX_SAVE_FENCE, /* make the fence durable; answered by AGENT_FENCE_SAVED */
     AGENT_FX_DISCOVER,   /* look for servers on this host; answered by AGENT_DISCOVERED */
     AGENT_FX_LOG,
-    AGENT_FX_EXIT,       /* last effect ever */
+    AGENT_FX_EXIT, /* last effect ever */
 };
 
 /* Lanes: pipelines to one node wait for each other within a lane only. */
@@ -68,14 +69,15 @@ enum redis_lane { LANE_PROBE = 0, LANE_CONTROL = 1, LANE_COPY = 2, LANE_SCAN = 3
 
 struct agent_effect {
     enum agent_effect_kind kind;
-    uint64_t req_id;       /* SEND, REDIS */
-    int coordinator_index; /* SEND */
-    struct message message; /* SEND; owned by the effect */
-    int64_t timeout_ms;    /* SEND, REDIS */
-    struct address address; /* REDIS */
-    enum redis_lane lane;   /* REDIS */
+    uint64_t req_id;              /* SEND, REDIS */
+    int coordinator_index;        /* SEND */
+    struct message message;       /* SEND; owned by the effect */
+    int64_t timeout_ms;           /* SEND, REDIS */
+    struct address address;       /* REDIS */
+    enum redis_lane lane;         /* REDIS */
     struct command_list commands; /* REDIS; owned by the effect */
-    uint64_t connection_id; /* REDIS: fail with ERR_UNAVAILABLE unless this very connection is up; 0 = any */
+    uint64_t connection_id; /* REDIS: fail with ERR_UNAVAILABLE unless this very connection is up; 0
+                               = any */
     int64_t fence;          /* SAVE_FENCE */
     struct log_event log;   /* LOG; owned by the effect */
     struct err err;         /* EXIT: code 0 = clean */
@@ -89,13 +91,14 @@ struct agent_effects {
 
 /* Appends a zeroed effect of a kind and returns it; valid until the next append. */
 struct agent_effect *agent_effects_add(struct agent_effects *fx, enum agent_effect_kind kind);
-void agent_effects_clear(struct agent_effects *fx);   /* frees the items' contents */
+void agent_effects_clear(struct agent_effects *fx); /* frees the items' contents */
 void agent_effects_release(struct agent_effects *fx);
 
 struct agent *agent_new(const struct agent_config *config, int64_t now_ms);
 void agent_free(struct agent *agent);
 
-/* Feeds one fact in and appends what must be done. Never blocks. Answers with an unknown req_id change nothing. */
+/* Feeds one fact in and appends what must be done. Never blocks. Answers with an unknown req_id
+ * change nothing. */
 void agent_step(struct agent *agent, const struct agent_event *event, struct agent_effects *fx);
 
 /* When AGENT_TICK is due next; NEVER if only answers are awaited. */

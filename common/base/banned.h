@@ -1,4 +1,5 @@
-/* banned.h — functions that have bitten everyone; using one is a compile error. Model: git's banned.h. */
+/* banned.h — functions that have bitten everyone; using one is a compile error. Model: git's
+ * banned.h. */
 #ifndef DROVER_BASE_BANNED_H
 #define DROVER_BASE_BANNED_H
 

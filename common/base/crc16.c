@@ -4,8 +4,9 @@
 #include <string.h>
 
 /* One nibble at a time: 16 entries are easy to check by eye and fast enough for planning. */
-static const uint16_t nibble_table[16] = {0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
-                                          0x8108, 0x9129, 0xa14a, 0xb16b, 0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
+static const uint16_t nibble_table[16] = {0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5,
+                                          0x60c6, 0x70e7, 0x8108, 0x9129, 0xa14a, 0xb16b,
+                                          0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
 
 uint16_t crc16(const void *data, size_t size)
 {

@@ -1,4 +1,5 @@
-/* crc16.h — CRC16-XMODEM and the slot of a key. Source: Redis cluster specification, "Key distribution model". */
+/* crc16.h — CRC16-XMODEM and the slot of a key. Source: Redis cluster specification, "Key
+ * distribution model". */
 #ifndef DROVER_BASE_CRC16_H
 #define DROVER_BASE_CRC16_H
 

@@ -1,7 +1,7 @@
 /* logevent.h — one log line as data: a level, an event name and key=value pairs (logfmt).
  *
- * Cores emit these as effects; the sink of the shell adds wall time and writes them. Event names are API: golden tests
- * and people's alerts read them. Never put a secret in. */
+ * Cores emit these as effects; the sink of the shell adds wall time and writes them. Event names
+ * are API: golden tests and people's alerts read them. Never put a secret in. */
 #ifndef DROVER_BASE_LOGEVENT_H
 #define DROVER_BASE_LOGEVENT_H
 
@@ -24,7 +24,8 @@ void log_event_release(struct log_event *event);
 /* Values with spaces, quotes or control bytes are quoted and escaped. */
 void log_event_add(struct log_event *event, const char *key, const char *value);
 void log_event_add_int(struct log_event *event, const char *key, int64_t value);
-void log_event_addf(struct log_event *event, const char *key, const char *format, ...) PRINTF_LIKE(3, 4);
+void log_event_addf(struct log_event *event, const char *key, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 const char *log_level_name(enum log_level level); /* "debug" "info" "warn" "error" */
 
 #endif

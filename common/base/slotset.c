@@ -170,7 +170,9 @@ int slotset_parse(struct slotset *set, const char *text, struct err *err)
         }
         for (int slot = first; slot <= last; slot++) {
             if (slotset_has(&parsed, slot)) {
-                return err_set(err, ERR_INVALID, "slot range %d-%d overlaps: slot %d is named twice", first, last, slot);
+                return err_set(err, ERR_INVALID,
+                               "slot range %d-%d overlaps: slot %d is named twice", first, last,
+                               slot);
             }
             slotset_add(&parsed, slot);
         }

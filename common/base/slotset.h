@@ -1,6 +1,7 @@
 /* slotset.h — a set of hash slots as 16,384 bits.
  *
- * Text form: "0-99,200,300-310", ascending, no spaces; "" is the empty set. A zeroed slotset is empty. */
+ * Text form: "0-99,200,300-310", ascending, no spaces; "" is the empty set. A zeroed slotset is
+ * empty. */
 #ifndef DROVER_BASE_SLOTSET_H
 #define DROVER_BASE_SLOTSET_H
 
@@ -43,7 +44,8 @@ int slotset_range_count(const struct slotset *set);
 #define SLOTSET_FOREACH(slot, set) \
     for (int slot = slotset_next((set), 0); slot != SLOT_NONE; slot = slotset_next((set), slot + 1))
 
-/* Parses the text form. Refuses slots over 16383, reversed ranges and a slot named twice ("overlaps"). */
+/* Parses the text form. Refuses slots over 16383, reversed ranges and a slot named twice
+ * ("overlaps"). */
 int slotset_parse(struct slotset *set, const char *text, struct err *err) WARN_UNUSED;
 void slotset_format(const struct slotset *set, struct strbuf *out);
 

@@ -3,11 +3,16 @@
 
 #include "common/base/check.h"
 
-void sm_init(struct sm *sm, const struct sm_state *states, int state_count, int first, int64_t now_ms)
+void sm_init(struct sm *sm,
+             const struct sm_state *states,
+             int state_count,
+             int first,
+             int64_t now_ms)
 {
     CHECK(state_count >= 1 && state_count <= 64);
     CHECK(first >= 0 && first < state_count);
-    *sm = (struct sm){.states = states, .state_count = state_count, .state = first, .since_ms = now_ms};
+    *sm = (struct sm){
+        .states = states, .state_count = state_count, .state = first, .since_ms = now_ms};
     sm->deadline_ms = deadline_after(now_ms, states[first].deadline_ms);
 }
 

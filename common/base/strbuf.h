@@ -1,7 +1,7 @@
 /* strbuf.h — a growing byte string.
  *
- * Invariant: data[len] is '\0' whenever data is not NULL, so text can be handed to C functions; the bytes before it may
- * contain any value. A zeroed strbuf is valid and empty. */
+ * Invariant: data[len] is '\0' whenever data is not NULL, so text can be handed to C functions; the
+ * bytes before it may contain any value. A zeroed strbuf is valid and empty. */
 #ifndef DROVER_BASE_STRBUF_H
 #define DROVER_BASE_STRBUF_H
 

@@ -1,7 +1,8 @@
 /* command.h — Redis commands as data, made by cores and sent by shells, in one pipeline.
  *
- * Arguments are bytes with a length: keys may hold any value. The shell formats them for the wire; the simulator reads
- * them as they are. Source: redis#6072, #7154: one argument builder, never text formats. */
+ * Arguments are bytes with a length: keys may hold any value. The shell formats them for the wire;
+ * the simulator reads them as they are. Source: redis#6072, #7154: one argument builder, never text
+ * formats. */
 #ifndef DROVER_MODEL_COMMAND_H
 #define DROVER_MODEL_COMMAND_H
 
@@ -42,7 +43,8 @@ void commands_arg_int(struct command_list *list, int64_t value);
 void commands_add(struct command_list *list, const char *first, ...) __attribute__((sentinel));
 /* The bytes of one argument; valid until the list changes. index and arg from 0. */
 const char *commands_get(const struct command_list *list, int index, int arg, size_t *len);
-/* True when argument 'arg' equals 'text', ASCII case ignored; false when there is no such argument. */
+/* True when argument 'arg' equals 'text', ASCII case ignored; false when there is no such argument.
+ */
 bool commands_arg_is(const struct command_list *list, int index, int arg, const char *text);
 
 #endif

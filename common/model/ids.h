@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 #define NODE_ID_LEN 40
-/* A node's own name in the cluster: 40 lower-case hex digits and '\0'; "" means none. Identity is this, never the
- * address (facts: an address can be taken over by another node). */
+/* A node's own name in the cluster: 40 lower-case hex digits and '\0'; "" means none. Identity is
+ * this, never the address (facts: an address can be taken over by another node). */
 struct node_id {
     char text[NODE_ID_LEN + 1];
 };
@@ -28,9 +28,9 @@ struct agent_id {
     char text[AGENT_ID_SIZE];
 };
 
-#define RUN_ID_SIZE 41   /* INFO server run_id: changes whenever the process restarts */
-#define VERSION_SIZE 32  /* "7.0.15" */
-#define TEXT_SIZE 160    /* one-line texts for people inside records */
+#define RUN_ID_SIZE 41  /* INFO server run_id: changes whenever the process restarts */
+#define VERSION_SIZE 32 /* "7.0.15" */
+#define TEXT_SIZE 160   /* one-line texts for people inside records */
 
 /* 40 hex digits, nothing else. */
 bool node_id_is_valid(const char *text);

@@ -1,10 +1,10 @@
 /* message.h — what agents and coordinators say to each other, as plain data.
  *
- * Agents ask (hello, report), coordinators answer (welcome, instructions, refusal): agents dial, so hosts need no
- * inbound port. A report may be held by the coordinator up to wait_ms and answered as soon as there is something to do
- * (long poll). Progress and results travel as reports with wait_ms 0 beside the held one. common/wire turns these
- * structs into protobuf and back; cores and the simulator use them as they are.
- * Source: docs/design.md section 5. */
+ * Agents ask (hello, report), coordinators answer (welcome, instructions, refusal): agents dial, so
+ * hosts need no inbound port. A report may be held by the coordinator up to wait_ms and answered as
+ * soon as there is something to do (long poll). Progress and results travel as reports with wait_ms
+ * 0 beside the held one. common/wire turns these structs into protobuf and back; cores and the
+ * simulator use them as they are. Source: docs/design.md section 5. */
 #ifndef DROVER_MODEL_MESSAGE_H
 #define DROVER_MODEL_MESSAGE_H
 
@@ -12,8 +12,8 @@
 #include "common/model/ids.h"
 #include "common/model/record.h"
 
-#define PROTO_VERSION 1      /* grows when an old peer could misread us */
-#define PROTO_VERSION_MIN 1  /* the oldest peer we work with */
+#define PROTO_VERSION 1     /* grows when an old peer could misread us */
+#define PROTO_VERSION_MIN 1 /* the oldest peer we work with */
 #define REPORT_NODES_MAX 1024
 #define OPEN_SLOTS_REPORTED_MAX 16384
 #define VIEW_TEXT_SIZE_MAX (4 * 1024 * 1024) /* CLUSTER NODES of 1,000 nodes is about 200 KiB */
@@ -33,38 +33,39 @@ struct node_report {
     struct address address; /* as the agent reaches it */
     struct node_id id;      /* "" while never reached */
     bool is_reachable;
-    int reason_code;         /* ERR_* when not reachable or not usable */
+    int reason_code; /* ERR_* when not reachable or not usable */
     char reason[TEXT_SIZE];
-    int64_t age_ms;          /* since these facts were read */
+    int64_t age_ms; /* since these facts were read */
     char run_id[RUN_ID_SIZE];
     char version[VERSION_SIZE];
     bool is_valkey;
     enum node_role role;
     bool is_loading;
     bool is_cluster_enabled;
-    bool is_cluster_ok;      /* cluster_state:ok in its own view */
-    bool is_link_up;         /* replica: master_link_status up */
-    int64_t repl_offset;     /* own: produced (primary) or processed (replica) */
+    bool is_cluster_ok;  /* cluster_state:ok in its own view */
+    bool is_link_up;     /* replica: master_link_status up */
+    int64_t repl_offset; /* own: produced (primary) or processed (replica) */
     int64_t used_memory_bytes;
-    int64_t maxmemory_bytes;  /* 0 = no limit */
-    bool evicts;              /* maxmemory_policy other than noeviction */
+    int64_t maxmemory_bytes; /* 0 = no limit */
+    bool evicts;             /* maxmemory_policy other than noeviction */
     int64_t system_memory_bytes;
     int64_t keys;
     int64_t ops_per_s;
     int64_t clients;
-    int64_t ping_us;          /* round trip of a PING: how late the event loop is */
+    int64_t ping_us; /* round trip of a PING: how late the event loop is */
     int64_t known_nodes;
     int64_t config_epoch;
     int64_t current_epoch;
     int32_t slots_owned;
-    uint64_t view_digest;     /* canonical hash of its CLUSTER NODES; 0 = none */
+    uint64_t view_digest;         /* canonical hash of its CLUSTER NODES; 0 = none */
     struct open_slot *open_slots; /* owned */
     int open_slot_count;
-    struct node_id *links_down;   /* nodes its bus link to which is down; owned */
+    struct node_id *links_down; /* nodes its bus link to which is down; owned */
     int link_down_count;
 };
 
-/* A whole CLUSTER NODES text, sent only when asked for or when its digest is new to the coordinator. */
+/* A whole CLUSTER NODES text, sent only when asked for or when its digest is new to the
+ * coordinator. */
 struct view_text {
     uint64_t digest;
     struct node_id node; /* whose view it is */
@@ -87,10 +88,10 @@ struct order_id {
 struct order {
     struct order_id id;
     int64_t fence;
-    int64_t valid_for_ms;      /* counted by the agent from when it SENT the report that this answers */
+    int64_t valid_for_ms; /* counted by the agent from when it SENT the report that this answers */
     enum order_kind kind;
     struct node_id source;
-    struct node_id target;     /* MOVE */
+    struct node_id target; /* MOVE */
     struct address source_address;
     struct address target_address;
     char source_run_id[RUN_ID_SIZE]; /* when the plan was made; "" = not known */
@@ -103,8 +104,10 @@ enum order_state {
     ORDER_RUNNING = 1,
     ORDER_DONE = 2,    /* every slot is the target's in every primary's view */
     ORDER_STOPPED = 3, /* asked to stop: slots in hand finished, nothing open */
-    ORDER_FAILED = 4,  /* reason says why; open slots are reported with the node and may be resumed by anybody */
-    ORDER_HELD = 5,    /* a person must decide: conflicting copies of a key, a key over the limit, ... */
+    ORDER_FAILED = 4,  /* reason says why; open slots are reported with the node and may be resumed
+                          by anybody */
+    ORDER_HELD =
+        5, /* a person must decide: conflicting copies of a key, a key over the limit, ... */
     ORDER_EXPIRED = 6, /* not renewed in time; left in a state that anyone can resume */
 };
 
@@ -127,9 +130,9 @@ struct order_status {
     int64_t call_us_p50;       /* of MIGRATE calls lately; -1 = none */
     int64_t call_us_max;
     uint64_t retries;
-    bool is_replica_synced;    /* every commit waited for the target's replicas */
+    bool is_replica_synced; /* every commit waited for the target's replicas */
     int reason_code;
-    char reason[TEXT_SIZE];    /* also while running: what it is doing or waiting for */
+    char reason[TEXT_SIZE]; /* also while running: what it is doing or waiting for */
     struct big_key big_keys[BIG_KEYS_REPORTED_MAX];
     int big_key_count;
 };
@@ -145,16 +148,16 @@ struct hello {
 };
 
 struct welcome {
-    uint64_t session;     /* to be repeated in reports */
+    uint64_t session; /* to be repeated in reports */
     int64_t fence;
     int64_t report_interval_ms; /* nodes are probed and reported at least so often */
-    int proto_version;    /* spoken from now on */
+    int proto_version;          /* spoken from now on */
     char version[VERSION_SIZE];
 };
 
 /* Any request that is not served. */
 struct refusal {
-    int code;             /* ERR_NOT_LEADER, ERR_AUTH, ERR_VERSION, ERR_CONFLICT (say hello again), ... */
+    int code; /* ERR_NOT_LEADER, ERR_AUTH, ERR_VERSION, ERR_CONFLICT (say hello again), ... */
     char text[TEXT_SIZE];
     char leader_url[HOST_SIZE + 32]; /* NOT_LEADER: who leads, "" if unknown */
 };
@@ -162,13 +165,16 @@ struct refusal {
 struct report {
     struct agent_id agent;
     uint64_t session;
-    uint64_t sequence;    /* grows by one a report; late ones are dropped by it */
-    int64_t fence_acked;  /* highest fence that is on its disk, with no older command still running */
-    int64_t wait_ms;      /* how long the answer may be held when there is nothing to say; 0 = answer at once */
-    bool has_nodes;       /* nodes below are complete; else this is only progress */
+    uint64_t sequence; /* grows by one a report; late ones are dropped by it */
+    int64_t
+        fence_acked; /* highest fence that is on its disk, with no older command still running */
+    int64_t wait_ms; /* how long the answer may be held when there is nothing to say; 0 = answer at
+                        once */
+    bool has_nodes;  /* nodes below are complete; else this is only progress */
     struct node_report *nodes; /* owned */
     int node_count;
-    struct order_status *orders; /* every order it runs or ended and was not yet told to forget; owned */
+    struct order_status
+        *orders; /* every order it runs or ended and was not yet told to forget; owned */
     int order_count;
     struct view_text *views; /* owned */
     int view_count;
@@ -192,7 +198,8 @@ struct instructions {
     int forget_count;
     uint64_t *views_wanted; /* digests whose text the coordinator lacks; owned */
     int view_wanted_count;
-    struct address *nodes; /* nodes on hosts without an agent that this one shall serve too; owned */
+    struct address
+        *nodes; /* nodes on hosts without an agent that this one shall serve too; owned */
     int node_count;
 };
 

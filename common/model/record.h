@@ -1,13 +1,12 @@
-/* record.h — what drover keeps in the store: operations, plans, batches, agents, the spec, the leader.
+/* record.h — what drover keeps in the store: operations, plans, batches, agents, the spec, the
+ * leader.
  *
- * Plain structs; common/wire turns them into protobuf bytes and back. Keys (relative to the store's prefix):
- *   leader                      struct leader_record, with the leader's lease; its create revision is the fence
- *   spec                        struct spec_record
- *   agents/<agent id>           struct agent_record
- *   operations/<id>             struct operation
- *   plans/<operation id>        struct plan without its batches
- *   batches/<operation id>/<index, 5 digits>   struct batch
- * The journal is only intent; what the nodes say is the truth. Every record stays under STORE_VALUE_SIZE_MAX. */
+ * Plain structs; common/wire turns them into protobuf bytes and back. Keys (relative to the store's
+ * prefix): leader                      struct leader_record, with the leader's lease; its create
+ * revision is the fence spec                        struct spec_record agents/<agent id> struct
+ * agent_record operations/<id>             struct operation plans/<operation id>        struct plan
+ * without its batches batches/<operation id>/<index, 5 digits>   struct batch The journal is only
+ * intent; what the nodes say is the truth. Every record stays under STORE_VALUE_SIZE_MAX. */
 #ifndef DROVER_MODEL_RECORD_H
 #define DROVER_MODEL_RECORD_H
 
@@ -18,24 +17,27 @@
 #include <stdint.h>
 
 #define OPERATION_ID_SIZE 32 /* "op-318-4": fence and a counter, never a clock */
-#define BATCH_SLOTS_MAX 2048 /* a batch is what one order carries; more would make renewals coarse */
+#define BATCH_SLOTS_MAX \
+    2048 /* a batch is what one order carries; more would make renewals coarse */
 #define PLAN_BATCHES_MAX 16384
 
 enum operation_kind { OPERATION_REBALANCE = 1, OPERATION_RESHARD = 2, OPERATION_DRAIN = 3 };
 
-/* How hard a move may press on the nodes; facts: soft p99 2.5 ms, balanced 4.3 ms, fast 11 ms on 2 cores. */
+/* How hard a move may press on the nodes; facts: soft p99 2.5 ms, balanced 4.3 ms, fast 11 ms on 2
+ * cores. */
 enum move_speed { MOVE_SPEED_BALANCED = 0, MOVE_SPEED_SOFT = 1, MOVE_SPEED_FAST = 2 };
 
 enum operation_state {
-    OPERATION_PLANNED = 1,    /* has a plan; waits for approval (or was a dry run kept for `apply`) */
+    OPERATION_PLANNED = 1, /* has a plan; waits for approval (or was a dry run kept for `apply`) */
     OPERATION_RUNNING = 2,
-    OPERATION_PAUSING = 3,    /* no new batch; agents finish the slots in hand */
+    OPERATION_PAUSING = 3, /* no new batch; agents finish the slots in hand */
     OPERATION_PAUSED = 4,
     OPERATION_CANCELLING = 5, /* as pausing, then CANCELLED */
     OPERATION_DONE = 6,       /* verified in every view */
     OPERATION_CANCELLED = 7,  /* nothing left open */
-    OPERATION_FAILED = 8,     /* gave up with a reason; no slot lost, none left open unless the reason says so */
-    OPERATION_HELD = 9,       /* a person must decide; the reason says what */
+    OPERATION_FAILED =
+        8, /* gave up with a reason; no slot lost, none left open unless the reason says so */
+    OPERATION_HELD = 9, /* a person must decide; the reason says what */
 };
 
 enum batch_state {
@@ -57,24 +59,24 @@ struct operation_request {
     enum operation_kind kind;
     struct node_weight *weights; /* REBALANCE: nodes not named weigh 1 */
     int weight_count;
-    double threshold_percent;  /* REBALANCE: 0..100; nothing moves while every share is this close */
-    struct node_id *sources;   /* RESHARD: empty = all other primaries */
+    double threshold_percent; /* REBALANCE: 0..100; nothing moves while every share is this close */
+    struct node_id *sources;  /* RESHARD: empty = all other primaries */
     int source_count;
-    struct node_id target;     /* RESHARD */
-    int slot_count;            /* RESHARD: 1..16384 */
-    struct node_id node;       /* DRAIN */
+    struct node_id target; /* RESHARD */
+    int slot_count;        /* RESHARD: 1..16384 */
+    struct node_id node;   /* DRAIN */
     enum move_speed speed;
-    int parallel_moves_max;    /* batches at the same time; 0 = the configured limit */
-    bool needs_approval;       /* stop at PLANNED until `op approve` */
-    char requested_by[64];     /* who, for the record */
+    int parallel_moves_max; /* batches at the same time; 0 = the configured limit */
+    bool needs_approval;    /* stop at PLANNED until `op approve` */
+    char requested_by[64];  /* who, for the record */
 };
 
 struct operation {
     char id[OPERATION_ID_SIZE];
     struct operation_request request;
     enum operation_state state;
-    int reason_code;        /* 0 or ERR_*: why it ended or is held */
-    char reason[TEXT_SIZE]; /* the sentence that goes with it */
+    int reason_code;         /* 0 or ERR_*: why it ended or is held */
+    char reason[TEXT_SIZE];  /* the sentence that goes with it */
     int64_t created_wall_ms; /* unix time, for people only */
     int64_t started_wall_ms; /* 0 = not yet */
     int64_t ended_wall_ms;   /* 0 = not yet */
@@ -94,8 +96,8 @@ struct batch {
     uint64_t keys_estimate;
     uint64_t bytes_estimate; /* of key and value memory, as the nodes count it */
     enum batch_state state;
-    int attempt;             /* 0 = never ordered; order id is (operation, index, attempt) */
-    struct agent_id agent;   /* whom it was given to last */
+    int attempt;           /* 0 = never ordered; order id is (operation, index, attempt) */
+    struct agent_id agent; /* whom it was given to last */
     struct slotset slots_done;
     uint64_t keys_moved;
     uint64_t bytes_moved;
@@ -109,23 +111,23 @@ struct plan {
     uint64_t topology_digest; /* the topology it was made from; another one refuses it */
     struct batch *batches;    /* owned */
     int batch_count;
-    int slot_count;           /* moved in all */
+    int slot_count; /* moved in all */
     uint64_t keys_estimate;
     uint64_t bytes_estimate;
     int64_t duration_estimate_ms;
 };
 
 struct leader_record {
-    char name[64];        /* of the coordinator, as configured */
-    char instance[33];    /* random hex, new at each start */
+    char name[64];                /* of the coordinator, as configured */
+    char instance[33];            /* random hex, new at each start */
     char bus_url[HOST_SIZE + 32]; /* where agents find it */
     char api_url[HOST_SIZE + 32];
 };
 
 struct agent_record {
     struct agent_id id;
-    uint64_t incarnation;     /* random, new at each start of the agent */
-    int64_t fence_acked;      /* highest fence it confirmed on disk */
+    uint64_t incarnation; /* random, new at each start of the agent */
+    int64_t fence_acked;  /* highest fence it confirmed on disk */
 };
 
 struct spec_record {
@@ -165,6 +167,6 @@ const char *operation_kind_name(enum operation_kind kind);    /* "rebalance" */
 const char *operation_state_name(enum operation_state state); /* "running" */
 bool operation_state_is_final(enum operation_state state);    /* DONE, CANCELLED, FAILED */
 const char *batch_state_name(enum batch_state state);
-const char *move_speed_name(enum move_speed speed);           /* "balanced" "soft" "fast" */
+const char *move_speed_name(enum move_speed speed); /* "balanced" "soft" "fast" */
 
 #endif

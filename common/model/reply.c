@@ -29,7 +29,11 @@ struct reply *replies_add(struct reply_list *list)
     return reply;
 }
 
-void reply_set_text(struct reply_list *list, struct reply *reply, enum reply_type type, const void *data, size_t len)
+void reply_set_text(struct reply_list *list,
+                    struct reply *reply,
+                    enum reply_type type,
+                    const void *data,
+                    size_t len)
 {
     *reply = (struct reply){.type = type, .text = arena_copy(&list->arena, data, len), .len = len};
 }

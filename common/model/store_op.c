@@ -47,7 +47,9 @@ void store_result_release(struct store_result *result)
     *result = (struct store_result){0};
 }
 
-void store_request_add_compare(struct store_request *request, const char *key, enum store_compare_field field,
+void store_request_add_compare(struct store_request *request,
+                               const char *key,
+                               enum store_compare_field field,
                                int64_t revision)
 {
     CHECK(strlen(key) < STORE_KEY_SIZE_MAX);
@@ -68,7 +70,9 @@ static struct store_write *add_write(struct store_request *request, const char *
     return write;
 }
 
-struct store_write *store_request_add_put(struct store_request *request, const char *key, int64_t lease_id)
+struct store_write *store_request_add_put(struct store_request *request,
+                                          const char *key,
+                                          int64_t lease_id)
 {
     struct store_write *write = add_write(request, key);
     write->lease_id = lease_id;

@@ -1,8 +1,8 @@
 /* store_op.h — what the store can be asked and what it answers, as plain data.
  *
- * One contract for etcd, SQLite and the simulated store: keys are text relative to the store's prefix, revisions are
- * positive and grow by at least one with every committed change, a lease that is not kept alive deletes its keys.
- * Source: docs/design.md section 5; etcd v3 API. */
+ * One contract for etcd, SQLite and the simulated store: keys are text relative to the store's
+ * prefix, revisions are positive and grow by at least one with every committed change, a lease that
+ * is not kept alive deletes its keys. Source: docs/design.md section 5; etcd v3 API. */
 #ifndef DROVER_MODEL_STORE_OP_H
 #define DROVER_MODEL_STORE_OP_H
 
@@ -11,14 +11,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STORE_KEY_SIZE_MAX 256          /* bytes of a key without the prefix */
-#define STORE_VALUE_SIZE_MAX (64 * 1024) /* bytes of a value: well under etcd's 1.5 MiB a request */
-#define STORE_TXN_WRITES_MAX 64         /* etcd allows 128 operations a transaction */
+#define STORE_KEY_SIZE_MAX 256           /* bytes of a key without the prefix */
+#define STORE_VALUE_SIZE_MAX (64 * 1024) /* bytes of a value: well under etcd's 1.5 MiB a request \
+                                          */
+#define STORE_TXN_WRITES_MAX 64          /* etcd allows 128 operations a transaction */
 
 enum store_request_kind {
-    STORE_RANGE,           /* read one key or all keys with a prefix */
-    STORE_TXN,             /* if every compare holds, do every write; else nothing */
-    STORE_LEASE_GRANT,     /* new lease of ttl_ms with a client-chosen lease_id (> 0); granting it again is success */
+    STORE_RANGE,       /* read one key or all keys with a prefix */
+    STORE_TXN,         /* if every compare holds, do every write; else nothing */
+    STORE_LEASE_GRANT, /* new lease of ttl_ms with a client-chosen lease_id (> 0); granting it again
+                          is success */
     STORE_LEASE_KEEPALIVE, /* renew; result ttl_ms 0 means that the lease is gone */
     STORE_LEASE_REVOKE,    /* end the lease and delete its keys */
 };
@@ -42,8 +44,8 @@ struct store_write {
 struct store_request {
     uint64_t req_id; /* chosen by the caller, repeated in the result */
     enum store_request_kind kind;
-    char *key;      /* RANGE: key or prefix; owned */
-    bool is_prefix; /* RANGE */
+    char *key;                      /* RANGE: key or prefix; owned */
+    bool is_prefix;                 /* RANGE */
     struct store_compare *compares; /* TXN; owned */
     int compare_count;
     struct store_write *writes; /* TXN; owned */
@@ -63,12 +65,13 @@ struct store_kv {
 
 struct store_result {
     uint64_t req_id;
-    /* 0; ERR_UNAVAILABLE: certainly not done; ERR_TIMEOUT: unknown whether done (read back before going on);
-     * ERR_AUTH, ERR_LIMIT (store full), ERR_PROTOCOL, ERR_IO. 'err' has the text. */
+    /* 0; ERR_UNAVAILABLE: certainly not done; ERR_TIMEOUT: unknown whether done (read back before
+     * going on); ERR_AUTH, ERR_LIMIT (store full), ERR_PROTOCOL, ERR_IO. 'err' has the text. */
     int code;
     struct err err;
     bool succeeded;   /* TXN: the compares held and the writes are durable */
-    int64_t revision; /* of the store when answered; for a TXN that succeeded, the revision of its writes */
+    int64_t revision; /* of the store when answered; for a TXN that succeeded, the revision of its
+                         writes */
     struct store_kv *kvs; /* RANGE, sorted by key; owned */
     int kv_count;
     int64_t ttl_ms; /* GRANT and KEEPALIVE: as the store granted it; 0 = the lease is gone */
@@ -83,10 +86,14 @@ struct store_change {
 void store_request_release(struct store_request *request);
 void store_result_release(struct store_result *result);
 void store_kv_release(struct store_kv *kv);
-void store_request_add_compare(struct store_request *request, const char *key, enum store_compare_field field,
+void store_request_add_compare(struct store_request *request,
+                               const char *key,
+                               enum store_compare_field field,
                                int64_t revision);
 /* The returned write is valid until the next one is added; fill its value in. */
-struct store_write *store_request_add_put(struct store_request *request, const char *key, int64_t lease_id);
+struct store_write *store_request_add_put(struct store_request *request,
+                                          const char *key,
+                                          int64_t lease_id);
 void store_request_add_delete(struct store_request *request, const char *key);
 struct store_kv *store_result_add_kv(struct store_result *result, const char *key);
 

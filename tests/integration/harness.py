@@ -196,7 +196,8 @@ class Hosts:
         return "%s.%d" % (self.net, 10 + i)
 
     def remove(self):
-        for name in self.names:
+        for i, name in enumerate(self.names):
+            subprocess.run(["ip", "link", "del", "%sv%d" % (self.tag, i)], check=False, stderr=subprocess.DEVNULL)
             subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["ip", "link", "del", self.tag + "b"], check=False, stderr=subprocess.DEVNULL)
 
