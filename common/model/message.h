@@ -111,15 +111,6 @@ enum order_state {
     ORDER_EXPIRED = 6, /* not renewed in time; left in a state that anyone can resume */
 };
 
-#define BIG_KEYS_REPORTED_MAX 32
-#define KEY_TEXT_SIZE 128 /* of a key as people see it: escaped and cut */
-
-struct big_key {
-    char key[KEY_TEXT_SIZE];
-    uint16_t slot;
-    int64_t bytes;
-};
-
 struct order_status {
     struct order_id id;
     enum order_state state;

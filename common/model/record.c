@@ -42,6 +42,7 @@ void plan_release(struct plan *plan)
 {
     if (plan != NULL) {
         free(plan->batches);
+        free(plan->big_keys);
         *plan = (struct plan){0};
     }
 }

@@ -20,6 +20,7 @@
 #define BATCH_SLOTS_MAX \
     2048 /* a batch is what one order carries; more would make renewals coarse */
 #define PLAN_BATCHES_MAX 16384
+#define PLAN_BIG_KEYS_MAX 64 /* as many as people read */
 
 enum operation_kind { OPERATION_REBALANCE = 1, OPERATION_RESHARD = 2, OPERATION_DRAIN = 3 };
 
@@ -47,6 +48,16 @@ enum batch_state {
     BATCH_FAILED = 4,  /* will be tried again until the attempts are used up */
     BATCH_HELD = 5,    /* needs a person */
     BATCH_STOPPED = 6, /* pause or cancel: slots in hand finished, the rest not begun */
+};
+
+/* Keys that one report of an agent names; biggest first. */
+#define BIG_KEYS_REPORTED_MAX 32
+#define KEY_TEXT_SIZE 128 /* of a key as people see it: escaped and cut */
+
+struct big_key {
+    char key[KEY_TEXT_SIZE];
+    uint16_t slot;
+    int64_t bytes;
 };
 
 struct node_weight {
@@ -115,6 +126,9 @@ struct plan {
     uint64_t keys_estimate;
     uint64_t bytes_estimate;
     int64_t duration_estimate_ms;
+    bool is_scanned;          /* keys and bytes were counted on the nodes, not estimated */
+    struct big_key *big_keys; /* found by the scan, biggest first, at most PLAN_BIG_KEYS_MAX; owned */
+    int big_key_count;
 };
 
 struct leader_record {

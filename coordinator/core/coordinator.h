@@ -60,6 +60,7 @@ struct coordinator_command {
     uint64_t
         topology_digest; /* START: refuse unless the topology is still this one; 0 = do not ask */
     char operation_id[OPERATION_ID_SIZE]; /* the others */
+    bool with_scan; /* PLAN: have the agents count keys and bytes and name big keys first; takes a while */
 };
 
 /* One kv of a store result with its value decoded by the shell; a value it cannot decode arrives as
