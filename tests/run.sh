@@ -19,7 +19,7 @@ die() {
 }
 
 step "dependencies"
-tests/install-deps.sh test || die "dependencies could not be installed"
+deploy/install-deps.sh test || die "dependencies could not be installed"
 
 step "format"
 mapfile -t sources < <(git ls-files '*.c' '*.h')

@@ -30,7 +30,7 @@ def grow_and_shrink(test, server, distributed):
     fleet = Distributed(folder, cluster, hosts) if distributed else Standalone(folder, cluster)
     try:
         fleet.wait_sees(10)
-        load = Load(folder, cluster, "--rate", "2000", "--keys", "20000", "--size", "100", "--mix").start()
+        load = Load(folder, cluster, "--rate", "2000", "--keys", "20000", "--size", "100", "--mix", "all").start()
         log(fleet.run("rebalance", "--yes").stdout.strip().splitlines()[-1])
         cluster.check_at_rest()
         counts = cluster.slot_counts()

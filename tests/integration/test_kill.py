@@ -29,7 +29,7 @@ class Kill(unittest.TestCase):
         self.fleet = Distributed(self.folder, self.cluster, self.hosts)
         self.fleet.wait_sees(4)
         self.load = Load(self.folder, self.cluster, "--rate", "1000", "--keys", "10000", "--size", "100",
-                         "--mix").start()
+                         "--mix", "all").start()
 
     def tearDown(self):
         end_all()

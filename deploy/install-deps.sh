@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what drover is built and tested with on Debian 12 (or newer). Safe to run again; needs root.
-#   tests/install-deps.sh build     libraries and compilers only
-#   tests/install-deps.sh test      build, and the servers and tools of the tests (default)
+#   deploy/install-deps.sh build     libraries and compilers only
+#   deploy/install-deps.sh run       build, and what the quickstart runs
+#   deploy/install-deps.sh test      build, and the servers and tools of the tests (default)
 set -euo pipefail
 
 what=${1:-test}
