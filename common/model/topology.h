@@ -51,6 +51,7 @@ struct topology_node {
     struct address address; /* as the agent reaches it; else as other nodes know it; port 0 = unknown */
     struct agent_id agent;  /* "" = no agent reports it */
     /* place in the cluster */
+    bool is_member; /* false: an agent sees it, but no live member lists it, and it holds no slots: a spare or removed */
     enum node_role role;
     int primary; /* replica: node index of its primary or NO_NODE; primary: NO_NODE */
     int shard;   /* index into shards or NO_SHARD */
@@ -66,7 +67,7 @@ struct topology_node {
     bool is_valkey;
     bool evicts;      /* evicts keys when full instead of refusing writes */
     bool is_cluster_enabled;
-    int view;         /* index into views of what this node believes, or NO_VIEW */
+    int view;         /* index into views of what this node believes; NO_VIEW when unknown or not a member */
     int64_t age_ms;   /* of the report; -1 = never reported */
     /* facts; -1 = unknown */
     int64_t keys;
@@ -124,6 +125,7 @@ struct topology_opinion {
     uint64_t value;
     int believer;       /* one node that thinks so */
     int believer_count; /* how many do */
+    char text[64];      /* ADDRESS: as written there, cut; else "" */
 };
 
 struct topology_disagreement {
@@ -144,6 +146,7 @@ struct topology_collision {
 
 struct topology_view {
     uint64_t digest;
+    int believer;       /* one of them: node index */
     int believer_count; /* reachable nodes that hold it */
 };
 
@@ -164,7 +167,7 @@ struct topology {
     int disagreements_left_out; /* beyond TOPOLOGY_DISAGREEMENTS_MAX */
     struct topology_collision *collisions;
     int collision_count;
-    struct topology_view *views; /* by digest */
+    struct topology_view *views; /* what live members believe, by digest */
     int view_count;
     int views_missing;   /* reachable nodes whose view was not handed in */
     int missing_view_of; /* one of them, or NO_NODE */

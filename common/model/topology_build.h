@@ -1,0 +1,33 @@
+/* topology_build.h — what the files of the merge share; nobody else includes this.
+ *
+ * topology_build.c makes the nodes and the owner map, topology_compare.c finds what does not fit. */
+#ifndef DROVER_MODEL_TOPOLOGY_BUILD_H
+#define DROVER_MODEL_TOPOLOGY_BUILD_H
+
+#include "common/model/topology.h"
+
+/* A live view: one that at least one reachable member holds. Parallel to topology.views. */
+struct build_view {
+    uint64_t digest;
+    const struct nodes_view *view;
+    int believer_count;
+    int16_t *node_of_row; /* [view->row_count] node index or NO_NODE (handshake, ghost) */
+    int16_t *row_of_node; /* [node_count] row or NODES_NO_ROW */
+};
+
+struct build {
+    const struct topology_input *input;
+    struct topology *topology; /* being made */
+    const struct topology_seen **seen; /* by id */
+    struct build_view *views;          /* by digest */
+    int view_count;
+};
+
+/* The row of a node in a live view, or NULL when it is not listed there. */
+const struct nodes_row *build_row(const struct build *build, int view, int node);
+/* Who owns the slot in a live view: node index or NO_NODE. */
+int build_owner(const struct build *build, int view, int slot);
+/* Fills disagreements, collisions and ghosts. */
+void build_compare(struct build *build);
+
+#endif
