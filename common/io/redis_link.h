@@ -73,7 +73,8 @@ struct redis_pool;
 /* ERR_CONFIG when a TLS file cannot be used. Connects nothing yet. */
 struct redis_pool *redis_pool_new(struct loop *loop, const struct redis_options *options, struct err *err);
 
-/* Closes every connection. Every outstanding callback runs with ERR_CANCELLED before this returns. NULL is legal. */
+/* Closes every connection. Every outstanding callback runs with ERR_CANCELLED before this returns. Not from inside a
+ * callback of this pool. NULL is legal. */
 void redis_pool_free(struct redis_pool *pool);
 
 /* Another login for connections made from now on; those that exist keep theirs. */
