@@ -126,7 +126,7 @@ cluster_create() {
     wait_until 60 "the new cluster agrees" cluster_agrees "$1"
 }
 
-# cluster_join: one more empty primary joins; its port is in $server_port.
+# cluster_join [OPTION...]: one more empty primary joins; its port is in $server_port.
 cluster_join() {
     server_start "$@"
     rcli "$server_port" CLUSTER MEET 127.0.0.1 "${cluster_ports[0]}" >/dev/null
