@@ -18,13 +18,13 @@
 #define PLAN_BATCH_SLOTS_DEFAULT 512
 #define PLAN_MEMORY_LIMIT_PERCENT_DEFAULT 80.0
 #define PLAN_THRESHOLD_PERCENT_DEFAULT 2.0
-#define PLAN_WEIGHT_MAX 1000000.0 /* keeps the share arithmetic exact in 64 bits */
+#define PLAN_WEIGHT_MAX 1000000 /* keeps the share arithmetic exact in 64 bits */
 
 /* Measured speed of one source (facts: 100-byte keys, MIGRATE, two cores); an estimate is never a promise. */
 struct plan_rates {
     int64_t slots_per_s; /* opening and committing; default 5,000 */
     int64_t keys_per_s;  /* default 60,000 */
-    int64_t bytes_per_s; /* default 60 MB */
+    int64_t bytes_per_s; /* default 100 MB */
 };
 
 struct plan_options {
