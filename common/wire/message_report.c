@@ -31,13 +31,7 @@ static void get_big_keys(struct wire_reader *reader, const Drover__OrderStatus *
                     BIG_KEYS_REPORTED_MAX);
         return;
     }
-    for (size_t i = 0; i < from->n_big_keys; i++) {
-        const Drover__BigKey *key = from->big_keys[i];
-        struct big_key *to = &out->big_keys[i];
-        wire_get_text(reader, "big key", &key->key, to->key, sizeof(to->key));
-        to->slot = (uint16_t)wire_get_count(reader, "slot of a big key", key->slot, SLOT_COUNT - 1);
-        to->bytes = wire_get_int(reader, "size of a big key", key->size_bytes, 0, INT64_MAX);
-    }
+    wire_get_big_keys(reader, from->big_keys, from->n_big_keys, out->big_keys);
     out->big_key_count = (int)from->n_big_keys;
 }
 
@@ -140,15 +134,7 @@ static Drover__OrderStatus *put_order_status(struct arena *arena, const struct o
     out->reason_code = status->reason_code;
     out->reason = wire_put_text(status->reason);
     out->n_big_keys = wire_put_count(status->big_key_count, BIG_KEYS_REPORTED_MAX);
-    out->big_keys = wire_put_pointers(arena, status->big_key_count);
-    for (int i = 0; i < status->big_key_count; i++) {
-        Drover__BigKey *key = arena_alloc(arena, sizeof(*key));
-        drover__big_key__init(key);
-        key->key = wire_put_text(status->big_keys[i].key);
-        key->slot = status->big_keys[i].slot;
-        key->size_bytes = status->big_keys[i].bytes;
-        out->big_keys[i] = key;
-    }
+    out->big_keys = wire_put_big_keys(arena, status->big_keys, status->big_key_count);
     return out;
 }
 

@@ -54,6 +54,13 @@ static void get_plan(struct wire_reader *reader, const Drover__Plan *from, struc
     out->bytes_estimate = from->bytes_estimate;
     out->duration_estimate_ms =
         wire_get_int(reader, "duration_estimate_ms", from->duration_estimate_ms, 0, INT64_MAX);
+    out->is_scanned = from->is_scanned != 0;
+    out->big_keys =
+        wire_get_items(reader, "big keys", from->n_big_keys, PLAN_BIG_KEYS_MAX, sizeof(*out->big_keys));
+    if (reader->code == 0) {
+        wire_get_big_keys(reader, from->big_keys, from->n_big_keys, out->big_keys);
+        out->big_key_count = (int)from->n_big_keys;
+    }
 }
 
 static void get_batch(struct wire_reader *reader, const Drover__Batch *from, struct batch *out)
@@ -183,6 +190,9 @@ static Drover__Plan *put_plan(struct arena *arena, const struct plan *plan)
     out->keys_estimate = plan->keys_estimate;
     out->bytes_estimate = plan->bytes_estimate;
     out->duration_estimate_ms = plan->duration_estimate_ms;
+    out->is_scanned = plan->is_scanned;
+    out->n_big_keys = wire_put_count(plan->big_key_count, PLAN_BIG_KEYS_MAX);
+    out->big_keys = wire_put_big_keys(arena, plan->big_keys, plan->big_key_count);
     return out;
 }
 

@@ -281,6 +281,16 @@ void *wire_get_items(struct wire_reader *reader, const char *field, size_t count
     return xcalloc(count, size);
 }
 
+void wire_get_big_keys(struct wire_reader *reader, Drover__BigKey *const *from, size_t from_count,
+                       struct big_key *out)
+{
+    for (size_t i = 0; reader->code == 0 && i < from_count; i++) {
+        wire_get_text(reader, "big key", &from[i]->key, out[i].key, sizeof(out[i].key));
+        out[i].slot = (uint16_t)wire_get_count(reader, "slot of a big key", from[i]->slot, SLOT_COUNT - 1);
+        out[i].bytes = wire_get_int(reader, "size of a big key", from[i]->size_bytes, 0, INT64_MAX);
+    }
+}
+
 /* ---- writing ---- */
 
 ProtobufCBinaryData wire_put_text(const char *text)
@@ -352,6 +362,19 @@ Drover__MoveSpeed wire_put_speed(enum move_speed speed)
         return DROVER__MOVE_SPEED__MOVE_SPEED_FAST;
     }
     UNREACHABLE("move speed");
+}
+
+Drover__BigKey **wire_put_big_keys(struct arena *arena, const struct big_key *keys, int count)
+{
+    Drover__BigKey **out = wire_put_pointers(arena, count);
+    for (int i = 0; i < count; i++) {
+        out[i] = arena_alloc(arena, sizeof(*out[i]));
+        drover__big_key__init(out[i]);
+        out[i]->key = wire_put_text(keys[i].key);
+        out[i]->slot = keys[i].slot;
+        out[i]->size_bytes = keys[i].bytes;
+    }
+    return out;
 }
 
 uint32_t wire_put_count(int count, int max)

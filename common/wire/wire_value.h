@@ -78,6 +78,10 @@ double wire_get_double(struct wire_reader *reader, const char *field, double val
 /* Zeroed memory for 'count' items of 'size' bytes, for free(); NULL when count is 0, too big or an error stands. */
 void *wire_get_items(struct wire_reader *reader, const char *field, size_t count, int count_max, size_t size);
 
+/* Fills out[from_count] after wire_get_items() or a count check. */
+void wire_get_big_keys(struct wire_reader *reader, Drover__BigKey *const *from, size_t from_count,
+                       struct big_key *out);
+
 /* ---- writing; everything lives in the arena or points into the plain struct ---- */
 
 /* The text up to its '\0', without copying. */
@@ -86,6 +90,7 @@ ProtobufCBinaryData wire_put_node_id(struct arena *arena, const struct node_id *
 Drover__Address *wire_put_address(struct arena *arena, const struct address *address);
 Drover__Slots *wire_put_slots(struct arena *arena, const struct slotset *slots);
 Drover__MoveSpeed wire_put_speed(enum move_speed speed);
+Drover__BigKey **wire_put_big_keys(struct arena *arena, const struct big_key *keys, int count);
 /* 'count' as protobuf carries it; CHECKs 0 <= count <= max. */
 uint32_t wire_put_count(int count, int max);
 /* An array of 'count' pointers, or NULL for none. */

@@ -142,6 +142,15 @@ static void sample_node(struct prng *prng, int items_max, struct node_report *no
     }
 }
 
+static void sample_big_keys(struct prng *prng, struct big_key *keys, int count)
+{
+    for (int i = 0; i < count; i++) {
+        any_text(prng, keys[i].key, sizeof(keys[i].key), 0);
+        keys[i].slot = (uint16_t)prng_below(prng, SLOT_COUNT);
+        keys[i].bytes = any_int(prng, 0);
+    }
+}
+
 static void sample_status(struct prng *prng, struct order_status *status)
 {
     any_order_id(prng, &status->id);
@@ -157,11 +166,7 @@ static void sample_status(struct prng *prng, struct order_status *status)
     status->reason_code = -(int)prng_below(prng, 18);
     any_text(prng, status->reason, sizeof(status->reason), 0);
     status->big_key_count = any_count(prng, BIG_KEYS_REPORTED_MAX);
-    for (int i = 0; i < status->big_key_count; i++) {
-        any_text(prng, status->big_keys[i].key, sizeof(status->big_keys[i].key), 0);
-        status->big_keys[i].slot = (uint16_t)prng_below(prng, SLOT_COUNT);
-        status->big_keys[i].bytes = any_int(prng, 0);
-    }
+    sample_big_keys(prng, status->big_keys, status->big_key_count);
 }
 
 static void sample_report(struct prng *prng, int items_max, struct report *report)
@@ -343,6 +348,15 @@ static void assert_node_equal(const struct node_report *a, const struct node_rep
     }
 }
 
+static void assert_big_keys_equal(const struct big_key *a, const struct big_key *b, int count)
+{
+    for (int i = 0; i < count; i++) {
+        EQUAL_TEXT(&a[i], &b[i], key);
+        EQUAL(&a[i], &b[i], slot);
+        EQUAL(&a[i], &b[i], bytes);
+    }
+}
+
 static void assert_status_equal(const struct order_status *a, const struct order_status *b)
 {
     assert_order_id_equal(&a->id, &b->id);
@@ -358,11 +372,7 @@ static void assert_status_equal(const struct order_status *a, const struct order
     EQUAL(a, b, reason_code);
     EQUAL_TEXT(a, b, reason);
     EQUAL(a, b, big_key_count);
-    for (int i = 0; i < a->big_key_count; i++) {
-        EQUAL_TEXT(a, b, big_keys[i].key);
-        EQUAL(a, b, big_keys[i].slot);
-        EQUAL(a, b, big_keys[i].bytes);
-    }
+    assert_big_keys_equal(a->big_keys, b->big_keys, a->big_key_count);
 }
 
 static void assert_report_equal(const struct report *a, const struct report *b)
@@ -560,6 +570,10 @@ void sample_record(struct prng *prng, enum record_kind kind, int items_max, stru
         out->as.plan.keys_estimate = prng_next(prng);
         out->as.plan.bytes_estimate = prng_next(prng);
         out->as.plan.duration_estimate_ms = any_int(prng, 0);
+        out->as.plan.is_scanned = any_bool(prng);
+        out->as.plan.big_key_count = any_count(prng, PLAN_BIG_KEYS_MAX);
+        out->as.plan.big_keys = xcalloc(PLAN_BIG_KEYS_MAX, sizeof(*out->as.plan.big_keys));
+        sample_big_keys(prng, out->as.plan.big_keys, out->as.plan.big_key_count);
         break;
     case RECORD_BATCH:
         sample_batch(prng, &out->as.batch);
@@ -651,6 +665,9 @@ void assert_record_equal(const struct record *a, const struct record *b)
         EQUAL(a, b, as.plan.bytes_estimate);
         EQUAL(a, b, as.plan.duration_estimate_ms);
         assert_null(b->as.plan.batches);
+        EQUAL(a, b, as.plan.is_scanned);
+        EQUAL(a, b, as.plan.big_key_count);
+        assert_big_keys_equal(a->as.plan.big_keys, b->as.plan.big_keys, a->as.plan.big_key_count);
         break;
     case RECORD_BATCH:
         assert_batch_equal(&a->as.batch, &b->as.batch);

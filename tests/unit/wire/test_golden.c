@@ -200,6 +200,11 @@ static void test_records(void **state)
                                 .as.plan = {.operation_id = "op-318-1", .topology_digest = 0xfeed, .batch_count = 12,
                                             .slot_count = 4096, .keys_estimate = 1000000,
                                             .bytes_estimate = UINT64_C(1) << 40, .duration_estimate_ms = 61000}};
+    struct big_key big = {.key = "cart:{9}", .slot = 4432, .bytes = 64 << 20};
+    struct record scanned = plan;
+    scanned.as.plan.is_scanned = true;
+    scanned.as.plan.big_keys = &big;
+    scanned.as.plan.big_key_count = 1;
     struct record batch = {.kind = RECORD_BATCH,
                            .as.batch = {.index = 3, .source = node('a'), .target = node('b'), .keys_estimate = 10,
                                         .bytes_estimate = 2000, .state = BATCH_FAILED, .attempt = 2,
@@ -212,6 +217,7 @@ static void test_records(void **state)
     check_record("spec-1", &spec);
     check_record("agent-1", &agent);
     check_record("plan-1", &plan);
+    check_record("plan-2", &scanned);
     check_record("batch-1", &batch);
 }
 
