@@ -47,16 +47,19 @@ struct bus_result {
     int code;
     struct err err;
     int url_index;
+    bool was_sent;    /* on failure: the coordinator may have got the request */
     const void *data; /* the reply when code is 0 */
     size_t size;
 };
 
-/* Starts dialing every URL in the background and keeps reconnecting. 1..BUS_URLS_MAX urls.
+/* Starts dialing every URL in the background and keeps reconnecting. A connection that stayed silent during the whole of
+ * a request that timed out is made anew: the peer may have vanished without a word. 1..BUS_URLS_MAX urls.
  * ERR_CONFIG: bad URL, unknown scheme, TLS file unusable. An unreachable coordinator is no error here. */
 struct bus_client *bus_client_new(struct loop *loop, const char *const *urls, int url_count,
                                   const struct bus_options *options, struct err *err);
 
-/* Every outstanding callback runs with ERR_CANCELLED before this returns. May wait a moment for nng's threads. */
+/* Every outstanding callback runs with ERR_CANCELLED before this returns. May wait a moment for nng's threads. Not from
+ * inside a callback of this client. NULL is legal. */
 void bus_client_free(struct bus_client *client);
 
 /* Sends a copy of data (1..BUS_MESSAGE_SIZE_MAX bytes) to coordinator url_index. 'done' runs exactly once, never from

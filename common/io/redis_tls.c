@@ -5,6 +5,7 @@
 #include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/redis_link.h"
+#include "common/io/tls_files.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -38,25 +39,24 @@ static int context_load(SSL_CTX *ctx, const struct redis_options *options, struc
 {
     bool has_ca = options->tls_ca != NULL && *options->tls_ca != '\0';
     if (has_ca && SSL_CTX_load_verify_locations(ctx, options->tls_ca, NULL) != 1) {
-        return err_set(err, ERR_CONFIG, "TLS: cannot use the CA file %s: %s", options->tls_ca, openssl_reason());
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the CA file %s: %s", options->tls_ca, openssl_reason());
     }
     if (!has_ca && SSL_CTX_set_default_verify_paths(ctx) != 1) {
-        return err_set(err, ERR_CONFIG, "TLS: cannot use the system's CA store: %s", openssl_reason());
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the system's CA store: %s", openssl_reason());
     }
     bool has_cert = options->tls_cert != NULL && *options->tls_cert != '\0';
     if (!has_cert) {
         return 0;
     }
-    if (SSL_CTX_use_certificate_chain_file(ctx, options->tls_cert) != 1) {
-        return err_set(err, ERR_CONFIG, "TLS: cannot use the certificate %s: %s", options->tls_cert,
-                       openssl_reason());
-    }
     const char *key = options->tls_key != NULL && *options->tls_key != '\0' ? options->tls_key : options->tls_cert;
-    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-        return err_set(err, ERR_CONFIG, "TLS: cannot use the key %s: %s", key, openssl_reason());
+    int rc = tls_files_check_pair("Redis TLS", options->tls_cert, key, err);
+    if (rc != 0) {
+        return rc;
     }
-    if (SSL_CTX_check_private_key(ctx) != 1) {
-        return err_set(err, ERR_CONFIG, "TLS: key %s does not belong to certificate %s", key, options->tls_cert);
+    if (SSL_CTX_use_certificate_chain_file(ctx, options->tls_cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the certificate %s: %s", options->tls_cert,
+                       openssl_reason());
     }
     return 0;
 }

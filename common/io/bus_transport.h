@@ -1,0 +1,26 @@
+/* bus_transport.h — what both ends of the bus need from nng: URLs, TLS settings, errors in words. Internal to bus. */
+#ifndef DROVER_IO_BUS_TRANSPORT_H
+#define DROVER_IO_BUS_TRANSPORT_H
+
+#include "common/io/bus.h"
+
+#include <nng/nng.h>
+#include <nng/supplemental/tls/tls.h>
+
+/* ERR_CONFIG unless the URL has a known scheme and a host (and port) that nng can read. */
+int bus_transport_check_url(const char *url, struct err *err) WARN_UNUSED;
+bool bus_transport_is_tls(const char *url);
+/* Whether a connection to it can hang for long: it goes through a network. */
+bool bus_transport_is_remote(const char *url);
+
+/* A TLS configuration to be freed with nng_tls_config_free(). Reads the PEM files. ERR_CONFIG. */
+int bus_transport_tls(const struct bus_options *options, nng_tls_mode mode, const char *url, nng_tls_config **out,
+                      struct err *err) WARN_UNUSED;
+
+/* Sets the size limit of a message. */
+void bus_transport_limit(nng_socket socket);
+
+/* The ERR_* that fits an nng error of a request on its way. */
+int bus_transport_code(int nng_error);
+
+#endif
