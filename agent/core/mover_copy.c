@@ -1,0 +1,460 @@
+/* mover_copy.c — the keys of open slots: listed, sized, then moved by one MIGRATE at a time.
+ *
+ * Listing and sizing run ahead on the control lane while the copy lane carries exactly one MIGRATE: the source serves
+ * clients between two calls. Big keys are found by MEMORY USAGE before anything of them is sent and travel alone at the
+ * end of their slot. A listing is never trusted twice: after any error the slot is listed again, and a slot counts as
+ * empty only by the proof before its commit. Source: docs/design.md section 6, rules 2, 7, 8, 9; facts F10 to F14. */
+#include "agent/core/mover.h"
+
+#include "common/base/alloc.h"
+#include "common/base/check.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LIST_KEYS_MIN 100       /* a listing costs the source about 0.1 us a key */
+#define LIST_KEYS_MAX 1000
+#define SIZE_KEYS_MAX 200       /* MEMORY USAGE in one pipeline: about 0.2 ms of the source's time */
+#define SIZES_AWAITED_MAX 4
+#define SIZED_AHEAD_MAX 1000    /* keys sized and not yet sent */
+#define SIZE_SAMPLES "5"        /* elements of a collection looked at: constant time, whatever its length */
+#define CALL_STEPS 4            /* MIGRATE's timeout is per step of I/O; connect, send, restore, answer */
+#define CALL_MARGIN_MS 5000
+
+/* ---- listings ---- */
+
+const char *listing_key(const struct key_listing *listing, int index)
+{
+    return listing->bytes.data + listing->keys[index].offset;
+}
+
+void listing_clear(struct key_listing *listing)
+{
+    strbuf_clear(&listing->bytes);
+    listing->count = 0;
+    listing->asked = 0;
+    listing->sized = 0;
+    listing->next = 0;
+    listing->big_left = 0;
+    listing->is_complete = false;
+}
+
+static void ask_listings(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    struct command_list *commands = NULL;
+    uint64_t req_id = 0;
+    for (int i = 0; i < burst->slot_count; i++) {
+        struct burst_slot *slot = &burst->slots[i];
+        if (slot->phase != COPY_UNKNOWN) {
+            continue;
+        }
+        if (commands == NULL) {
+            struct mover_request request = {
+                .kind = REQUEST_LIST, .burst = mover_burst_index(m, burst), .is_harmless = true};
+            struct mover_where where = {.address = &m->source.node.address,
+                                        .lane = LANE_CONTROL,
+                                        .connection_id = m->source.control_connection,
+                                        .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+            commands = mover_ask(m, fx, &request, &where, &req_id);
+        }
+        int64_t wanted = slot->keys_left;
+        wanted = wanted < LIST_KEYS_MIN ? LIST_KEYS_MIN : wanted;
+        wanted = wanted > LIST_KEYS_MAX ? LIST_KEYS_MAX : wanted;
+        words_list_keys(commands, slot->slot, (int)wanted);
+        slot->list_limit = (int)wanted;
+        slot->phase = COPY_LISTING;
+        slot->list_req = req_id;
+    }
+}
+
+static void take_listing(struct burst_slot *slot, const struct reply *reply)
+{
+    struct key_listing *listing = &slot->listing;
+    listing_clear(listing);
+    for (size_t i = 0; i < reply->count; i++) {
+        const struct reply *key = &reply->items[i];
+        ARRAY_RESERVE(listing->keys, listing->count, listing->capacity);
+        listing->keys[listing->count++] = (struct listed_key){
+            .offset = listing->bytes.len, .len = key->len, .bytes = KEY_BYTES_UNKNOWN};
+        strbuf_add(&listing->bytes, key->text, key->len);
+    }
+    strbuf_add(&listing->bytes, "", 0); /* an empty key alone must have an address, too */
+    listing->is_complete = listing->count < slot->list_limit;
+    slot->phase = listing->count == 0 ? COPY_EMPTY : COPY_LISTED;
+}
+
+static struct burst *burst_of(struct slot_mover *m, const struct mover_request *request)
+{
+    for (int i = 0; i < BURSTS_MAX; i++) {
+        struct burst *burst = mover_burst_by_age(m, i);
+        if (burst != NULL && mover_burst_index(m, burst) == request->burst) {
+            return burst;
+        }
+    }
+    return NULL;
+}
+
+static void list_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+                        struct agent_effects *fx)
+{
+    struct burst *burst = burst_of(m, request);
+    const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
+    if (ev->code != 0 || error != NULL) {
+        mover_retry_reply(m, fx, ev, error, "GETKEYSINSLOT at the source");
+        return;
+    }
+    int answer = 0;
+    for (int i = 0; burst != NULL && i < burst->slot_count; i++) {
+        struct burst_slot *slot = &burst->slots[i];
+        if (slot->phase == COPY_LISTING && slot->list_req == request->req_id && answer < ev->replies->count) {
+            take_listing(slot, &ev->replies->replies[answer++]);
+        }
+    }
+}
+
+/* ---- sizes ---- */
+
+static int sized_ahead(struct slot_mover *m)
+{
+    int count = 0;
+    for (int b = 0; b < BURSTS_MAX; b++) {
+        for (int i = 0; i < m->bursts[b].slot_count; i++) {
+            const struct key_listing *listing = &m->bursts[b].slots[i].listing;
+            count += listing->asked - listing->next;
+        }
+    }
+    return count;
+}
+
+static void ask_sizes(struct slot_mover *m, struct burst *burst, int index, struct agent_effects *fx)
+{
+    struct key_listing *listing = &burst->slots[index].listing;
+    struct mover_request request = {.kind = REQUEST_SIZE,
+                                    .burst = mover_burst_index(m, burst),
+                                    .index = index,
+                                    .first = listing->asked,
+                                    .is_harmless = true};
+    int left = listing->count - listing->asked;
+    request.count = left < SIZE_KEYS_MAX ? left : SIZE_KEYS_MAX;
+    struct command_list *commands = mover_ask_source(m, fx, &request);
+    for (int i = 0; i < request.count; i++) {
+        int key = request.first + i;
+        commands_begin(commands);
+        commands_arg_text(commands, "MEMORY");
+        commands_arg_text(commands, "USAGE");
+        commands_arg(commands, listing_key(listing, key), listing->keys[key].len);
+        commands_arg_text(commands, "SAMPLES");
+        commands_arg_text(commands, SIZE_SAMPLES);
+    }
+    listing->asked += request.count;
+    m->sizes_awaited++;
+}
+
+static void note_big_key(struct slot_mover *m, const struct burst_slot *slot, int key)
+{
+    if (m->big_key_count == BIG_KEYS_REPORTED_MAX) {
+        return;
+    }
+    struct big_key *big = &m->big_keys[m->big_key_count++];
+    const char *name = listing_key(&slot->listing, key);
+    size_t used = 0;
+    for (size_t i = 0; i < slot->listing.keys[key].len && used + 5 < sizeof(big->key); i++) {
+        unsigned char c = (unsigned char)name[i];
+        bool is_plain = isprint(c) != 0 && c != '\\';
+        used += (size_t)snprintf(big->key + used, sizeof(big->key) - used, is_plain ? "%c" : "\\x%02x", c);
+    }
+    big->key[used] = '\0';
+    big->slot = slot->slot;
+    big->bytes = slot->listing.keys[key].bytes;
+}
+
+/* A key over the order's limit: the slot stays where it is, for a person to decide. */
+static bool refuse_big_key(struct slot_mover *m, struct burst_slot *slot, int64_t bytes, struct agent_effects *fx)
+{
+    if (m->order.big_key_bytes_max <= 0 || bytes <= m->order.big_key_bytes_max) {
+        return false;
+    }
+    char reason[TEXT_SIZE];
+    (void)snprintf(reason, sizeof(reason), "a key of %lld bytes is over the limit of %lld", (long long)bytes,
+                   (long long)m->order.big_key_bytes_max);
+    mover_hold_slot(m, fx, slot->slot, ERR_LIMIT, reason);
+    slot->phase = COPY_PARKED;
+    return true;
+}
+
+static void size_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+                        struct agent_effects *fx)
+{
+    m->sizes_awaited--;
+    struct burst *burst = burst_of(m, request);
+    const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
+    if (ev->code != 0 || error != NULL) {
+        mover_retry_reply(m, fx, ev, error, "MEMORY USAGE at the source");
+        return;
+    }
+    if (burst == NULL || burst->slots[request->index].phase != COPY_LISTED) {
+        return;
+    }
+    struct burst_slot *slot = &burst->slots[request->index];
+    struct key_listing *listing = &slot->listing;
+    for (int i = 0; i < request->count && i < ev->replies->count; i++) {
+        struct listed_key *key = &listing->keys[request->first + i];
+        const struct reply *reply = &ev->replies->replies[i];
+        key->bytes = reply->type == REPLY_INTEGER ? reply->integer : KEY_BYTES_GONE;
+        if (key->bytes >= GOVERNOR_BIG_KEY_BYTES) {
+            listing->big_left++;
+            note_big_key(m, slot, request->first + i);
+            if (refuse_big_key(m, slot, key->bytes, fx)) {
+                return;
+            }
+        }
+    }
+    listing->sized = request->first + request->count;
+}
+
+/* ---- MIGRATE ---- */
+
+static void begin_migrate(struct slot_mover *m, struct command_list *commands, int64_t timeout_ms, bool has_replace)
+{
+    commands_begin(commands);
+    commands_arg_text(commands, "MIGRATE");
+    commands_arg_text(commands, m->target_seen_by_source.host);
+    commands_arg_int(commands, m->target_seen_by_source.port);
+    commands_arg_text(commands, "");
+    commands_arg_int(commands, 0);
+    commands_arg_int(commands, timeout_ms);
+    if (has_replace) {
+        commands_arg_text(commands, "REPLACE");
+    }
+    if (m->login.password[0] != '\0' && m->login.user[0] != '\0') {
+        commands_arg_text(commands, "AUTH2");
+        commands_arg_text(commands, m->login.user);
+        commands_arg_text(commands, m->login.password);
+    } else if (m->login.password[0] != '\0') {
+        commands_arg_text(commands, "AUTH");
+        commands_arg_text(commands, m->login.password);
+    }
+    commands_arg_text(commands, "KEYS");
+}
+
+/* Which keys go next: normal ones up to the limits, then big ones, each alone. Marks them as sent. */
+struct key_batch {
+    int indices[LIST_KEYS_MAX];
+    int count;
+    int64_t bytes;
+    bool has_replace;
+};
+
+static bool needs_replace(const struct slot_mover *m, const struct burst_slot *slot, const struct listed_key *key)
+{
+    /* A clash in a slot that we opened untouched, with nobody restarted since: the source served the key all along. */
+    bool is_ours = (m->flags[slot->slot] & (SLOT_CLASHED | SLOT_OURS)) == (SLOT_CLASHED | SLOT_OURS);
+    return is_ours || key->verdict == KEY_SAME;
+}
+
+static void batch_add(struct key_batch *batch, struct listed_key *key, int index)
+{
+    key->is_sent = true;
+    batch->indices[batch->count++] = index;
+    batch->bytes += key->bytes;
+}
+
+static void collect_normal(const struct slot_mover *m, struct burst_slot *slot, struct key_batch *batch)
+{
+    struct key_listing *listing = &slot->listing;
+    int keys_max = governor_batch_keys(&m->governor);
+    int64_t bytes_max = governor_batch_bytes(&m->governor);
+    bool is_checked = mover_conflict_applies(m, slot->slot);
+    while (listing->next < listing->sized && batch->count < keys_max && batch->count < LIST_KEYS_MAX) {
+        struct listed_key *key = &listing->keys[listing->next];
+        bool is_skipped = key->bytes == KEY_BYTES_GONE || key->bytes >= GOVERNOR_BIG_KEY_BYTES || key->is_sent;
+        if (is_skipped) {
+            listing->next++;
+            continue;
+        }
+        bool has_replace = needs_replace(m, slot, key);
+        bool is_fitting = batch->count == 0 ||
+                          (batch->bytes + key->bytes <= bytes_max && has_replace == batch->has_replace);
+        if (!is_fitting || (is_checked && !key->is_compared)) {
+            break;
+        }
+        batch->has_replace = has_replace;
+        batch_add(batch, key, listing->next);
+        listing->next++;
+    }
+}
+
+static void collect_big(const struct slot_mover *m, struct burst_slot *slot, struct key_batch *batch)
+{
+    struct key_listing *listing = &slot->listing;
+    bool is_checked = mover_conflict_applies(m, slot->slot);
+    for (int i = 0; i < listing->count && batch->count == 0; i++) {
+        struct listed_key *key = &listing->keys[i];
+        bool is_ready = !is_checked || key->is_compared;
+        if (!key->is_sent && key->bytes >= GOVERNOR_BIG_KEY_BYTES && is_ready) {
+            batch->has_replace = needs_replace(m, slot, key);
+            batch_add(batch, key, i);
+            listing->big_left--;
+        }
+    }
+}
+
+static void send_call(struct slot_mover *m, struct burst *burst, int index, const struct key_batch *batch,
+                      struct agent_effects *fx)
+{
+    struct burst_slot *slot = &burst->slots[index];
+    int64_t timeout_ms = governor_timeout_ms(&m->governor, batch->bytes);
+    struct mover_request request = {.kind = REQUEST_MIGRATE, .burst = mover_burst_index(m, burst), .index = index};
+    struct mover_where where = {.address = &m->source.node.address,
+                                .lane = LANE_COPY,
+                                .connection_id = m->source.copy_connection,
+                                .timeout_ms = CALL_STEPS * timeout_ms + CALL_MARGIN_MS};
+    struct command_list *commands = mover_ask(m, fx, &request, &where, NULL);
+    begin_migrate(m, commands, timeout_ms, batch->has_replace);
+    for (int i = 0; i < batch->count; i++) {
+        int key = batch->indices[i];
+        commands_arg(commands, listing_key(&slot->listing, key), slot->listing.keys[key].len);
+    }
+    m->flags[slot->slot] |= SLOT_TOUCHED;
+    m->call = (struct mover_call){
+        .is_running = true, .key_count = batch->count, .bytes = batch->bytes, .has_replace = batch->has_replace};
+}
+
+/* A listing that is used up: list again unless the slot was listed whole; then the proof has the last word. */
+static void finish_listing(struct burst_slot *slot)
+{
+    const struct key_listing *listing = &slot->listing;
+    if (slot->phase == COPY_LISTED && listing->next == listing->count && listing->big_left == 0) {
+        slot->keys_left -= listing->count;
+        slot->phase = listing->is_complete ? COPY_EMPTY : COPY_UNKNOWN;
+    }
+}
+
+/* Sends a MIGRATE of this slot if some of its keys are ready. */
+static bool try_slot(struct slot_mover *m, struct burst *burst, int index, struct agent_effects *fx)
+{
+    struct burst_slot *slot = &burst->slots[index];
+    if (slot->phase != COPY_LISTED) {
+        return false;
+    }
+    if (mover_conflict_applies(m, slot->slot)) {
+        if (slot->listing.sized < slot->listing.count) {
+            return false; /* first all sizes, then the comparison, then the copy */
+        }
+        mover_conflict_begin(m, burst, index, fx);
+        if (slot->phase != COPY_LISTED) {
+            return false;
+        }
+    }
+    struct key_batch batch;
+    batch.count = 0;
+    batch.bytes = 0;
+    batch.has_replace = false;
+    collect_normal(m, slot, &batch);
+    if (batch.count == 0 && slot->listing.next == slot->listing.count && slot->listing.big_left > 0) {
+        collect_big(m, slot, &batch);
+    }
+    if (batch.count == 0) {
+        finish_listing(slot);
+        return false;
+    }
+    send_call(m, burst, index, &batch, fx);
+    return true;
+}
+
+/* What a MIGRATE that failed means for its slot. */
+static void call_failed(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+                        struct agent_effects *fx)
+{
+    const struct reply *error = ev->code == 0 ? &ev->replies->replies[0] : NULL;
+    enum redis_fault fault = error != NULL ? redis_fault_of(error) : FAULT_IO;
+    struct burst *burst = burst_of(m, request);
+    if (fault == FAULT_IO) {
+        governor_lost(&m->governor);
+    }
+    if (fault == FAULT_KEY_EXISTS && burst != NULL) {
+        /* The other keys of the call have moved. The survey that follows tells whether we may still trust the source. */
+        m->flags[burst->slots[request->index].slot] |= SLOT_CLASHED;
+    }
+    mover_retry_reply(m, fx, ev, error, "MIGRATE");
+}
+
+static void migrate_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+                           struct agent_effects *fx)
+{
+    struct mover_call call = m->call;
+    m->call.is_running = false;
+    bool has_answer = ev->code == 0 && ev->replies->count == 1;
+    bool is_gone = has_answer && reply_has_prefix(&ev->replies->replies[0], "NOKEY");
+    if (has_answer && (is_gone || reply_is_ok(&ev->replies->replies[0]))) {
+        governor_called(&m->governor, ev->latency_us);
+        if (!is_gone) {
+            m->keys_moved += (uint64_t)call.key_count;
+            m->bytes_moved += (uint64_t)call.bytes;
+        }
+        if (m->sm.state == MOVER_MOVING) {
+            mover_progress(m);
+            struct burst *burst = burst_of(m, request);
+            if (burst != NULL) {
+                sm_extend(&burst->sm, m->now_ms);
+                finish_listing(&burst->slots[request->index]);
+            }
+        }
+        return;
+    }
+    if (m->sm.state == MOVER_MOVING) {
+        call_failed(m, request, ev, fx);
+    }
+}
+
+/* ---- run ---- */
+
+void mover_copy_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+                       struct agent_effects *fx)
+{
+    if (request->kind == REQUEST_LIST) {
+        list_answer(m, request, ev, fx);
+    } else if (request->kind == REQUEST_SIZE) {
+        size_answer(m, request, ev, fx);
+    } else {
+        CHECK(request->kind == REQUEST_MIGRATE);
+        migrate_answer(m, request, ev, fx);
+    }
+}
+
+static void prefetch(struct slot_mover *m, struct agent_effects *fx)
+{
+    int ahead = sized_ahead(m);
+    for (int age = 0; age < BURSTS_MAX; age++) {
+        struct burst *burst = mover_burst_by_age(m, age);
+        if (burst == NULL || burst->sm.state != BURST_COPYING) {
+            continue;
+        }
+        ask_listings(m, burst, fx);
+        for (int i = 0; i < burst->slot_count; i++) {
+            struct burst_slot *slot = &burst->slots[i];
+            bool has_more = slot->phase == COPY_LISTED && slot->listing.asked < slot->listing.count;
+            /* Answers of a lane come in order, so a slot's chunks may be asked one after the other. */
+            if (has_more && m->sizes_awaited < SIZES_AWAITED_MAX && ahead < SIZED_AHEAD_MAX) {
+                int before = slot->listing.asked;
+                ask_sizes(m, burst, i, fx);
+                ahead += slot->listing.asked - before;
+            }
+        }
+    }
+}
+
+void mover_copy_run(struct slot_mover *m, struct agent_effects *fx)
+{
+    for (int age = 0; age < BURSTS_MAX && !m->call.is_running; age++) {
+        struct burst *burst = mover_burst_by_age(m, age);
+        if (burst == NULL || burst->sm.state != BURST_COPYING) {
+            continue;
+        }
+        for (int i = 0; i < burst->slot_count && !m->call.is_running; i++) {
+            (void)try_slot(m, burst, i, fx);
+        }
+    }
+    prefetch(m, fx);
+}
