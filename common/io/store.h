@@ -56,7 +56,7 @@ int store_open(const char *url, const struct store_options *options, uv_loop_t *
  *   TXN: is repeated only while it certainly has not reached a server; otherwise ERR_TIMEOUT at once or at timeout_ms.
  *   GRANT of a lease that exists renews it, so that ttl_ms counts from this request. TTLs are rounded up to what the store
  *   can do (etcd: whole seconds, and never under its own minimum): act on the result's ttl_ms.
- *   REVOKE of a lease that does not exist is success.
+ *   REVOKE of a lease that does not exist is success; etcd then tells no revision (0).
  * After store_close() the callback brings ERR_UNAVAILABLE. */
 void store_submit(struct store *store, struct store_request *request,
                   void (*done)(void *user, const struct store_result *result), void *user);
@@ -74,8 +74,8 @@ struct store_watch *store_watch(struct store *store, const char *prefix, int64_t
 /* Ends the watch; no callback runs after this, also when called from one. NULL is legal. */
 void store_unwatch(struct store_watch *watch);
 
-/* Ends every watch, answers every open request with ERR_UNAVAILABLE (one that is being written to SQLite gets its true
- * result) and then runs 'closed' (may be NULL) from the loop; the store is gone after it. NULL is legal: 'closed' does not
+/* Ends every watch, answers every open request with ERR_UNAVAILABLE (a TXN that may have reached etcd with ERR_TIMEOUT; one
+ * that SQLite is executing with its true result) and then runs 'closed' (may be NULL) from the loop; the store is gone after it. NULL is legal: 'closed' does not
  * run then. Leases are left alone: they end by their TTL or by REVOKE. */
 void store_close(struct store *store, void (*closed)(void *user), void *user);
 
