@@ -291,7 +291,7 @@ static void command_setslot(struct model_node *node, const struct command_list *
     int slot = 0;
     int count = commands->commands[index].arg_count;
     if (!model_node_is_primary(node)) {
-        model_reply_error(replies, "ERR You can use SETSLOT only with masters.");
+        model_reply_error(replies, "ERR Please use SETSLOT only with masters.");
         return;
     }
     if (!slot_argument(commands, index, 2, &slot)) {
@@ -327,7 +327,7 @@ static void command_getkeys(struct model_node *node, const struct command_list *
     int slot = 0;
     int64_t limit = 0;
     if (!slot_argument(commands, index, 2, &slot)) {
-        model_reply_error(replies, "ERR Invalid or out of range slot");
+        model_reply_error(replies, "ERR Invalid slot or number of keys");
         return;
     }
     if (!model_number(commands, index, 3, &limit) || limit < 0) {

@@ -350,7 +350,8 @@ static bool may_serve(struct model_node *node, const struct command_list *comman
     struct model_redis *redis = node->redis;
     int first = use == KEYS_SECOND ? 2 : 1;
     int last = use == KEYS_ALL ? commands->commands[index].arg_count - 1 : first;
-    int slot = redis->keys.keys[key_argument(node, commands, index, first)].slot;
+    int first_key = key_argument(node, commands, index, first);
+    int slot = redis->keys.keys[first_key].slot;
     int missing = 0;
     for (int arg = first; arg <= last; arg++) {
         int key = key_argument(node, commands, index, arg);

@@ -368,6 +368,7 @@ void model_node_start(struct model_node *node)
     node->not_ok_since_us = redis->schedule->now_us;
     node->minority_since_us = 0;
     node->election_us = 0;
+    node->is_push_due = false;
     node->change_count = 0;
     node->change_base = node->offset;
     for (int i = 0; i < MODEL_NODES_MAX; i++) {

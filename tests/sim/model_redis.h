@@ -182,6 +182,7 @@ struct model_node {
     bool is_link_up;     /* of a replica */
     int64_t link_down_since_us;
     int64_t sync_due_us; /* full sync ends then; 0 = none runs */
+    bool is_push_due;    /* of a primary: replicas will be told soon */
     int64_t acked_offsets[MODEL_NODES_MAX]; /* of a primary: what replicas told it; -1 = not connected */
     /* work */
     struct model_work *first;

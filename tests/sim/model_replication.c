@@ -12,36 +12,16 @@
 #define SYNC_US_MIN (20 * MS_US)
 #define SYNC_US_MAX (400 * MS_US)
 
-void model_replication_record(struct model_node *node, int key)
+static bool is_cut(const struct model_node *a, const struct model_node *b)
 {
-    ARRAY_RESERVE(node->changes, node->change_count, node->change_capacity);
-    node->changes[node->change_count++] = (struct model_change){.key = key, .stored = node->stored[key]};
-    node->offset++;
+    return network_is_cut(a->redis->network, a->place, b->place) ||
+           network_is_cut(a->redis->network, b->place, a->place);
 }
 
-void model_replication_forget(struct model_node *node)
+/* The replica takes what its primary has produced. */
+static void apply(struct model_node *node, struct model_node *primary)
 {
-    node->is_link_up = false;
-    node->link_down_since_us = -1; /* never was in step: may not be promoted */
-    node->sync_due_us = 0;
-}
-
-struct pull {
-    int primary;
-    uint64_t primary_process;
-    int64_t offset; /* up to here */
-};
-
-static void apply(struct happening *what)
-{
-    struct model_node *node = what->owner;
-    const struct pull *pull = what->data;
-    struct model_node *primary = node->redis->nodes[pull->primary];
-    if (!model_node_is_running(node) || what->tag != node->process || !node->is_link_up ||
-        model_node_primary(node) != pull->primary || primary->process != pull->primary_process) {
-        return;
-    }
-    while (node->offset < pull->offset && node->offset >= primary->change_base) {
+    while (node->offset < primary->offset) {
         const struct model_change *change = &primary->changes[node->offset - primary->change_base];
         if (change->stored.is_present) {
             model_node_put(node, change->key, &change->stored);
@@ -51,6 +31,47 @@ static void apply(struct happening *what)
         node->offset++;
     }
     primary->acked_offsets[node->index] = node->offset;
+}
+
+static bool is_same_history(const struct model_node *node, const struct model_node *primary)
+{
+    return node->is_link_up && node->offset >= primary->change_base && node->offset <= primary->offset &&
+           primary->acked_offsets[node->index] >= 0;
+}
+
+static void push(struct happening *what)
+{
+    struct model_node *primary = what->owner;
+    if (what->tag != primary->process) {
+        return;
+    }
+    primary->is_push_due = false;
+    for (int i = 0; i < primary->redis->node_count; i++) {
+        struct model_node *node = primary->redis->nodes[i];
+        if (model_node_primary(node) == primary->index && model_node_is_running(node) &&
+            model_node_is_running(primary) && is_same_history(node, primary) && !is_cut(node, primary)) {
+            apply(node, primary);
+        }
+    }
+}
+
+void model_replication_record(struct model_node *node, int key)
+{
+    ARRAY_RESERVE(node->changes, node->change_count, node->change_capacity);
+    node->changes[node->change_count++] = (struct model_change){.key = key, .stored = node->stored[key]};
+    node->offset++;
+    if (!node->is_push_due) {
+        node->is_push_due = true;
+        schedule_add(node->redis->schedule, prng_range(&node->redis->prng, 50, node->redis->replication_lag_us_max),
+                     &(struct happening){.run = push, .owner = node, .tag = node->process});
+    }
+}
+
+void model_replication_forget(struct model_node *node)
+{
+    node->is_link_up = false;
+    node->link_down_since_us = -1; /* never was in step: may not be promoted */
+    node->sync_due_us = 0;
 }
 
 static void full_sync(struct model_node *node, struct model_node *primary)
@@ -86,9 +107,7 @@ static void follow(struct model_node *node, struct model_node *primary)
 {
     struct model_redis *redis = node->redis;
     int64_t now_us = redis->schedule->now_us;
-    bool is_cut = network_is_cut(redis->network, primary->place, node->place) ||
-                  network_is_cut(redis->network, node->place, primary->place);
-    if (!primary->is_up || is_cut || !model_node_is_primary(primary)) {
+    if (!primary->is_up || is_cut(node, primary) || !model_node_is_primary(primary)) {
         primary->acked_offsets[node->index] = -1;
         lose_link(node);
         return;
@@ -96,9 +115,7 @@ static void follow(struct model_node *node, struct model_node *primary)
     if (primary->is_paused) {
         return;
     }
-    bool is_same_history = node->is_link_up && node->offset >= primary->change_base && node->offset <= primary->offset &&
-                           primary->acked_offsets[node->index] >= 0;
-    if (!is_same_history) {
+    if (!is_same_history(node, primary)) {
         node->is_link_up = false;
         node->link_down_since_us = -1;
         if (node->sync_due_us == 0) {
@@ -108,13 +125,7 @@ static void follow(struct model_node *node, struct model_node *primary)
         }
         return;
     }
-    if (node->offset == primary->offset) {
-        return;
-    }
-    struct pull *pull = xmalloc(sizeof(*pull));
-    *pull = (struct pull){.primary = primary->index, .primary_process = primary->process, .offset = primary->offset};
-    schedule_add(redis->schedule, prng_range(&redis->prng, 0, redis->replication_lag_us_max),
-                 &(struct happening){.run = apply, .release = free, .owner = node, .data = pull, .tag = node->process});
+    apply(node, primary);
 }
 
 void model_replication_cron(struct model_node *node)
