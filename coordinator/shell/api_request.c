@@ -1,0 +1,389 @@
+/* api_request.c — what clients send, checked strictly: an unknown or misplaced field is an error that names it. */
+#include "coordinator/shell/api_internal.h"
+
+#include "common/base/alloc.h"
+#include "common/base/check.h"
+#include "coordinator/core/planner.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUEST_NODES_MAX 1024 /* weights or sources of one request; more do not fit the stored record */
+
+/* ---- single values; each returns 0 or refuses by name ---- */
+
+static int bad_type(const char *key, const char *wanted, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "field \"%s\" must be %s", key, wanted);
+}
+
+static int read_int(json_t *body, const char *key, int64_t min, int64_t max, int *out, struct err *err)
+{
+    json_t *value = json_object_get(body, key);
+    if (value == NULL) {
+        return 0;
+    }
+    if (!json_is_integer(value)) {
+        return bad_type(key, "a whole number", err);
+    }
+    if (json_integer_value(value) < min || json_integer_value(value) > max) {
+        return err_set(err, ERR_INVALID, "field \"%s\" is %lld, allowed is %lld to %lld", key,
+                       (long long)json_integer_value(value), (long long)min, (long long)max);
+    }
+    *out = (int)json_integer_value(value);
+    return 0;
+}
+
+static int read_double(json_t *value, const char *key, double min, double max, double *out, struct err *err)
+{
+    if (value == NULL) {
+        return 0;
+    }
+    if (!json_is_number(value)) {
+        return bad_type(key, "a number", err);
+    }
+    double number = json_number_value(value);
+    if (!isfinite(number) || number < min || number > max) {
+        return err_set(err, ERR_INVALID, "field \"%s\" is %g, allowed is %g to %g", key, number, min, max);
+    }
+    *out = number;
+    return 0;
+}
+
+static int read_bool(json_t *body, const char *key, bool *out, struct err *err)
+{
+    json_t *value = json_object_get(body, key);
+    if (value == NULL) {
+        return 0;
+    }
+    if (!json_is_boolean(value)) {
+        return bad_type(key, "true or false", err);
+    }
+    *out = json_is_true(value);
+    return 0;
+}
+
+/* NULL when absent. */
+static int read_text(json_t *body, const char *key, const char **out, struct err *err)
+{
+    json_t *value = json_object_get(body, key);
+    *out = NULL;
+    if (value == NULL) {
+        return 0;
+    }
+    if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value)) {
+        return bad_type(key, "a text", err);
+    }
+    *out = json_string_value(value);
+    return 0;
+}
+
+static int find_node(const struct topology *topology, const char *text, struct node_id *out, struct err *err)
+{
+    int node = topology_find_node(topology, text, err);
+    if (node < 0) {
+        return node;
+    }
+    *out = topology->nodes[node].id;
+    return 0;
+}
+
+/* A node that must be there. */
+static int need_node(const struct topology *topology, json_t *body, const char *key, struct node_id *out,
+                     struct err *err)
+{
+    const char *text = NULL;
+    int code = read_text(body, key, &text, err);
+    if (code != 0) {
+        return code;
+    }
+    if (text == NULL) {
+        code = err_set(err, ERR_INVALID, "field \"%s\" is missing", key);
+        err_hint(err, "name a node by its id, the start of its id, or host:port");
+        return code;
+    }
+    return find_node(topology, text, out, err);
+}
+
+static int read_speed(json_t *body, enum move_speed *out, struct err *err)
+{
+    const char *text = NULL;
+    int code = read_text(body, "speed", &text, err);
+    if (code != 0 || text == NULL) {
+        return code;
+    }
+    for (int speed = MOVE_SPEED_BALANCED; speed <= MOVE_SPEED_FAST; speed++) {
+        if (strcmp(text, move_speed_name((enum move_speed)speed)) == 0) {
+            *out = (enum move_speed)speed;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INVALID, "speed \"%.40s\" is none; allowed are soft, balanced and fast", text);
+}
+
+/* ---- lists ---- */
+
+static int read_weights(const struct topology *topology, json_t *body, struct operation_request *out,
+                        struct err *err)
+{
+    json_t *weights = json_object_get(body, "weights");
+    if (weights == NULL) {
+        return 0;
+    }
+    if (!json_is_object(weights)) {
+        return bad_type("weights", "an object of node: weight", err);
+    }
+    if (json_object_size(weights) > REQUEST_NODES_MAX) {
+        return err_set(err, ERR_LIMIT, "%zu weights are more than %d", json_object_size(weights), REQUEST_NODES_MAX);
+    }
+    out->weights = xcalloc(json_object_size(weights) + 1, sizeof(*out->weights));
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach(weights, name, value) {
+        struct node_weight *weight = &out->weights[out->weight_count];
+        int code = find_node(topology, name, &weight->node, err);
+        if (code == 0) {
+            code = read_double(value, "weights", 0, PLAN_WEIGHT_MAX, &weight->weight, err);
+        }
+        if (code != 0) {
+            return code;
+        }
+        for (int i = 0; i < out->weight_count; i++) {
+            if (node_id_is_equal(&out->weights[i].node, &weight->node)) {
+                return err_set(err, ERR_INVALID, "node %.8s has two weights", weight->node.text);
+            }
+        }
+        out->weight_count++;
+    }
+    return 0;
+}
+
+static int read_sources(const struct topology *topology, json_t *body, struct operation_request *out,
+                        struct err *err)
+{
+    json_t *sources = json_object_get(body, "sources");
+    if (sources == NULL) {
+        return 0;
+    }
+    if (!json_is_array(sources)) {
+        return bad_type("sources", "a list of nodes", err);
+    }
+    if (json_array_size(sources) > REQUEST_NODES_MAX) {
+        return err_set(err, ERR_LIMIT, "%zu sources are more than %d", json_array_size(sources), REQUEST_NODES_MAX);
+    }
+    out->sources = xcalloc(json_array_size(sources) + 1, sizeof(*out->sources));
+    for (size_t i = 0; i < json_array_size(sources); i++) {
+        json_t *value = json_array_get(sources, i);
+        if (!json_is_string(value)) {
+            return bad_type("sources", "a list of nodes", err);
+        }
+        int code = find_node(topology, json_string_value(value), &out->sources[out->source_count], err);
+        if (code != 0) {
+            return code;
+        }
+        out->source_count++;
+    }
+    return 0;
+}
+
+/* ---- the whole body ---- */
+
+static const char *const common_fields[] = {"kind",           "speed",        "parallel_moves_max", "topology_digest",
+                                            "needs_approval", "requested_by", NULL};
+static const char *const rebalance_fields[] = {"weights", "threshold_percent", NULL};
+static const char *const reshard_fields[] = {"sources", "target", "slot_count", NULL};
+static const char *const drain_fields[] = {"node", "weights", NULL};
+
+static bool is_in(const char *const *fields, const char *key)
+{
+    for (; *fields != NULL; fields++) {
+        if (strcmp(*fields, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *const *fields_of(enum operation_kind kind)
+{
+    switch (kind) {
+    case OPERATION_REBALANCE:
+        return rebalance_fields;
+    case OPERATION_RESHARD:
+        return reshard_fields;
+    case OPERATION_DRAIN:
+        return drain_fields;
+    }
+    UNREACHABLE("operation kind");
+}
+
+static void list_fields(const char *const *fields, struct strbuf *out)
+{
+    for (; *fields != NULL; fields++) {
+        strbuf_addf(out, "%s%s", out->len == 0 ? "" : ", ", *fields);
+    }
+}
+
+static int check_fields(json_t *body, enum operation_kind kind, struct err *err)
+{
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach(body, key, value) {
+        if (!is_in(common_fields, key) && !is_in(fields_of(kind), key)) {
+            struct strbuf known = {0};
+            list_fields(fields_of(kind), &known);
+            list_fields(common_fields, &known);
+            int code = err_set(err, ERR_INVALID, "a %s has no field \"%.60s\"", operation_kind_name(kind), key);
+            err_hint(err, "known are %s", strbuf_text(&known));
+            strbuf_release(&known);
+            return code;
+        }
+    }
+    return 0;
+}
+
+static int read_kind(json_t *body, enum operation_kind *out, struct err *err)
+{
+    const char *text = NULL;
+    int code = read_text(body, "kind", &text, err);
+    if (code != 0) {
+        return code;
+    }
+    for (int kind = OPERATION_REBALANCE; text != NULL && kind <= OPERATION_DRAIN; kind++) {
+        if (strcmp(text, operation_kind_name((enum operation_kind)kind)) == 0) {
+            *out = (enum operation_kind)kind;
+            return 0;
+        }
+    }
+    if (text == NULL) {
+        code = err_set(err, ERR_INVALID, "field \"kind\" is missing");
+    } else {
+        code = err_set(err, ERR_INVALID, "kind \"%.40s\" is none", text);
+    }
+    err_hint(err, "kinds are rebalance, reshard and drain");
+    return code;
+}
+
+static int read_digest(json_t *body, uint64_t *out, struct err *err)
+{
+    const char *text = NULL;
+    int code = read_text(body, "topology_digest", &text, err);
+    if (code != 0 || text == NULL) {
+        return code;
+    }
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 16);
+    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16 || *end != '\0' || errno != 0) {
+        return err_set(err, ERR_INVALID, "topology_digest \"%.40s\" is not 16 hex digits as a plan carries them", text);
+    }
+    *out = (uint64_t)value;
+    return 0;
+}
+
+static int read_reshard(const struct topology *topology, json_t *body, struct operation_request *out,
+                        struct err *err)
+{
+    if (json_object_get(body, "slot_count") == NULL) {
+        return err_set(err, ERR_INVALID, "field \"slot_count\" is missing");
+    }
+    int code = read_int(body, "slot_count", 1, SLOT_COUNT, &out->slot_count, err);
+    if (code == 0) {
+        code = need_node(topology, body, "target", &out->target, err);
+    }
+    return code != 0 ? code : read_sources(topology, body, out, err);
+}
+
+static int read_kind_fields(const struct topology *topology, json_t *body, struct operation_request *out,
+                            struct err *err)
+{
+    int code = 0;
+    switch (out->kind) {
+    case OPERATION_REBALANCE:
+        out->threshold_percent = PLAN_THRESHOLD_PERCENT_DEFAULT;
+        code = read_double(json_object_get(body, "threshold_percent"), "threshold_percent", 0, 100,
+                           &out->threshold_percent, err);
+        return code != 0 ? code : read_weights(topology, body, out, err);
+    case OPERATION_RESHARD:
+        return read_reshard(topology, body, out, err);
+    case OPERATION_DRAIN:
+        code = need_node(topology, body, "node", &out->node, err);
+        return code != 0 ? code : read_weights(topology, body, out, err);
+    }
+    UNREACHABLE("operation kind");
+}
+
+int api_read_command(const struct topology *topology, json_t *body, struct coordinator_command *command,
+                     struct err *err)
+{
+    struct operation_request *request = &command->request;
+    const char *requested_by = NULL;
+    int code = read_kind(body, &request->kind, err);
+    if (code == 0) {
+        code = check_fields(body, request->kind, err);
+    }
+    if (code == 0) {
+        code = read_speed(body, &request->speed, err);
+    }
+    if (code == 0) {
+        code = read_int(body, "parallel_moves_max", 0, PLAN_BATCHES_MAX, &request->parallel_moves_max, err);
+    }
+    if (code == 0) {
+        code = read_bool(body, "needs_approval", &request->needs_approval, err);
+    }
+    if (code == 0) {
+        code = read_digest(body, &command->topology_digest, err);
+    }
+    if (code == 0) {
+        code = read_text(body, "requested_by", &requested_by, err);
+    }
+    if (code == 0 && requested_by != NULL) {
+        if (strlen(requested_by) >= sizeof(request->requested_by)) {
+            return err_set(err, ERR_INVALID, "requested_by has %zu bytes, %zu are allowed", strlen(requested_by),
+                           sizeof(request->requested_by) - 1);
+        }
+        memcpy(request->requested_by, requested_by, strlen(requested_by) + 1);
+    }
+    return code != 0 ? code : read_kind_fields(topology, body, request, err);
+}
+
+json_t *api_read_body(const struct http_request *request, struct err *err)
+{
+    size_t size = 0;
+    const char *text = http_request_body(request, &size);
+    json_error_t error;
+    json_t *body = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (body == NULL) {
+        err_set(err, ERR_INVALID, "the body is not JSON: line %d column %d: %s", error.line, error.column,
+                error.text);
+        return NULL;
+    }
+    if (!json_is_object(body)) {
+        err_set(err, ERR_INVALID, "the body is not a JSON object");
+        json_decref(body);
+        return NULL;
+    }
+    return body;
+}
+
+int api_query_int(const struct http_request *request, const char *name, int64_t min, int64_t max, int64_t fallback,
+                  int64_t *out, struct err *err)
+{
+    const char *text = http_request_query(request, name);
+    if (text == NULL) {
+        *out = fallback;
+        return 0;
+    }
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || errno != 0 || value < min || value > max) {
+        return err_set(err, ERR_INVALID, "query argument %s is \"%.40s\", allowed is a number from %lld to %lld",
+                       name, text, (long long)min, (long long)max);
+    }
+    *out = value;
+    return 0;
+}
