@@ -178,8 +178,9 @@ void bus_client_request(struct bus_client *client, int url_index, const struct b
     }
     client->requests = request;
     client->request_count++;
-    request->error = request_start(request, message);
-    if (request->error != 0) {
+    int rv = request_start(request, message);
+    if (rv != 0) { /* else it is nng's from here on */
+        request->error = rv;
         loop_post(client->loop, request_ended, request);
     }
 }
