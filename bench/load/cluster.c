@@ -135,6 +135,11 @@ int cluster_watch_signals(struct cluster *c, struct err *err)
  * -------------------------------------------------------------------------------------------------
  */
 
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
 static void note_error(struct cluster *c, const char *text)
 {
     (void)snprintf(c->last_error, sizeof(c->last_error), "%s", text);
@@ -342,7 +347,10 @@ static void on_map(struct cluster *c, uint16_t teller, const struct redisReply *
         open_owners(c);
         return;
     }
-    note_error(c, reply->type == REDIS_REPLY_ERROR ? reply->str : "the node knows no slots");
+    /* After a refused AUTH everything is refused; the first reason is the one that helps. */
+    if (!starts_with(c->last_error, "WRONGPASS")) {
+        note_error(c, reply->type == REDIS_REPLY_ERROR ? reply->str : "the node knows no slots");
+    }
     c->map_wanted = true;
     c->map_next_ns = now_ns() + MAP_INTERVAL_TROUBLE_NS;
 }
@@ -448,11 +456,6 @@ static void redirect(struct cluster *c, struct request *request, uint16_t teller
         note_error(c, text);
         fail_request(c, request, FAILURE_OTHER, OUTCOME_REFUSED);
     }
-}
-
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
 }
 
 static void finish(struct cluster *c, struct request *request, const struct redisReply *reply)

@@ -18,6 +18,7 @@ cleanup() {
     cluster_end
 }
 trap cleanup EXIT
+trap 'exit 130' INT TERM
 cluster_begin
 out=$cluster_dir/out.json
 log=$cluster_dir/out.log
@@ -73,7 +74,7 @@ port_of_slot() {
     rcli "${cluster_ports[0]}" CLUSTER NODES | awk -v slot="$1" '{
         for (i = 9; i <= NF; i++) {
             n = split($i, r, "-"); last = n > 1 ? r[2] : r[1]
-            if ($i !~ /^\[/ && slot >= r[1] + 0 && slot <= last + 0) { split($2, a, /[:@]/); print a[2] }
+            if ($i !~ /^\[/ && slot >= r[1] + 0 && slot <= last + 0) { sub(/@.*/, "", $2); sub(/.*:/, "", $2); print $2 }
         } }'
 }
 
@@ -102,6 +103,16 @@ usage_checks() {
         --connect-timeout-ms 300
 }
 
+# migrate_slot SOURCE TARGET SLOT: moves up to 100 keys; true once none is left. EVAL, since a shell cannot hold every
+# key name.
+migrate_slot() {
+    rcli "$1" EVAL "for _, k in ipairs(redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], 100)) do
+        if ARGV[3] == '' then redis.call('MIGRATE', '127.0.0.1', ARGV[2], k, 0, 5000)
+        else redis.call('MIGRATE', '127.0.0.1', ARGV[2], k, 0, 5000, 'AUTH', ARGV[3]) end end" 0 "$3" "$2" \
+        "${CLUSTER_AUTH:-}" >/dev/null
+    [ "$(rcli "$1" CLUSTER COUNTKEYSINSLOT "$3")" = 0 ]
+}
+
 # hold_slot_open KEY: moves the key's slot to the next node, staying half a second at the point where its keys have
 # moved and its owner has not changed, so that every client of them meets ASK.
 hold_slot_open() {
@@ -112,11 +123,7 @@ hold_slot_open() {
     [ "$target" != "$source" ] || target=${cluster_ports[1]}
     rcli "$target" CLUSTER SETSLOT "$slot" IMPORTING "$(node_id "$source")" >/dev/null
     rcli "$source" CLUSTER SETSLOT "$slot" MIGRATING "$(node_id "$target")" >/dev/null
-    until [ "$(rcli "$source" CLUSTER COUNTKEYSINSLOT "$slot")" = 0 ]; do
-        # EVAL, since a shell cannot hold every key name.
-        rcli "$source" EVAL "for _, k in ipairs(redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[1], 100)) do
-            redis.call('MIGRATE', '127.0.0.1', ARGV[2], k, 0, 5000) end" 0 "$slot" "$target" >/dev/null
-    done
+    wait_until 10 "slot $slot is empty at its source" migrate_slot "$source" "$target" "$slot"
     sleep 0.5
     for port in "$target" "$source" "${cluster_ports[@]}"; do
         rcli "$port" CLUSTER SETSLOT "$slot" NODE "$(node_id "$target")" >/dev/null
@@ -251,6 +258,93 @@ failures_are_seen() {
     end_load 0 "SIGTERM ends a load in good order"
 }
 
+# stop_servers: ends the cluster at hand, so that the next test can have its own.
+stop_servers() {
+    local port
+    for port in "${cluster_ports[@]}"; do
+        [ -z "${cluster_pids[$port]:-}" ] || cluster_kill "$port" KILL
+    done
+}
+
+announces() {
+    rcli "${cluster_ports[0]}" CLUSTER SLOTS | grep -qxF "$1"
+}
+
+# announce NAME VALUE...: sets announced addresses on every server.
+announce() {
+    local port
+    for port in "${cluster_ports[@]}"; do
+        rcli "$port" CONFIG SET "$@" >/dev/null
+    done
+}
+
+# A password, an ACL user, and slots that move between nodes known by IPv6, by name, or only by their port.
+addresses_and_credentials() {
+    local slot user=(--user joe --password 'x y') local_data=(--keys 2000 --mix all) port
+    CLUSTER_AUTH=secret
+    cluster_create 3
+    for port in "${cluster_ports[@]}"; do
+        rcli "$port" ACL SETUSER joe on '>x y' '~*' +@all >/dev/null
+    done
+    seed=127.0.0.1:${cluster_ports[0]}
+    expect 3 "no password is told" "$load" fill --seed-node "$seed" "${local_data[@]}"
+    expect 3 "a wrong password is told" "$load" fill --seed-node "$seed" "${local_data[@]}" --password wrong
+    verdict "... with the reason" 1 "$(grep -c WRONGPASS "$log")"
+    expect 0 "fill with a password" "$load" fill --seed-node "$seed" "${local_data[@]}" --password secret
+    announce cluster-announce-ip ::1
+    wait_until 20 "IPv6 is announced" announces ::1
+    expect 0 "verify over IPv6 as a user" "$load" verify --seed-node "[::1]:${cluster_ports[0]}" \
+        "${local_data[@]}" "${user[@]}"
+    start_load --keys 32 --rate 2000 "${user[@]}"
+    hold_slot_open load:1
+    end_load 0 "a load meets ASK and MOVED with IPv6 addresses"
+    above_zero "... and followed" "$(member ask)"
+    announce cluster-announce-hostname localhost cluster-preferred-endpoint-type hostname
+    wait_until 20 "the name is announced" announces localhost
+    start_load --keys 32 --rate 2000 "${user[@]}"
+    hold_slot_open load:2
+    end_load 0 "a load meets ASK and MOVED with host names"
+    above_zero "... and followed" "$(member ask)"
+    announce cluster-preferred-endpoint-type unknown-endpoint
+    start_load --keys 32 --rate 2000 "${user[@]}"
+    hold_slot_open load:3
+    end_load 0 "a load meets ASK and MOVED without an address"
+    above_zero "... and followed" "$(member ask)"
+    stop_servers
+    CLUSTER_AUTH=
+}
+
+replica_is_synced() {
+    rcli "$1" INFO replication | grep -q 'master_link_status:up'
+}
+
+# A primary dies for good; its replica takes over. Lost writes are possible then (replication is asynchronous), so only
+# the load's own behaviour is judged.
+failover() {
+    local victim replica
+    CLUSTER_NODE_TIMEOUT=1000
+    cluster_create 3
+    victim=${cluster_ports[1]}
+    # shellcheck disable=SC2119
+    cluster_join
+    replica=$server_port
+    rcli "$replica" CLUSTER REPLICATE "$(node_id "$victim")" >/dev/null
+    wait_until 30 "the replica is in sync" replica_is_synced "$replica"
+    seed=127.0.0.1:$victim
+    start_load --seed-node "127.0.0.1:${cluster_ports[0]}" --keys 1000 --rate 1000 --mix all --timeout-ms 500 \
+        --tolerate connection,clusterdown
+    sleep 0.3
+    cluster_kill "$victim" KILL
+    wait_until 30 "the replica is promoted" eval "rcli $replica ROLE | grep -q master"
+    sleep 1
+    touch "$cluster_dir/stop"
+    wait "$load_pid" || true
+    load_pid=
+    verdict "a failover is sat out" "0 0 0" "$(member client_errors) $(member gave_up) $(member unread)"
+    above_zero "... although the primary was missed" "$(member connection)"
+    stop_servers
+}
+
 cluster_create 3
 seed=127.0.0.1:${cluster_ports[0]}
 usage_checks
@@ -258,5 +352,8 @@ moving_checks
 verify_can_fail
 run_can_fail
 failures_are_seen
+stop_servers
+addresses_and_credentials
+failover
 echo "selftest: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
