@@ -54,6 +54,7 @@ int store_open(const char *url, const struct store_options *options, uv_loop_t *
  * Besides the codes in store_op.h: a put with a lease that does not exist is ERR_NOT_FOUND and nothing is written.
  *   RANGE, leases: are repeated on other endpoints until timeout_ms is over; all of them are safe to repeat.
  *   TXN: is repeated only while it certainly has not reached a server; otherwise ERR_TIMEOUT at once or at timeout_ms.
+ *        A full etcd is ERR_TIMEOUT too, since it may have written before it said so; a full disk under SQLite is ERR_LIMIT.
  *   GRANT of a lease that exists renews it, so that ttl_ms counts from this request. TTLs are rounded up to what the store
  *   can do (etcd: whole seconds, and never under its own minimum): act on the result's ttl_ms.
  *   REVOKE of a lease that does not exist is success; etcd then tells no revision (0).

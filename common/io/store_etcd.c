@@ -33,6 +33,7 @@ int store_etcd_open(const char *rest, const struct store_options *options, uv_lo
                     struct err *err)
 {
     struct etcd_store *store = xcalloc(1, sizeof(*store));
+    store->is_tls = options->is_tls;
     int rc = parse_url(store, rest, options->is_tls, err);
     rc = rc != 0 ? rc : take_options(store, options, err);
     if (rc != 0) {

@@ -50,6 +50,7 @@ struct etcd_auth {
 struct etcd_store {
     struct store base; /* first */
     char *prefix;      /* owned, "/drover/" */
+    bool is_tls;
     char *ca_file;
     char *cert_file;
     char *key_file;

@@ -228,6 +228,10 @@ static void attempt_lost(struct etcd_store *store, struct etcd_attempt *attempt,
     if (response->code == ERR_TIMEOUT) {
         etcd_watches_suspect(store, attempt->endpoint);
     }
+    if (response->code == ERR_IO && store->is_tls && store->cert_file == NULL) {
+        /* With TLS 1.3 the server refuses after the handshake; libcurl's text seldom says why. */
+        err_hint(&err, "if etcd asks for client certificates, give the store a certificate and a key");
+    }
     if (response->code == ERR_LIMIT && request->kind == STORE_RANGE) {
         attempt_fail(store, attempt, &err);
         return;
@@ -382,8 +386,11 @@ int etcd_error_class(const struct etcd_store *store, int endpoint, const struct 
         code = ERR_AUTH;
         hint = "give the etcd user readwrite on the store's prefix";
         break;
-    case 8: /* RESOURCE_EXHAUSTED */
+    case 8: /* RESOURCE_EXHAUSTED: full, or too many requests */
         code = strstr(text, "space") != NULL ? ERR_LIMIT : ERR_UNAVAILABLE;
+        /* The request that finds the quota exceeded is applied and answered with this error all the same (etcd #16659);
+         * only the later ones are refused, and the answers look alike. */
+        *is_certain = code != ERR_LIMIT;
         hint = code == ERR_LIMIT ? "compact and defragment etcd or raise its quota, then 'etcdctl alarm disarm'" : "";
         break;
     case 9: /* FAILED_PRECONDITION */
