@@ -138,6 +138,10 @@ int64_t coordinator_deadline(const struct coordinator *coordinator);
 struct topology; /* common/model/topology.h */
 bool coordinator_is_leader(const struct coordinator *coordinator);
 int64_t coordinator_fence(const struct coordinator *coordinator); /* 0 when not leading */
+/* Leading with its journal read and the store taking writes, or standing by with a known leader: what /readyz asks. */
+bool coordinator_is_ready(const struct coordinator *coordinator);
+int64_t coordinator_term_end_ms(const struct coordinator *coordinator); /* monotonic; NEVER when not leading */
+const struct spec_record *coordinator_spec(const struct coordinator *coordinator); /* NULL = none stored */
 const struct leader_record *coordinator_known_leader(
     const struct coordinator *coordinator); /* NULL = unknown */
 const char *coordinator_why(
@@ -153,7 +157,7 @@ struct agent_view {
     struct agent_id id;
     uint64_t incarnation;
     char version[VERSION_SIZE];
-    int64_t last_report_ms; /* monotonic */
+    int64_t last_report_ms; /* monotonic; NEVER = not in this session */
     int64_t fence_acked;
     int node_count;
     bool is_connected;

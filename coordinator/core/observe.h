@@ -1,0 +1,71 @@
+/* observe.h — from what agents report to one topology.
+ *
+ * Keeps the views (CLUSTER NODES texts, parsed) that live reports name by digest, asks one agent for each that it lacks,
+ * picks the best report of each node and builds the topology of common/model. Also hands nodes that no agent reports to
+ * an agent that can. Remembers which node took over from which. Knows no operations. Source: docs/design.md 4 and 6. */
+#ifndef DROVER_COORDINATOR_CORE_OBSERVE_H
+#define DROVER_COORDINATOR_CORE_OBSERVE_H
+
+#include "common/model/topology.h"
+#include "coordinator/core/coordinator.h"
+
+#define VIEWS_KEPT_MAX 64            /* parsed views; 220 KiB each at 1,000 nodes, so 14 MiB at the very most */
+#define VIEWS_WANTED_MAX 8           /* texts asked for at a time */
+#define VIEW_ASK_AGAIN_MS 5000
+#define TOPOLOGY_INTERVAL_MS 250     /* between two builds while an operation runs: failovers are noticed this fast */
+#define TOPOLOGY_IDLE_INTERVAL_MS 1000
+#define UNSERVED_MS 6000             /* a node that no agent reports for so long is given to one */
+#define SUCCESSIONS_MAX 256
+
+struct kept_view {
+    uint64_t digest;
+    struct nodes_view *view; /* owned */
+    bool is_used;            /* by a report of the last build */
+};
+
+struct wanted_view {
+    uint64_t digest;
+    struct agent_id agent; /* who is asked */
+    int64_t asked_ms;      /* NEVER = not yet told */
+};
+
+/* 'from' was a primary; 'to' was its replica and has its slots now. */
+struct succession {
+    struct node_id from;
+    struct node_id to;
+};
+
+struct observe {
+    struct topology topology;
+    uint64_t digest;        /* of the topology */
+    bool is_settled;
+    struct strbuf unsettled; /* why it is not; "" when settled */
+    bool is_dirty;          /* a report came since the last build */
+    int64_t built_ms;       /* NEVER = not in this term */
+    uint64_t builds;        /* in this term */
+    struct kept_view *views; /* by digest; owned */
+    int view_count;
+    struct wanted_view wanted[VIEWS_WANTED_MAX];
+    int wanted_count;
+    struct succession *successions; /* oldest first; owned */
+    int succession_count;
+    int64_t unserved_since_ms; /* NEVER = every node is served */
+};
+
+void observe_init(struct observe *observe);
+void observe_release(struct observe *observe);
+/* A new term: forgets everything. */
+void observe_reset(struct observe *observe);
+
+/* Takes over the views of a report. */
+void observe_views(struct coordinator *c, const struct report *report);
+/* Builds the topology if it is due, or now when 'is_now'. */
+void observe_tick(struct coordinator *c, bool is_now);
+int64_t observe_deadline(const struct coordinator *c);
+
+/* Who took the slots of 'id', as far as known; NULL = nobody. Follows chains. */
+const struct node_id *observe_successor(const struct observe *observe, const struct node_id *id);
+/* True when a report of the node was read at or after 'since_ms'. */
+bool observe_is_fresh(const struct coordinator *c, int node, int64_t since_ms);
+
+#endif
