@@ -7,8 +7,7 @@
 #include <string.h>
 
 #define WINDOW 16               /* calls between two looks at the median */
-#define SLOW_FACTOR 4           /* the median may be this much over the aim before batches shrink: a loaded
-                                   machine adds its own waiting, and tiny batches would only add calls */
+#define SLOW_FACTOR 4           /* a call may take this many aims before batches shrink */
 #define TIMEOUT_MS_FIRST 1500
 #define BIG_KEY_MS_PER_MB 20    /* measured: 10 ms a MB on a small machine; twice that before we call it lost */
 #define BIG_KEY_MS_MARGIN 3000
@@ -74,7 +73,8 @@ static int compare_us(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static int64_t median_of_last(const struct governor *governor, uint64_t count)
+/* The value below which 'percent' of the last 'count' calls are. */
+static int64_t percentile_of_last(const struct governor *governor, uint64_t count, uint64_t percent)
 {
     int64_t sorted[GOVERNOR_CALLS_KEPT];
     CHECK(count >= 1 && count <= GOVERNOR_CALLS_KEPT);
@@ -82,7 +82,7 @@ static int64_t median_of_last(const struct governor *governor, uint64_t count)
         sorted[i] = governor->calls_us[(governor->call_count - 1 - i) % GOVERNOR_CALLS_KEPT];
     }
     qsort(sorted, count, sizeof(sorted[0]), compare_us);
-    return sorted[count / 2];
+    return sorted[count * percent / 100];
 }
 
 void governor_called(struct governor *governor, int64_t latency_us)
@@ -95,10 +95,12 @@ void governor_called(struct governor *governor, int64_t latency_us)
     if (governor->call_count % WINDOW != 0) {
         return;
     }
-    int64_t median_us = median_of_last(governor, WINDOW);
-    if (median_us > SLOW_FACTOR * governor->call_us_aim) {
+    /* The quick calls tell what a batch costs the source; the slow ones only that the machine is busy, and then more
+     * and smaller calls would make it worse for everybody. */
+    int64_t call_us = percentile_of_last(governor, WINDOW, 20);
+    if (call_us > SLOW_FACTOR * governor->call_us_aim) {
         governor->scale_percent = governor->scale_percent * 3 / 4;
-    } else if (median_us < SLOW_FACTOR * governor->call_us_aim / 2) {
+    } else if (call_us < SLOW_FACTOR * governor->call_us_aim / 2) {
         governor->scale_percent = governor->scale_percent * 5 / 4 + 1;
     }
     if (governor->scale_percent > 100) {
@@ -136,5 +138,5 @@ int64_t governor_call_us_p50(const struct governor *governor)
         return -1;
     }
     uint64_t count = governor->call_count < GOVERNOR_CALLS_KEPT ? governor->call_count : GOVERNOR_CALLS_KEPT;
-    return median_of_last(governor, count);
+    return percentile_of_last(governor, count, 50);
 }

@@ -1,8 +1,8 @@
 /* governor.h — how hard a move may press on its source: sizes of batches and bursts, timeouts.
  *
  * MIGRATE blocks the source until the target has answered, so what clients feel is the time of one call. The governor
- * starts from a speed's limits, watches the measured call times and shrinks the batches while calls take much longer
- * than aimed at. Pure. Source: measured call times, docs/design.md section 6 rule 9; F11 for the timeouts. */
+ * starts from a speed's limits, watches the measured call times and shrinks the batches while even the quicker calls
+ * take much longer than aimed at. Pure. Source: measured call times, docs/design.md section 6 rule 9; F11 for the timeouts. */
 #ifndef DROVER_AGENT_CORE_GOVERNOR_H
 #define DROVER_AGENT_CORE_GOVERNOR_H
 
@@ -31,7 +31,7 @@ struct governor {
     int64_t call_us_max;
 };
 
-#define GOVERNOR_SCALE_MIN 20 /* percent: below this the fixed cost of a call outweighs what a shorter one saves */
+#define GOVERNOR_SCALE_MIN 30 /* percent: below this the fixed cost of a call outweighs what a shorter one saves */
 
 void governor_init(struct governor *governor, enum move_speed speed);
 /* 0 restores the assumption above. */
