@@ -16,10 +16,10 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define STORE_CALLS_MAX 1024                     /* requests open at a time; more are refused with ERR_LIMIT */
-#define STORE_LEASE_TTL_MS_MAX (24 * 3600 * 1000) /* a claim that outlives a day is a mistake */
-#define STORE_TXN_BYTES_MAX (1024 * 1024)        /* values of one TXN; etcd takes 1.5 MiB a request with everything */
-#define STORE_RANGE_BYTES_MAX (32 * 1024 * 1024) /* keys and values of one RANGE; more is ERR_LIMIT */
+#define STORE_CALLS_MAX 1024                      /* requests open at a time; more are refused with ERR_LIMIT */
+#define STORE_LEASE_TTL_MS_MAX 86400000           /* a claim that outlives a day is a mistake */
+#define STORE_TXN_BYTES_MAX 1048576               /* values of one TXN; etcd takes 1.5 MiB a request with everything */
+#define STORE_RANGE_BYTES_MAX 33554432            /* keys and values of one RANGE; more is ERR_LIMIT */
 
 struct store;       /* opaque; from store_open() to store_close() */
 struct store_watch; /* opaque; from store_watch() to store_unwatch() or store_close() */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define AUTHENTICATE_MS_MAX 2000 /* etcd hashes the password with bcrypt: about 100 ms of CPU */
-#define TOKEN_ANSWER_SIZE_MAX (64 * 1024)
+#define TOKEN_ANSWER_SIZE_MAX 65536
 #define GRPC_FAILED_PRECONDITION 9
 
 static void authenticate(struct etcd_store *store);

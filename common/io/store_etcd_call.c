@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL_ANSWER_SIZE_MAX (1024 * 1024) /* everything but a RANGE; a TXN answers a few bytes a write */
+#define SMALL_ANSWER_SIZE_MAX 1048576 /* everything but a RANGE; a TXN answers a few bytes a write */
 #define RANGE_ANSWER_SIZE_MAX (2 * (size_t)STORE_RANGE_BYTES_MAX) /* base64 and JSON around the bytes */
 
 enum call_step {

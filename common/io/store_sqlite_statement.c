@@ -13,10 +13,10 @@ static const char *const statement_texts[STMT_NR] = {
     [STMT_REVISION_GET] = "SELECT value FROM meta WHERE name = 'revision'",
     [STMT_REVISION_SET] = "UPDATE meta SET value = ?1 WHERE name = 'revision'",
     [STMT_KEY_GET] = "SELECT key, value, create_revision, mod_revision, lease_id FROM kv WHERE key = ?1",
-    [STMT_KEY_LIST] = "SELECT key, value, create_revision, mod_revision, lease_id FROM kv"
-                      " WHERE key >= ?1 AND substr(CAST(key AS BLOB), 1, ?2) = CAST(?1 AS BLOB) ORDER BY key",
-    [STMT_KEY_PUT] = "INSERT INTO kv (key, value, create_revision, mod_revision, lease_id) VALUES (?1, ?2, ?3, ?3, ?4)"
-                     " ON CONFLICT (key) DO UPDATE SET value = ?2, mod_revision = ?3, lease_id = ?4",
+    [STMT_KEY_LIST] = ("SELECT key, value, create_revision, mod_revision, lease_id FROM kv"
+                       " WHERE key >= ?1 AND substr(CAST(key AS BLOB), 1, ?2) = CAST(?1 AS BLOB) ORDER BY key"),
+    [STMT_KEY_PUT] = ("INSERT INTO kv (key, value, create_revision, mod_revision, lease_id) VALUES (?1, ?2, ?3, ?3, ?4)"
+                      " ON CONFLICT (key) DO UPDATE SET value = ?2, mod_revision = ?3, lease_id = ?4"),
     [STMT_KEY_DELETE] = "DELETE FROM kv WHERE key = ?1",
     [STMT_LEASE_KEYS] = "SELECT key FROM kv WHERE lease_id = ?1 ORDER BY key",
     [STMT_LEASE_EXPIRED] = "SELECT id FROM lease WHERE expires_boottime_ms <= ?1 OR boot_id <> ?2 ORDER BY id LIMIT 1",
@@ -25,10 +25,10 @@ static const char *const statement_texts[STMT_NR] = {
     [STMT_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
     [STMT_LOG_ADD] = "INSERT OR REPLACE INTO change (revision, key, is_delete) VALUES (?1, ?2, ?3)",
     [STMT_LOG_TRIM] = "DELETE FROM change WHERE revision <= ?1",
-    [STMT_LOG_READ] = "SELECT c.revision, c.key, c.is_delete, kv.value, kv.create_revision, kv.lease_id FROM change c"
-                      " LEFT JOIN kv ON kv.key = c.key AND kv.mod_revision = c.revision"
-                      " WHERE c.revision > ?3 AND substr(CAST(c.key AS BLOB), 1, ?2) = CAST(?1 AS BLOB)"
-                      " ORDER BY c.revision, c.key",
+    [STMT_LOG_READ] = ("SELECT c.revision, c.key, c.is_delete, kv.value, kv.create_revision, kv.lease_id FROM change c"
+                       " LEFT JOIN kv ON kv.key = c.key AND kv.mod_revision = c.revision"
+                       " WHERE c.revision > ?3 AND substr(CAST(c.key AS BLOB), 1, ?2) = CAST(?1 AS BLOB)"
+                       " ORDER BY c.revision, c.key"),
 };
 
 int sqlite_statements_prepare(struct sqlite_db *db, struct err *err)

@@ -1,4 +1,4 @@
-/* helper_store_suite.c — see helper_store_suite.h. */
+/* helper_store_suite.c — the cases of the store contract; see helper_store_suite.h. */
 #include "helper_store_suite.h"
 
 #include "common/base/alloc.h"
@@ -17,222 +17,6 @@
 
 #include <cmocka.h>
 
-#define ANSWER_MS_MAX 20000 /* far beyond every timeout used: no answer at all is the failure looked for */
-#define REQUEST_TIMEOUT_MS 5000
-
-/* ---- asking and waiting ---- */
-
-struct answer {
-    bool is_done;
-    struct store_result result;
-};
-
-static void answer_done(void *user, const struct store_result *result)
-{
-    struct answer *answer = user;
-    assert_false(answer->is_done);
-    answer->is_done = true;
-    answer->result = *result;
-    answer->result.kvs = NULL;
-    answer->result.kv_count = 0;
-    for (int i = 0; i < result->kv_count; i++) {
-        const struct store_kv *kv = &result->kvs[i];
-        struct store_kv *copy = store_result_add_kv(&answer->result, kv->key);
-        strbuf_add(&copy->value, strbuf_text(&kv->value), kv->value.len);
-        copy->create_revision = kv->create_revision;
-        copy->mod_revision = kv->mod_revision;
-        copy->lease_id = kv->lease_id;
-    }
-}
-
-struct store_result suite_ask(struct suite_backend *backend, void *client, struct store_request *request)
-{
-    static uint64_t req_id;
-    struct answer answer = {0};
-    request->req_id = ++req_id;
-    request->timeout_ms = request->timeout_ms == 0 ? REQUEST_TIMEOUT_MS : request->timeout_ms;
-    backend->submit(client, request, answer_done, &answer);
-    assert_false(answer.is_done); /* never from inside submit */
-    int64_t limit_ms = backend->now_ms(backend->env) + ANSWER_MS_MAX;
-    while (!answer.is_done && backend->now_ms(backend->env) < limit_ms) {
-        backend->turn(backend->env, 100);
-    }
-    assert_true(answer.is_done);
-    assert_int_equal(answer.result.req_id, req_id);
-    if (answer.result.code != 0) {
-        assert_int_equal(answer.result.code, answer.result.err.code);
-        assert_true(answer.result.err.text[0] != '\0');
-        assert_false(answer.result.succeeded);
-    }
-    return answer.result;
-}
-
-static struct store_result ask_ok(struct suite_backend *backend, void *client, struct store_request *request)
-{
-    struct store_result result = suite_ask(backend, client, request);
-    if (result.code != 0) {
-        fail_msg("%s: %s", err_word(result.code), result.err.text);
-    }
-    return result;
-}
-
-struct store_result suite_get(struct suite_backend *backend, void *client, const char *key, bool is_prefix)
-{
-    struct store_request request = {.kind = STORE_RANGE, .key = xstrdup(key), .is_prefix = is_prefix};
-    return ask_ok(backend, client, &request);
-}
-
-static void request_put(struct store_request *request, const char *key, const char *value, int64_t lease_id)
-{
-    strbuf_add_text(&store_request_add_put(request, key, lease_id)->value, value);
-}
-
-int64_t suite_put(struct suite_backend *backend, void *client, const char *key, const char *value, int64_t lease_id)
-{
-    struct store_request request = {.kind = STORE_TXN};
-    request_put(&request, key, value, lease_id);
-    struct store_result result = ask_ok(backend, client, &request);
-    assert_true(result.succeeded);
-    int64_t revision = result.revision;
-    store_result_release(&result);
-    return revision;
-}
-
-int suite_try_put(struct suite_backend *backend, void *client, const char *key, struct err *err)
-{
-    struct store_request request = {.kind = STORE_TXN, .timeout_ms = 3000};
-    request_put(&request, key, "x", 0);
-    struct store_result result = suite_ask(backend, client, &request);
-    *err = result.err;
-    int code = result.code;
-    store_result_release(&result);
-    return code;
-}
-
-static int64_t delete_key(struct suite_backend *backend, void *client, const char *key)
-{
-    struct store_request request = {.kind = STORE_TXN};
-    store_request_add_delete(&request, key);
-    struct store_result result = ask_ok(backend, client, &request);
-    assert_true(result.succeeded);
-    int64_t revision = result.revision;
-    store_result_release(&result);
-    return revision;
-}
-
-struct store_result suite_lease(struct suite_backend *backend, void *client, enum store_request_kind kind,
-                                int64_t lease_id, int64_t ttl_ms)
-{
-    struct store_request request = {.kind = kind, .lease_id = lease_id, .ttl_ms = ttl_ms};
-    return ask_ok(backend, client, &request);
-}
-
-static int64_t lease_ttl(struct suite_backend *backend, void *client, enum store_request_kind kind, int64_t lease_id,
-                         int64_t ttl_ms)
-{
-    struct store_result result = suite_lease(backend, client, kind, lease_id, ttl_ms);
-    int64_t granted_ms = result.ttl_ms;
-    store_result_release(&result);
-    return granted_ms;
-}
-
-int64_t suite_lease_id(void)
-{
-    int64_t id = 0;
-    assert_int_equal(getrandom(&id, sizeof(id), 0), sizeof(id));
-    id &= INT64_MAX;
-    return id == 0 ? 1 : id;
-}
-
-/* The only key of 'key', or NULL values when it is absent. */
-static void assert_value(struct suite_backend *backend, void *client, const char *key, const char *value)
-{
-    struct store_result result = suite_get(backend, client, key, false);
-    if (value == NULL) {
-        assert_int_equal(result.kv_count, 0);
-    } else {
-        assert_int_equal(result.kv_count, 1);
-        assert_string_equal(result.kvs[0].key, key);
-        assert_string_equal(strbuf_text(&result.kvs[0].value), value);
-    }
-    store_result_release(&result);
-}
-
-/* ---- watches ---- */
-
-static void watch_changed(void *user, const struct store_changes *changes)
-{
-    struct suite_watch *watch = user;
-    assert_true(changes->revision >= watch->revision);
-    watch->revision = changes->revision;
-    watch->snapshot_count += changes->is_snapshot ? 1 : 0;
-    assert_true(changes->count > 0 || changes->is_snapshot);
-    for (int i = 0; i < changes->count; i++) {
-        const struct store_kv *kv = &changes->items[i].kv;
-        assert_true(i == 0 || changes->is_snapshot || changes->items[i - 1].kv.mod_revision <= kv->mod_revision);
-        assert_true(kv->mod_revision <= changes->revision);
-        watch->items = xreallocarray(watch->items, (size_t)watch->count + 1, sizeof(*watch->items));
-        struct store_change *copy = &watch->items[watch->count++];
-        *copy = (struct store_change){.is_delete = changes->items[i].is_delete};
-        copy->kv = (struct store_kv){.key = xstrdup(kv->key),
-                                     .create_revision = kv->create_revision,
-                                     .mod_revision = kv->mod_revision,
-                                     .lease_id = kv->lease_id};
-        strbuf_add(&copy->kv.value, strbuf_text(&kv->value), kv->value.len);
-    }
-}
-
-void suite_watch_begin(struct suite_backend *backend, void *client, struct suite_watch *watch, const char *prefix,
-                       int64_t from_revision)
-{
-    *watch = (struct suite_watch){0};
-    watch->handle = backend->watch(client, prefix, from_revision, watch_changed, watch);
-}
-
-void suite_watch_end(struct suite_backend *backend, struct suite_watch *watch)
-{
-    if (watch->handle != NULL) {
-        backend->unwatch(watch->handle);
-    }
-    for (int i = 0; i < watch->count; i++) {
-        store_kv_release(&watch->items[i].kv);
-    }
-    free(watch->items);
-    *watch = (struct suite_watch){0};
-}
-
-static bool watch_shows(const struct suite_watch *watch, const char *key, const char *value)
-{
-    for (int i = watch->count - 1; i >= 0; i--) {
-        const struct store_change *change = &watch->items[i];
-        if (strcmp(change->kv.key, key) == 0) {
-            return value == NULL ? change->is_delete
-                                 : !change->is_delete && strcmp(strbuf_text(&change->kv.value), value) == 0;
-        }
-    }
-    return false;
-}
-
-void suite_watch_wait(struct suite_backend *backend, struct suite_watch *watch, const char *key, const char *value)
-{
-    int64_t limit_ms = backend->now_ms(backend->env) + ANSWER_MS_MAX;
-    while (!watch_shows(watch, key, value)) {
-        if (backend->now_ms(backend->env) >= limit_ms) {
-            fail_msg("the watch did not show %s = %s (%d changes seen)", key, value == NULL ? "(deleted)" : value,
-                     watch->count);
-        }
-        backend->turn(backend->env, 100);
-    }
-}
-
-static void wait_snapshot(struct suite_backend *backend, struct suite_watch *watch)
-{
-    int64_t limit_ms = backend->now_ms(backend->env) + ANSWER_MS_MAX;
-    while (watch->snapshot_count == 0 && backend->now_ms(backend->env) < limit_ms) {
-        backend->turn(backend->env, 100);
-    }
-    assert_int_equal(watch->snapshot_count, 1);
-}
 
 /* ---- the cases ---- */
 
@@ -261,8 +45,8 @@ static void case_range(void **state)
     result = suite_get(c->backend, c->b, "", true);
     assert_int_equal(result.kv_count, 8);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "op", "op");
-    assert_value(c->backend, c->b, "o", NULL);
+    suite_assert_value(c->backend, c->b, "op", "op");
+    suite_assert_value(c->backend, c->b, "o", NULL);
     result = suite_get(c->backend, c->b, "zz", true);
     assert_int_equal(result.kv_count, 0);
     assert_true(result.revision > 0);
@@ -283,15 +67,15 @@ static void case_revisions(void **state)
     assert_int_equal(result.kvs[0].mod_revision, second);
     assert_int_equal(result.kvs[0].lease_id, 0);
     store_result_release(&result);
-    int64_t deleted = delete_key(c->backend, c->a, "k");
+    int64_t deleted = suite_delete(c->backend, c->a, "k");
     assert_true(deleted > second);
-    assert_value(c->backend, c->b, "k", NULL);
-    int64_t idle = delete_key(c->backend, c->a, "k"); /* deleting nothing succeeds */
+    suite_assert_value(c->backend, c->b, "k", NULL);
+    int64_t idle = suite_delete(c->backend, c->a, "k"); /* deleting nothing succeeds */
     assert_true(idle >= deleted);
     struct store_request request = {.kind = STORE_TXN};
-    request_put(&request, "k", "3", 0);
-    request_put(&request, "l", "3", 0);
-    result = ask_ok(c->backend, c->a, &request);
+    suite_request_put(&request, "k", "3", 0);
+    suite_request_put(&request, "l", "3", 0);
+    result = suite_ask_ok(c->backend, c->a, &request);
     int64_t both = result.revision;
     assert_true(both > deleted);
     store_result_release(&result);
@@ -308,14 +92,14 @@ static bool guarded_put(struct suite_case *c, enum store_compare_field field, in
 {
     struct store_request request = {.kind = STORE_TXN};
     store_request_add_compare(&request, "guard", field, revision);
-    request_put(&request, "guarded", value, 0);
-    struct store_result result = ask_ok(c->backend, c->a, &request);
+    suite_request_put(&request, "guarded", value, 0);
+    struct store_result result = suite_ask_ok(c->backend, c->a, &request);
     bool is_succeeded = result.succeeded;
     assert_true(result.revision > 0);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "guarded", is_succeeded ? value : NULL);
+    suite_assert_value(c->backend, c->b, "guarded", is_succeeded ? value : NULL);
     if (is_succeeded) {
-        (void)delete_key(c->backend, c->a, "guarded");
+        (void)suite_delete(c->backend, c->a, "guarded");
     }
     return is_succeeded;
 }
@@ -354,13 +138,13 @@ static void case_all_or_nothing(void **state)
         store_request_add_compare(&request, "kept", STORE_MOD_REVISION, bad == 0 ? kept + 1 : kept);
         store_request_add_compare(&request, "absent", STORE_CREATE_REVISION, bad == 1 ? 7 : 0);
         store_request_add_compare(&request, "kept", STORE_CREATE_REVISION, bad == 2 ? 0 : kept);
-        request_put(&request, "new", "x", 0);
+        suite_request_put(&request, "new", "x", 0);
         store_request_add_delete(&request, "kept");
-        struct store_result result = ask_ok(c->backend, c->a, &request);
+        struct store_result result = suite_ask_ok(c->backend, c->a, &request);
         assert_false(result.succeeded);
         store_result_release(&result);
-        assert_value(c->backend, c->b, "kept", "old");
-        assert_value(c->backend, c->b, "new", NULL);
+        suite_assert_value(c->backend, c->b, "kept", "old");
+        suite_assert_value(c->backend, c->b, "new", NULL);
     }
 }
 
@@ -375,7 +159,7 @@ static void case_values(void **state)
     for (size_t size = 0; size <= sizeof(bytes); size = size == 0 ? 1 : size + 257) {
         struct store_request request = {.kind = STORE_TXN};
         strbuf_add(&store_request_add_put(&request, "bytes \"key\"\\ \xc3\xa4/\x01", 0)->value, bytes, size);
-        struct store_result result = ask_ok(c->backend, c->a, &request);
+        struct store_result result = suite_ask_ok(c->backend, c->a, &request);
         store_result_release(&result);
         result = suite_get(c->backend, c->b, "bytes \"key\"\\ \xc3\xa4/\x01", false);
         assert_int_equal(result.kv_count, 1);
@@ -396,7 +180,7 @@ static void case_limits(void **state)
     key[sizeof(key) - 1] = '\0';
     struct store_request request = {.kind = STORE_TXN};
     strbuf_add(&store_request_add_put(&request, key, 0)->value, value, STORE_VALUE_SIZE_MAX);
-    struct store_result result = ask_ok(c->backend, c->a, &request);
+    struct store_result result = suite_ask_ok(c->backend, c->a, &request);
     assert_true(result.succeeded);
     store_result_release(&result);
     result = suite_get(c->backend, c->b, key, false);
@@ -408,7 +192,7 @@ static void case_limits(void **state)
     result = suite_ask(c->backend, c->a, &request);
     assert_int_equal(result.code, ERR_LIMIT);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "big", NULL);
+    suite_assert_value(c->backend, c->b, "big", NULL);
     free(value);
 
     request = (struct store_request){.kind = STORE_TXN};
@@ -416,9 +200,9 @@ static void case_limits(void **state)
         char name[32];
         (void)snprintf(name, sizeof(name), "many/%d", i);
         store_request_add_compare(&request, name, STORE_MOD_REVISION, 0);
-        request_put(&request, name, name, 0);
+        suite_request_put(&request, name, name, 0);
     }
-    result = ask_ok(c->backend, c->a, &request);
+    result = suite_ask_ok(c->backend, c->a, &request);
     assert_true(result.succeeded);
     store_result_release(&result);
     result = suite_get(c->backend, c->b, "many/", true);
@@ -426,12 +210,12 @@ static void case_limits(void **state)
     store_result_release(&result);
 
     request = (struct store_request){.kind = STORE_TXN};
-    request_put(&request, "twice", "1", 0);
-    request_put(&request, "twice", "2", 0);
+    suite_request_put(&request, "twice", "1", 0);
+    suite_request_put(&request, "twice", "2", 0);
     result = suite_ask(c->backend, c->a, &request);
     assert_int_equal(result.code, ERR_INVALID);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "twice", NULL);
+    suite_assert_value(c->backend, c->b, "twice", NULL);
 }
 
 /* A lease is granted, granted again, renewed and revoked; revoking deletes its keys and only those. */
@@ -439,10 +223,10 @@ static void case_lease(void **state)
 {
     struct suite_case *c = *state;
     int64_t id = suite_lease_id();
-    int64_t ttl_ms = lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000);
+    int64_t ttl_ms = suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000);
     assert_true(ttl_ms >= 10000);
-    assert_true(lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000) >= 10000); /* after a lost answer */
-    assert_int_equal(lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), ttl_ms);
+    assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000) >= 10000); /* after a lost answer */
+    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), ttl_ms);
     (void)suite_put(c->backend, c->a, "leased", "1", id);
     (void)suite_put(c->backend, c->a, "freed", "1", id);
     (void)suite_put(c->backend, c->a, "freed", "2", 0); /* the last put decides */
@@ -452,13 +236,13 @@ static void case_lease(void **state)
     store_result_release(&result);
     result = suite_lease(c->backend, c->b, STORE_LEASE_REVOKE, id, 0);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "leased", NULL);
-    assert_value(c->backend, c->b, "freed", "2");
-    assert_value(c->backend, c->b, "plain", "1");
+    suite_assert_value(c->backend, c->b, "leased", NULL);
+    suite_assert_value(c->backend, c->b, "freed", "2");
+    suite_assert_value(c->backend, c->b, "plain", "1");
     result = suite_lease(c->backend, c->b, STORE_LEASE_REVOKE, id, 0); /* after a lost answer */
     store_result_release(&result);
-    assert_int_equal(lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), 0);
-    assert_int_equal(lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, suite_lease_id(), 0), 0);
+    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), 0);
+    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, suite_lease_id(), 0), 0);
 }
 
 /* A put with a lease that is not there writes nothing, of the whole transaction. */
@@ -466,13 +250,13 @@ static void case_lease_missing(void **state)
 {
     struct suite_case *c = *state;
     struct store_request request = {.kind = STORE_TXN};
-    request_put(&request, "other", "x", 0);
-    request_put(&request, "orphan", "x", suite_lease_id());
+    suite_request_put(&request, "other", "x", 0);
+    suite_request_put(&request, "orphan", "x", suite_lease_id());
     struct store_result result = suite_ask(c->backend, c->a, &request);
     assert_int_equal(result.code, ERR_NOT_FOUND);
     store_result_release(&result);
-    assert_value(c->backend, c->b, "other", NULL);
-    assert_value(c->backend, c->b, "orphan", NULL);
+    suite_assert_value(c->backend, c->b, "other", NULL);
+    suite_assert_value(c->backend, c->b, "orphan", NULL);
 }
 
 /* A lease that is kept alive outlives its TTL; one that is not takes its keys along, and the watch says so. */
@@ -483,26 +267,26 @@ static void case_lease_expiry(void **state)
     int64_t lost = suite_lease_id();
     struct suite_watch watch;
     suite_watch_begin(c->backend, c->b, &watch, "", 0);
-    int64_t ttl_ms = lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, kept, c->backend->lease_ttl_ms);
+    int64_t ttl_ms = suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, kept, c->backend->lease_ttl_ms);
     int64_t start_ms = c->backend->now_ms(c->backend->env);
-    assert_true(lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lost, c->backend->lease_ttl_ms) > 0);
+    assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lost, c->backend->lease_ttl_ms) > 0);
     (void)suite_put(c->backend, c->a, "kept", "1", kept);
     (void)suite_put(c->backend, c->a, "lost", "1", lost);
     suite_watch_wait(c->backend, &watch, "lost", "1");
     int64_t next_ms = start_ms;
-    while (!watch_shows(&watch, "lost", NULL)) {
+    while (!suite_watch_shows(&watch, "lost", NULL)) {
         int64_t now_ms = c->backend->now_ms(c->backend->env);
         assert_true(now_ms < start_ms + ttl_ms + c->backend->expiry_slack_ms);
         if (now_ms >= next_ms) {
-            assert_true(lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, kept, 0) > 0);
+            assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, kept, 0) > 0);
             next_ms = now_ms + ttl_ms / 4;
         }
         c->backend->turn(c->backend->env, 50);
     }
     assert_true(c->backend->now_ms(c->backend->env) >= start_ms + ttl_ms - 50); /* never early */
-    assert_value(c->backend, c->b, "lost", NULL);
-    assert_value(c->backend, c->b, "kept", "1");
-    assert_int_equal(lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, lost, 0), 0);
+    suite_assert_value(c->backend, c->b, "lost", NULL);
+    suite_assert_value(c->backend, c->b, "kept", "1");
+    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, lost, 0), 0);
     suite_watch_end(c->backend, &watch);
 }
 
@@ -510,8 +294,8 @@ static bool campaign(struct suite_case *c, void *client, const char *name, int64
 {
     struct store_request request = {.kind = STORE_TXN};
     store_request_add_compare(&request, "leader", STORE_CREATE_REVISION, 0);
-    request_put(&request, "leader", name, lease_id);
-    struct store_result result = ask_ok(c->backend, client, &request);
+    suite_request_put(&request, "leader", name, lease_id);
+    struct store_result result = suite_ask_ok(c->backend, client, &request);
     *fence = result.revision;
     bool is_won = result.succeeded;
     store_result_release(&result);
@@ -522,8 +306,8 @@ static bool fenced_put(struct suite_case *c, void *client, int64_t fence, const 
 {
     struct store_request request = {.kind = STORE_TXN};
     store_request_add_compare(&request, "leader", STORE_CREATE_REVISION, fence);
-    request_put(&request, "journal", value, 0);
-    struct store_result result = ask_ok(c->backend, client, &request);
+    suite_request_put(&request, "journal", value, 0);
+    struct store_result result = suite_ask_ok(c->backend, client, &request);
     bool is_succeeded = result.succeeded;
     store_result_release(&result);
     return is_succeeded;
@@ -536,18 +320,18 @@ static void case_election(void **state)
     struct suite_case *c = *state;
     int64_t lease_a = suite_lease_id();
     int64_t lease_b = suite_lease_id();
-    (void)lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lease_a, 10000);
-    (void)lease_ttl(c->backend, c->b, STORE_LEASE_GRANT, lease_b, 10000);
+    (void)suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lease_a, 10000);
+    (void)suite_lease_ttl(c->backend, c->b, STORE_LEASE_GRANT, lease_b, 10000);
 
     /* Both at once. */
-    struct answer answers[2] = {{0}, {0}};
+    struct suite_answer answers[2] = {{0}, {0}};
     for (int i = 0; i < 2; i++) {
-        struct store_request request = {.kind = STORE_TXN, .timeout_ms = REQUEST_TIMEOUT_MS};
+        struct store_request request = {.kind = STORE_TXN, .timeout_ms = SUITE_TIMEOUT_MS};
         store_request_add_compare(&request, "leader", STORE_CREATE_REVISION, 0);
-        request_put(&request, "leader", i == 0 ? "a" : "b", i == 0 ? lease_a : lease_b);
-        c->backend->submit(i == 0 ? c->a : c->b, &request, answer_done, &answers[i]);
+        suite_request_put(&request, "leader", i == 0 ? "a" : "b", i == 0 ? lease_a : lease_b);
+        c->backend->submit(i == 0 ? c->a : c->b, &request, suite_answer_done, &answers[i]);
     }
-    int64_t limit_ms = c->backend->now_ms(c->backend->env) + ANSWER_MS_MAX;
+    int64_t limit_ms = c->backend->now_ms(c->backend->env) + SUITE_ANSWER_MS_MAX;
     while ((!answers[0].is_done || !answers[1].is_done) && c->backend->now_ms(c->backend->env) < limit_ms) {
         c->backend->turn(c->backend->env, 100);
     }
@@ -570,7 +354,7 @@ static void case_election(void **state)
     assert_true(fenced_put(c, leader, fence, "1"));
     assert_false(fenced_put(c, other, fence + 1, "2"));
     assert_false(fenced_put(c, other, 1, "2"));
-    assert_value(c->backend, c->a, "journal", "1");
+    suite_assert_value(c->backend, c->a, "journal", "1");
 
     /* The lease ends: the old leader is late from now on, also after somebody else leads. */
     result = suite_lease(c->backend, other, STORE_LEASE_REVOKE, winner == 0 ? lease_a : lease_b, 0);
@@ -581,7 +365,7 @@ static void case_election(void **state)
     assert_true(next_fence > fence);
     assert_false(fenced_put(c, leader, fence, "late"));
     assert_true(fenced_put(c, other, next_fence, "3"));
-    assert_value(c->backend, c->a, "journal", "3");
+    suite_assert_value(c->backend, c->a, "journal", "3");
 }
 
 /* A watch begins with a snapshot, then tells puts and deletions of its prefix in order, of every client. */
@@ -592,12 +376,12 @@ static void case_watch(void **state)
     (void)suite_put(c->backend, c->a, "other", "0", 0);
     struct suite_watch watch;
     suite_watch_begin(c->backend, c->b, &watch, "w/", 0);
-    wait_snapshot(c->backend, &watch);
+    suite_wait_snapshot(c->backend, &watch);
     assert_int_equal(watch.count, 1);
     assert_string_equal(watch.items[0].kv.key, "w/old");
     int64_t put = suite_put(c->backend, c->a, "w/1", "one", 0);
     suite_watch_wait(c->backend, &watch, "w/1", "one");
-    int64_t deleted = delete_key(c->backend, c->a, "w/1");
+    int64_t deleted = suite_delete(c->backend, c->a, "w/1");
     suite_watch_wait(c->backend, &watch, "w/1", NULL);
     (void)suite_put(c->backend, c->a, "other", "1", 0);
     (void)suite_put(c->backend, c->b, "w/2", "two", 0);
@@ -618,7 +402,7 @@ static void case_watch_from_revision(void **state)
     (void)suite_put(c->backend, c->a, "w/gone", "0", 0);
     int64_t revision = suite_put(c->backend, c->a, "w/same", "0", 0);
     (void)suite_put(c->backend, c->a, "w/new", "1", 0);
-    (void)delete_key(c->backend, c->a, "w/gone");
+    (void)suite_delete(c->backend, c->a, "w/gone");
     struct suite_watch watch;
     suite_watch_begin(c->backend, c->b, &watch, "w/", revision + 1);
     suite_watch_wait(c->backend, &watch, "w/gone", NULL);
@@ -661,13 +445,13 @@ static void case_close(void **state)
 {
     struct suite_case *c = *state;
     enum { COUNT = 100 };
-    struct answer answers[COUNT] = {{false, {0}}};
+    struct suite_answer answers[COUNT] = {{false, {0}}};
     for (int i = 0; i < COUNT; i++) {
-        struct store_request request = {.kind = STORE_TXN, .timeout_ms = REQUEST_TIMEOUT_MS};
+        struct store_request request = {.kind = STORE_TXN, .timeout_ms = SUITE_TIMEOUT_MS};
         char key[16];
         (void)snprintf(key, sizeof(key), "close/%d", i);
-        request_put(&request, key, "x", 0);
-        c->backend->submit(c->a, &request, answer_done, &answers[i]);
+        suite_request_put(&request, key, "x", 0);
+        c->backend->submit(c->a, &request, suite_answer_done, &answers[i]);
     }
     c->backend->close(c->a);
     c->a = NULL;
@@ -678,7 +462,7 @@ static void case_close(void **state)
         char key[16];
         (void)snprintf(key, sizeof(key), "close/%d", i);
         if (code == 0 || code == ERR_UNAVAILABLE) { /* certain: must be true */
-            assert_value(c->backend, c->b, key, code == 0 ? "x" : NULL);
+            suite_assert_value(c->backend, c->b, key, code == 0 ? "x" : NULL);
         }
         store_result_release(&answers[i].result);
     }
@@ -724,105 +508,4 @@ int suite_run(struct suite_backend *backend)
         CASE(case_unwatch),       CASE(case_close),
     };
     return _cmocka_run_group_tests(backend->name, tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL);
-}
-
-/* ---- the real stores ---- */
-
-static void real_closed(void *user)
-{
-    *(bool *)user = true;
-}
-
-static void real_close(void *client)
-{
-    struct store *store = client;
-    uv_loop_t *loop = store->loop;
-    bool is_closed = false;
-    store_close(store, real_closed, &is_closed);
-    int64_t limit_ms = store_now_ms() + ANSWER_MS_MAX;
-    while (!is_closed) {
-        CHECK(store_now_ms() < limit_ms);
-        (void)uv_run(loop, UV_RUN_ONCE);
-    }
-}
-
-static void real_submit(void *client, struct store_request *request,
-                        void (*done)(void *user, const struct store_result *result), void *user)
-{
-    store_submit(client, request, done, user);
-}
-
-static void *real_watch(void *client, const char *prefix, int64_t from_revision,
-                        void (*changed)(void *user, const struct store_changes *changes), void *user)
-{
-    return store_watch(client, prefix, from_revision, changed, user);
-}
-
-static void real_unwatch(void *watch)
-{
-    store_unwatch(watch);
-}
-
-static void timer_fired(uv_timer_t *timer)
-{
-    (void)timer;
-}
-
-static void real_turn(void *env, int64_t wait_ms)
-{
-    struct suite_loop *loop = env;
-    uv_update_time(&loop->loop);
-    CHECK(uv_timer_start(&loop->timer, timer_fired, (uint64_t)wait_ms, 0) == 0);
-    (void)uv_run(&loop->loop, UV_RUN_ONCE);
-}
-
-static int64_t real_now_ms(void *env)
-{
-    (void)env;
-    return store_now_ms();
-}
-
-void suite_loop_init(struct suite_loop *loop)
-{
-    CHECK(uv_loop_init(&loop->loop) == 0);
-    CHECK(uv_timer_init(&loop->loop, &loop->timer) == 0);
-}
-
-void suite_loop_release(struct suite_loop *loop)
-{
-    uv_close((uv_handle_t *)&loop->timer, NULL);
-    (void)uv_run(&loop->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop->loop), 0); /* no handle was left behind */
-}
-
-void suite_backend_real(struct suite_backend *backend, struct suite_loop *loop)
-{
-    backend->env = loop;
-    backend->close = real_close;
-    backend->submit = real_submit;
-    backend->watch = real_watch;
-    backend->unwatch = real_unwatch;
-    backend->turn = real_turn;
-    backend->now_ms = real_now_ms;
-}
-
-char *suite_temp_dir(void)
-{
-    const char *base = getenv("TMPDIR");
-    char *path = xasprintf("%s/drover-contract-XXXXXX", base == NULL ? "/tmp" : base);
-    CHECK(mkdtemp(path) != NULL);
-    return path;
-}
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
-void suite_remove_dir(const char *path)
-{
-    (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -31,17 +31,36 @@ struct suite_backend {
 /* Runs every case; returns the number that failed. */
 int suite_run(struct suite_backend *backend);
 
-/* Pieces for the backends' own tests. */
+/* ---- helper_store_client.c: pieces of the cases and of the backends' own tests ---- */
+
+#define SUITE_ANSWER_MS_MAX 20000 /* far beyond every timeout used: no answer at all is the failure looked for */
+#define SUITE_TIMEOUT_MS 5000     /* of a request that says nothing else */
+
+/* Where suite_answer_done() puts a copy of the result. */
+struct suite_answer {
+    bool is_done;
+    struct store_result result; /* the test releases it */
+};
+void suite_answer_done(void *user, const struct store_result *result);
 
 /* One request, waited for; the caller releases the result. Fails the test when no answer comes. */
 struct store_result suite_ask(struct suite_backend *backend, void *client, struct store_request *request);
+/* The same; fails the test on any error. */
+struct store_result suite_ask_ok(struct suite_backend *backend, void *client, struct store_request *request);
+void suite_request_put(struct store_request *request, const char *key, const char *value, int64_t lease_id);
 struct store_result suite_get(struct suite_backend *backend, void *client, const char *key, bool is_prefix);
 /* A put without compares; fails the test on any error; returns the revision. */
 int64_t suite_put(struct suite_backend *backend, void *client, const char *key, const char *value, int64_t lease_id);
+int64_t suite_delete(struct suite_backend *backend, void *client, const char *key);
+/* The key holds exactly 'value'; NULL: it is absent. */
+void suite_assert_value(struct suite_backend *backend, void *client, const char *key, const char *value);
 /* An unguarded put whose code is returned. */
 int suite_try_put(struct suite_backend *backend, void *client, const char *key, struct err *err);
 struct store_result suite_lease(struct suite_backend *backend, void *client, enum store_request_kind kind,
                                 int64_t lease_id, int64_t ttl_ms);
+/* The same, answering only the TTL. */
+int64_t suite_lease_ttl(struct suite_backend *backend, void *client, enum store_request_kind kind, int64_t lease_id,
+                        int64_t ttl_ms);
 int64_t suite_lease_id(void); /* never used before on this machine */
 
 /* Collects what a watch tells. */
@@ -55,6 +74,10 @@ struct suite_watch {
 void suite_watch_begin(struct suite_backend *backend, void *client, struct suite_watch *watch, const char *prefix,
                        int64_t from_revision);
 void suite_watch_end(struct suite_backend *backend, struct suite_watch *watch);
+/* The last change told of 'key' is a put of 'value', or a deletion for NULL. */
+bool suite_watch_shows(const struct suite_watch *watch, const char *key, const char *value);
+/* Waits for the first snapshot. */
+void suite_wait_snapshot(struct suite_backend *backend, struct suite_watch *watch);
 /* Waits until the last change told of 'key' is a put of 'value', or a deletion for NULL. */
 void suite_watch_wait(struct suite_backend *backend, struct suite_watch *watch, const char *key, const char *value);
 

@@ -317,6 +317,57 @@ static void test_disk_full(void **state)
     free(dir);
 }
 
+static void pool_block(uv_work_t *work)
+{
+    uv_sem_wait(work->data);
+}
+
+static void pool_unblocked(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+}
+
+/* The worker hangs (a disk that does not answer): the loop answers in time that the outcome is unknown, what has not been
+ * begun is certainly not done, and closing waits for the worker. */
+static void test_worker_hangs(void **state)
+{
+    (void)state;
+    enum { POOL = 4 }; /* libuv's default number of threads */
+    uv_work_t works[POOL];
+    uv_sem_t gate;
+    assert_int_equal(uv_sem_init(&gate, 0), 0);
+    char *path = file_path("hang.db");
+    struct store *store = open_file(path);
+    for (int i = 0; i < POOL; i++) {
+        works[i].data = &gate;
+        assert_int_equal(uv_queue_work(&env.loop.loop, &works[i], pool_block, pool_unblocked), 0);
+    }
+    struct suite_answer answers[2] = {{0}, {0}};
+    for (int i = 0; i < 2; i++) {
+        struct store_request request = {.kind = STORE_TXN, .timeout_ms = 200};
+        suite_request_put(&request, i == 0 ? "running" : "queued", "x", 0);
+        backend.submit(store, &request, suite_answer_done, &answers[i]);
+    }
+    int64_t start_ms = store_now_ms();
+    while (!answers[0].is_done || !answers[1].is_done) {
+        assert_true(store_now_ms() - start_ms < SUITE_ANSWER_MS_MAX);
+        backend.turn(&env, 100);
+    }
+    assert_true(store_now_ms() - start_ms < 2000);
+    assert_int_equal(answers[0].result.code, ERR_TIMEOUT);
+    assert_int_equal(answers[1].result.code, ERR_UNAVAILABLE);
+    for (int i = 0; i < POOL; i++) {
+        uv_sem_post(&gate);
+    }
+    struct store_result result = suite_get(&backend, store, "queued", false);
+    assert_int_equal(result.kv_count, 0);
+    store_result_release(&result);
+    backend.close(store);
+    uv_sem_destroy(&gate);
+    free(path);
+}
+
 int main(void)
 {
     suite_loop_init(&env.loop);
@@ -330,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_damaged_file),       cmocka_unit_test(test_survives_kill),
         cmocka_unit_test(test_locked),             cmocka_unit_test(test_reboot_ends_leases),
         cmocka_unit_test(test_log_trimmed),        cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_worker_hangs),
     };
     failed += cmocka_run_group_tests_name("sqlite only", tests, NULL, NULL);
     suite_loop_release(&env.loop);
