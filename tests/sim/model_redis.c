@@ -36,6 +36,9 @@ struct model_pipeline *model_pipeline_new(void)
 void model_pipeline_free(struct model_pipeline *pipeline)
 {
     if (pipeline != NULL) {
+        if (pipeline->orphaned != NULL) {
+            pipeline->orphaned(pipeline->owner);
+        }
         commands_release(&pipeline->commands);
         replies_release(&pipeline->replies);
         free(pipeline);

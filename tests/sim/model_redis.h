@@ -96,6 +96,7 @@ struct model_pipeline {
     uint64_t stream; /* pipelines of one stream stay in order; 0 = no order */
     bool is_broken;  /* the node died or the connection broke; replies may be too few */
     void (*done)(void *owner, struct model_pipeline *pipeline); /* takes the pipeline over */
+    void (*orphaned)(void *owner); /* instead of 'done' when the model ends; NULL = nobody to tell */
     void *owner;
     uint64_t tag; /* the owner's */
     int place;    /* of the one who asks */
