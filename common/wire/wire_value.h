@@ -11,7 +11,7 @@
 #include "common/base/strbuf.h"
 #include "common/model/ids.h"
 #include "common/model/record.h"
-#include "types.pb-c.h"
+#include "record.pb-c.h"
 
 #include <stdbool.h>
 #include <stddef.h>

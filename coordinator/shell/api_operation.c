@@ -311,7 +311,9 @@ void api_get_operation(struct api *api, struct http_request *request, const char
         api_respond_error(api, request, &err);
         return;
     }
-    api_respond(api, request, 200, api_operation_json(api, operation, true));
+    const char *batches = http_request_query(request, "batches");
+    bool has_batches = batches == NULL || strcmp(batches, "0") != 0;
+    api_respond(api, request, 200, api_operation_json(api, operation, has_batches));
 }
 
 struct verb {
