@@ -2,7 +2,7 @@
  *
  * Generic: the etcd gateway, webhooks and the Prometheus API use it. HTTP/1.1 only (one request a connection at a time, so
  * a slow answer delays nobody else), no redirects, no proxy from the environment, certificates always verified. Must not
- * know what is asked. Source: curl's libcurl-multi(3), libcurl-errors(3). */
+ * know what is asked. The process must ignore SIGPIPE (loop_new() does): OpenSSL writes to broken connections. Source: curl's libcurl-multi(3), libcurl-errors(3). */
 #ifndef DROVER_IO_HTTP_CLIENT_H
 #define DROVER_IO_HTTP_CLIENT_H
 

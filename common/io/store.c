@@ -191,8 +191,11 @@ void store_flush(struct store *store)
         return;
     }
     store->is_flushing = true;
+    /* What the callbacks finish anew waits for the next turn, so that a caller who repeats cannot hold up the loop. */
+    struct store_call_list list = store->finished;
+    store->finished = (struct store_call_list){0};
     struct store_call *call = NULL;
-    while ((call = store_call_list_pop(&store->finished)) != NULL) {
+    while ((call = store_call_list_pop(&list)) != NULL) {
         if (call->done != NULL) {
             call->done(call->user, &call->result);
         }

@@ -7,6 +7,7 @@
 
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -285,6 +286,7 @@ static int64_t real_now_ms(void *env)
 
 void suite_loop_init(struct suite_loop *loop)
 {
+    (void)signal(SIGPIPE, SIG_IGN);
     CHECK(uv_loop_init(&loop->loop) == 0);
     CHECK(uv_timer_init(&loop->loop, &loop->timer) == 0);
 }

@@ -317,6 +317,71 @@ static void test_disk_full(void **state)
     free(dir);
 }
 
+enum { PROCESSES = 4, INCREMENTS = 25 };
+
+/* Increments "counter" under a MOD compare until it has done so INCREMENTS times; returns 0 when all went well. */
+static int increment_in_child(const char *path)
+{
+    struct sqlite_db *db = NULL;
+    if (sqlite_db_open(path, &db, NULL) != 0) {
+        return 1;
+    }
+    for (int done = 0; done < INCREMENTS;) {
+        struct store_request read = {.kind = STORE_RANGE, .key = xstrdup("counter"), .timeout_ms = 20000};
+        struct store_request write = {.kind = STORE_TXN, .timeout_ms = 20000};
+        struct store_result found = {0};
+        struct store_result written = {0};
+        sqlite_db_execute(db, &read, store_now_ms() + 20000, &found);
+        long value = found.kv_count == 0 ? 0 : strtol(strbuf_text(&found.kvs[0].value), NULL, 10);
+        store_request_add_compare(&write, "counter", STORE_MOD_REVISION,
+                                  found.kv_count == 0 ? 0 : found.kvs[0].mod_revision);
+        strbuf_addf(&store_request_add_put(&write, "counter", 0)->value, "%ld", value + 1);
+        sqlite_db_execute(db, &write, store_now_ms() + 20000, &written);
+        int code = found.code != 0 ? found.code : written.code;
+        done += written.succeeded ? 1 : 0;
+        store_request_release(&read);
+        store_request_release(&write);
+        store_result_release(&found);
+        store_result_release(&written);
+        if (code != 0) {
+            return 2;
+        }
+    }
+    sqlite_db_close(db);
+    return 0;
+}
+
+/* Processes that write the same file at once, creating it too: no guarded write is lost or done on a stale read, and a
+ * watch in yet another process sees the last one. */
+static void test_processes(void **state)
+{
+    (void)state;
+    char *path = file_path("shared.db");
+    pid_t children[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) {
+            _exit(increment_in_child(path));
+        }
+    }
+    struct store *store = open_file(path);
+    struct suite_watch watch;
+    suite_watch_begin(&backend, store, &watch, "", 0);
+    char last[16];
+    (void)snprintf(last, sizeof(last), "%d", PROCESSES * INCREMENTS);
+    suite_watch_wait(&backend, &watch, "counter", last);
+    for (int i = 0; i < PROCESSES; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+    suite_assert_value(&backend, store, "counter", last);
+    suite_watch_end(&backend, &watch);
+    backend.close(store);
+    free(path);
+}
+
 static void pool_block(uv_work_t *work)
 {
     uv_sem_wait(work->data);
@@ -381,7 +446,7 @@ int main(void)
         cmocka_unit_test(test_damaged_file),       cmocka_unit_test(test_survives_kill),
         cmocka_unit_test(test_locked),             cmocka_unit_test(test_reboot_ends_leases),
         cmocka_unit_test(test_log_trimmed),        cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_worker_hangs),
+        cmocka_unit_test(test_worker_hangs),       cmocka_unit_test(test_processes),
     };
     failed += cmocka_run_group_tests_name("sqlite only", tests, NULL, NULL);
     suite_loop_release(&env.loop);
