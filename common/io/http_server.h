@@ -38,7 +38,7 @@ struct http_handler {
 struct http_server *http_server_new(struct loop *loop, const struct http_options *options,
                                     const struct http_handler *handler, struct err *err);
 /* Closes all connections. Requests without an answer and open streams become invalid; their 'closed' callbacks run
- * before this returns. NULL is legal. */
+ * before this returns. Not from inside a callback of this server. NULL is legal. */
 void http_server_free(struct http_server *server);
 /* The port listened on; 0 for a unix socket. */
 uint16_t http_server_port(const struct http_server *server);
@@ -60,7 +60,7 @@ struct http_header {
     const char *value;
 };
 
-/* Everything is copied. */
+/* Everything is copied. A header with a line break in it is left out. */
 struct http_response {
     int status;               /* 200..599 */
     const char *content_type; /* NULL: none */

@@ -51,13 +51,14 @@ void options_free(struct options *options);
 
 /* Sources. ERR_CONFIG with text and hint; on failure nothing of that source may be relied on. */
 int options_apply_file(struct options *options, const struct config_file *file, struct err *err) WARN_UNUSED;
-/* environment: NULL-ended "NAME=value" texts (environ). Variables that start with prefix ("DROVER_") and are unknown
- * are errors, so a misspelt one does not pass unseen. */
+/* environment: NULL-ended "NAME=value" texts (environ). A variable that starts with prefix ("DROVER_"), is unknown and
+ * looks like a known one misspelt is an error; other unknown ones belong to other programs. */
 int options_apply_env(struct options *options, char *const *environment, const char *prefix,
                       struct err *err) WARN_UNUSED;
 /* argv[0] is skipped; "--" ends the flags. Words that are no flags are kept, see options_word(). ERR_INVALID. */
 int options_apply_flags(struct options *options, int argc, char *const *argv, struct err *err) WARN_UNUSED;
 
+#define OPTIONS_ENV_PREFIX "DROVER_"
 /* All of it in order. config_key: the flag-only row that names the file (also $DROVER_CONFIG when that row has an env);
  * without a value no file is read. */
 int options_load(struct options *options, int argc, char *const *argv, const char *config_key,

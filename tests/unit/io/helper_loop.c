@@ -148,6 +148,28 @@ int process_run(char *const *argv, char *out, size_t size)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
+int process_wait(struct loop *loop, pid_t pid)
+{
+    int64_t end_ms = clock_now_ms() + WAIT_MS_MAX;
+    int status = 0;
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        assert_true(clock_now_ms() < end_ms);
+        loop_turn(loop, 5);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+void file_text(const char *path, char *out, size_t size)
+{
+    out[0] = '\0';
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        size_t len = fread(out, 1, size - 1, file);
+        out[len] = '\0';
+        (void)fclose(file);
+    }
+}
+
 void wait_for_port(int port)
 {
     int64_t end_ms = clock_now_ms() + WAIT_MS_MAX;

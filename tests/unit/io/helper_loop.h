@@ -5,6 +5,7 @@
 #include "common/io/loop.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,6 +31,11 @@ pid_t process_start(char *const *argv, const char *log);
 void process_kill(pid_t pid);
 /* Runs to its end and returns the exit code; its standard output goes into out (size bytes, '\0' added). */
 int process_run(char *const *argv, char *out, size_t size);
+
+/* Turns the loop until the process has ended; returns its exit code. */
+int process_wait(struct loop *loop, pid_t pid);
+/* The text of a file, at most size - 1 bytes; "" when there is none. */
+void file_text(const char *path, char *out, size_t size);
 
 /* Waits until 127.0.0.1:port accepts connections. */
 void wait_for_port(int port);
