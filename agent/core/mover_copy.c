@@ -9,7 +9,6 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -157,14 +156,7 @@ static void note_big_key(struct slot_mover *m, const struct burst_slot *slot, in
         return;
     }
     struct big_key *big = &m->big_keys[m->big_key_count++];
-    const char *name = listing_key(&slot->listing, key);
-    size_t used = 0;
-    for (size_t i = 0; i < slot->listing.keys[key].len && used + 5 < sizeof(big->key); i++) {
-        unsigned char c = (unsigned char)name[i];
-        bool is_plain = isprint(c) != 0 && c != '\\';
-        used += (size_t)snprintf(big->key + used, sizeof(big->key) - used, is_plain ? "%c" : "\\x%02x", c);
-    }
-    big->key[used] = '\0';
+    key_text_format(big->key, listing_key(&slot->listing, key), slot->listing.keys[key].len);
     big->slot = slot->slot;
     big->bytes = slot->listing.keys[key].bytes;
 }

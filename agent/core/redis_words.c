@@ -1,6 +1,10 @@
 /* redis_words.c — see redis_words.h. */
 #include "agent/core/redis_words.h"
 
+#include "common/model/message.h"
+
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 /* First match wins: a target's error arrives inside MIGRATE's own text, so parts are looked for anywhere. */
@@ -142,4 +146,15 @@ bool words_parse_role(struct role_answer *role, const struct reply *reply)
         return true;
     }
     return false;
+}
+
+void key_text_format(char *text, const char *key, size_t len)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < len && used + sizeof("\\xff") <= KEY_TEXT_SIZE; i++) {
+        unsigned char c = (unsigned char)key[i];
+        bool is_plain = c < 0x80 && isprint(c) != 0 && c != '\\';
+        used += (size_t)snprintf(text + used, KEY_TEXT_SIZE - used, is_plain ? "%c" : "\\x%02x", c);
+    }
+    text[used] = '\0';
 }

@@ -40,6 +40,9 @@ bool words_is_already_owner(const struct reply *reply);
  * replica by losing its last slot, or Valkey tells of its replicas. The owner must be read afterwards. */
 bool words_is_release_accepted(const struct reply *reply);
 
+/* A key as people see it: bytes that do not print as \xNN, cut to fit KEY_TEXT_SIZE. */
+void key_text_format(char *text, const char *key, size_t len);
+
 /* ROLE, of a primary or of a replica. */
 struct role_answer {
     bool is_primary;
