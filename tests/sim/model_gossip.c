@@ -150,6 +150,9 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
     if (sender == node->index) {
         return;
     }
+    if (slotset_is_equal(slots, &node->peers[sender].slots)) {
+        return; /* nearly always */
+    }
     struct slotset news = *slots;
     slotset_subtract(&news, &node->peers[sender].slots);
     struct slotset dirty = {0};
@@ -187,6 +190,9 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
 /* The sender claims slots whose owner we know under a higher epoch: tell it. */
 static void send_update(struct model_node *node, int sender, uint64_t epoch, const struct slotset *slots)
 {
+    if (slotset_is_equal(slots, &node->peers[sender].slots)) {
+        return;
+    }
     struct slotset stale = *slots;
     slotset_subtract(&stale, &node->peers[sender].slots);
     SLOTSET_FOREACH(slot, &stale)
