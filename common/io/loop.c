@@ -58,6 +58,7 @@ struct loop {
     struct post *posts;
     int post_count;
     int post_capacity;
+    bool has_async; /* false once the loop is being freed: posts are then collected without waking */
 };
 
 static void heap_put(struct loop *loop, int index, struct loop_timer *timer);
@@ -65,6 +66,7 @@ static void heap_up(struct loop *loop, int index);
 static void heap_down(struct loop *loop, int index);
 static void heap_remove(struct loop *loop, struct loop_timer *timer);
 static void posts_run(struct loop *loop);
+static void posts_run_once(struct loop *loop);
 static void async_woken(uv_async_t *handle);
 static void prepare_called(uv_prepare_t *handle);
 static void timer_fd_readable(uv_poll_t *handle, int status, int events);
@@ -92,6 +94,7 @@ struct loop *loop_new(struct err *err)
     loop->uv.data = loop;
     CHECK(pthread_mutex_init(&loop->mutex, NULL) == 0);
     CHECK(uv_async_init(&loop->uv, &loop->async, async_woken) == 0);
+    loop->has_async = true;
     CHECK(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
     CHECK(uv_prepare_start(&loop->prepare, prepare_called) == 0);
     CHECK(uv_poll_init(&loop->uv, &loop->poll, loop->timer_fd) == 0);
@@ -104,6 +107,9 @@ void loop_free(struct loop *loop)
     if (loop == NULL) {
         return;
     }
+    CHECK(pthread_mutex_lock(&loop->mutex) == 0);
+    loop->has_async = false;
+    CHECK(pthread_mutex_unlock(&loop->mutex) == 0);
     posts_run(loop);
     uv_close((uv_handle_t *)&loop->async, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
@@ -157,11 +163,10 @@ void loop_post(struct loop *loop, void (*function)(void *user), void *user)
     CHECK(pthread_mutex_lock(&loop->mutex) == 0);
     ARRAY_RESERVE(loop->posts, loop->post_count, loop->post_capacity);
     loop->posts[loop->post_count++] = (struct post){.function = function, .user = user};
-    bool is_first = loop->post_count == 1;
-    CHECK(pthread_mutex_unlock(&loop->mutex) == 0);
-    if (is_first) { /* later ones are taken by the same wake-up */
+    if (loop->post_count == 1 && loop->has_async) { /* later ones are taken by the same wake-up */
         CHECK(uv_async_send(&loop->async) == 0);
     }
+    CHECK(pthread_mutex_unlock(&loop->mutex) == 0);
 }
 
 struct loop_timer *loop_timer_new(struct loop *loop, void (*fired)(void *user), void *user)
@@ -247,7 +252,15 @@ struct uv_loop_s *loop_uv(struct loop *loop)
 
 /* ---- posts ---- */
 
+/* Runs what is there now; when the loop is being freed (and nobody else posts any more) everything. */
 static void posts_run(struct loop *loop)
+{
+    do {
+        posts_run_once(loop);
+    } while (!loop->has_async && loop->post_count > 0);
+}
+
+static void posts_run_once(struct loop *loop)
 {
     CHECK(pthread_mutex_lock(&loop->mutex) == 0);
     struct post *posts = loop->posts;

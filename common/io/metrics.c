@@ -65,7 +65,7 @@ static void add_number(struct strbuf *out, double value)
         strbuf_add_text(out, "NaN");
     } else if (isinf(value)) {
         strbuf_add_text(out, value > 0 ? "+Inf" : "-Inf");
-    } else if (value == floor(value) && fabs(value) < INTEGER_MAX) {
+    } else if (value < INTEGER_MAX && value > -INTEGER_MAX && value == (double)(int64_t)value) {
         strbuf_addf(out, "%.0f", value);
     } else {
         strbuf_addf(out, "%.17g", value);
