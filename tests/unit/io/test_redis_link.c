@@ -362,6 +362,120 @@ static void test_login(void **state)
     redis_pool_free(plain);
 }
 
+/* One PING with these options; the code it ended with. */
+static int ping(struct fixture *f, const struct redis_options *options, const struct address *address)
+{
+    struct redis_pool *pool = pool_with(f, options);
+    struct call call = {0};
+    commands_add(&call.commands, "PING", NULL);
+    commands_begin(&call.commands);
+    commands_arg_text(&call.commands, "SET");
+    commands_arg_text(&call.commands, "tls");
+    char *value = xcalloc(1, 300000); /* many TLS records */
+    commands_arg(&call.commands, value, 300000);
+    commands_add(&call.commands, "GET", "tls", NULL);
+    call_submit(pool, address, 0, 15000, &call);
+    wait_for(f->loop, &call.done);
+    int code = call.result.code;
+    if (code == 0) {
+        assert_int_equal(call.result.replies.count, 3);
+        assert_int_equal(call.result.replies.replies[2].len, 300000);
+    } else {
+        assert_true(strlen(call.result.err.text) > 20);
+    }
+    free(value);
+    call_release(&call);
+    redis_pool_free(pool);
+    return code;
+}
+
+/* TLS: the right CA and a certificate of ours pass; no CA, no certificate, a wrong name and plain text do not. */
+static void test_tls(void **state)
+{
+    struct fixture *f = *state;
+    char *folder = folder_new();
+    if (!certificates_make(folder)) {
+        print_message("no openssl program: TLS is not tested\n");
+        folder_remove(folder);
+        skip();
+    }
+    char *ca = xasprintf("%s/ca.pem", folder);
+    char *cert = xasprintf("%s/cert.pem", folder);
+    char *key = xasprintf("%s/key.pem", folder);
+    struct address address = {.host = "127.0.0.1", .port = (uint16_t)free_port()};
+    struct address by_name = {.host = "localhost", .port = address.port};
+    char port[8];
+    (void)snprintf(port, sizeof(port), "%d", address.port);
+    char *argv[] = {"redis-server", "--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--save", "", "--dir",
+                    folder, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, NULL};
+    pid_t server = process_start(argv, NULL);
+    wait_for_port(address.port);
+    struct redis_options good = {.use_tls = true, .tls_ca = ca, .tls_cert = cert, .tls_key = key};
+    assert_int_equal(ping(f, &good, &address), 0);
+    assert_int_equal(ping(f, &good, &by_name), 0);
+    struct redis_options insecure = {.use_tls = true, .tls_insecure = true, .tls_cert = cert, .tls_key = key};
+    assert_int_equal(ping(f, &insecure, &address), 0);
+    struct redis_options no_ca = {.use_tls = true, .tls_cert = cert, .tls_key = key};
+    assert_int_equal(ping(f, &no_ca, &address), ERR_PROTOCOL);
+    struct redis_options wrong_name = good;
+    wrong_name.tls_name = "elsewhere";
+    assert_int_equal(ping(f, &wrong_name, &address), ERR_PROTOCOL);
+    struct redis_options no_cert = {.use_tls = true, .tls_ca = ca};
+    int code = ping(f, &no_cert, &address);
+    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
+    struct redis_options plain = {0};
+    code = ping(f, &plain, &address);
+    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
+    code = ping(f, &good, &f->address); /* TLS to a plain port */
+    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
+    struct err err = {0};
+    struct redis_options missing = {.use_tls = true, .tls_ca = "/nonexistent.pem"};
+    assert_null(redis_pool_new(f->loop, &missing, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_non_null(strstr(err.text, "/nonexistent.pem"));
+    process_kill(server);
+    folder_remove(folder);
+    free(ca);
+    free(cert);
+    free(key);
+}
+
+/* What is not RESP is an error that says so, and so are bytes nobody asked for. */
+static void test_not_redis(void **state)
+{
+    struct fixture *f = *state;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(at);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    struct address address = {.host = "127.0.0.1", .port = ntohs(at.sin_port)};
+    static const char *const answers[] = {"HTTP/1.1 400 Bad Request\r\n", "+OK\r\n+MORE\r\n",
+                                          "*2000000000\r\n", "-ERR max number of clients reached\r\n"};
+    static const int codes[] = {ERR_PROTOCOL, 0, ERR_LIMIT, 0};
+    for (int i = 0; i < 4; i++) {
+        struct redis_options options = {.idle_close_ms = 100000};
+        struct redis_pool *pool = pool_with(f, &options);
+        struct call call = {0};
+        commands_add(&call.commands, "PING", NULL);
+        call_submit(pool, &address, 0, 15000, &call);
+        loop_turn(f->loop, 0);
+        int fd = accept(listener, NULL, NULL);
+        assert_true(fd >= 0);
+        assert_true(write(fd, answers[i], strlen(answers[i])) > 0);
+        wait_for(f->loop, &call.done);
+        assert_int_equal(call.result.code, codes[i]);
+        if (i == 1) { /* the connection with stray bytes is not used again */
+            assert_int_equal(redis_pool_connection_count(pool), 0);
+        }
+        call_release(&call);
+        redis_pool_free(pool);
+        close(fd);
+    }
+    close(listener);
+}
+
 /* Answers over the stated limit are refused and the connection ends. */
 static void test_reply_limit(void **state)
 {
@@ -546,6 +660,8 @@ int main(void)
         cmocka_unit_test(test_cannot_connect),
         cmocka_unit_test(test_silent_server),
         cmocka_unit_test(test_login),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_not_redis),
         cmocka_unit_test(test_reply_limit),
         cmocka_unit_test(test_big_values),
         cmocka_unit_test(test_server_stops),
