@@ -186,6 +186,9 @@ static json_t *make_request(const struct ctl *ctl, struct err *err)
     if (arguments_has(arguments, "needs-approval")) {
         set(request, "needs_approval", json_true());
     }
+    if (arguments_has(arguments, "scan")) {
+        set(request, "scan", json_true());
+    }
     add_requested_by(request);
     return request;
 }

@@ -21,7 +21,9 @@ const struct ctl_option ctl_common_options[] = {
     {"detach", 'd', NULL, false, "start it and return at once"},                                                  \
     {"wait", '\0', NULL, false, "follow it to its end (the default)"},                                            \
     {"needs-approval", '\0', NULL, false, "plan it and wait for `drover op approve`"}
-#define OUT_OPTION {"out", '\0', "FILE", false, "write the plan as JSON, for `drover apply`; - is the screen"}
+#define OUT_OPTION                                                                                                \
+    {"scan", '\0', NULL, false, "have the agents count keys and bytes and find big keys first; takes a while"},   \
+    {"out", '\0', "FILE", false, "write the plan as JSON, for `drover apply`; - is the screen"}
 #define END {NULL, '\0', NULL, false, NULL}
 #define REBALANCE_OPTIONS                                                                                         \
     {"weight", 'w', "NODE=W", true, "share of a node against the others' 1; 0 empties it; repeatable"},           \

@@ -75,7 +75,9 @@ static void add_agents(struct metrics *page, const struct coordinator *core)
         struct agent_view agent;
         coordinator_agent(core, i, &agent);
         const struct metric_label label = {"agent", agent.id.text};
-        metrics_add(page, &label, 1, (double)(now_ms - agent.last_report_ms) / 1000.0);
+        if (agent.last_report_ms != NEVER) {
+            metrics_add(page, &label, 1, (double)(now_ms - agent.last_report_ms) / 1000.0);
+        }
     }
 }
 

@@ -192,7 +192,7 @@ static int read_sources(const struct topology *topology, json_t *body, struct op
 /* ---- the whole body ---- */
 
 static const char *const common_fields[] = {"kind",           "speed",        "parallel_moves_max", "topology_digest",
-                                            "needs_approval", "requested_by", NULL};
+                                            "needs_approval", "requested_by", "scan",               NULL};
 static const char *const rebalance_fields[] = {"weights", "threshold_percent", NULL};
 static const char *const reshard_fields[] = {"sources", "target", "slot_count", NULL};
 static const char *const drain_fields[] = {"node", "weights", NULL};
@@ -336,6 +336,12 @@ int api_read_command(const struct topology *topology, json_t *body, struct coord
     }
     if (code == 0) {
         code = read_digest(body, &command->topology_digest, err);
+    }
+    if (code == 0) {
+        code = read_bool(body, "scan", &command->with_scan, err);
+    }
+    if (code == 0 && command->with_scan && command->kind != COMMAND_PLAN) {
+        return err_set(err, ERR_INVALID, "field \"scan\" is for plans only");
     }
     if (code == 0) {
         code = read_text(body, "requested_by", &requested_by, err);

@@ -146,7 +146,7 @@ void api_get_agents(struct api *api, struct http_request *request, const char *r
         api_set(row, "version", api_text(agent.version));
         api_set(row, "incarnation", api_hex(agent.incarnation));
         api_set(row, "nodes", json_integer(agent.node_count));
-        api_set(row, "last_report_age_ms", json_integer(now_ms - agent.last_report_ms));
+        api_set(row, "last_report_age_ms", api_known(agent.last_report_ms == NEVER ? -1 : now_ms - agent.last_report_ms));
         api_set(row, "fence_acked", json_integer(agent.fence_acked));
         int failed = json_array_append_new(agents, row);
         CHECK(failed == 0);
@@ -164,19 +164,20 @@ void api_get_health(struct api *api, struct http_request *request, const char *r
     api_respond(api, request, 200, out);
 }
 
-/* Ready: leads, or knows who else leads; and the store answers. A leader record with our own URL that is not us is what
- * a killed predecessor left: then nobody leads yet. */
+/* Ready: leads with its journal read, or knows who else leads; and the store answers. A leader record with our own URL
+ * that is not us is what a killed predecessor left: then nobody leads yet. */
 void api_get_ready(struct api *api, struct http_request *request, const char *rest)
 {
     (void)rest;
     const struct coordinator *core = api_core(api);
     const struct leader_record *leader = coordinator_known_leader(core);
     const char *self_url = coordinator_shell_config(api->shell)->self.api_url;
-    bool is_store_up = coordinator_shell_store_is_up(api->shell, NULL);
-    bool is_led = coordinator_is_leader(core) || (leader != NULL && strcmp(leader->api_url, self_url) != 0);
+    bool is_leader = coordinator_is_leader(core);
+    bool is_led = is_leader || (leader != NULL && strcmp(leader->api_url, self_url) != 0);
+    bool is_ready = is_led && coordinator_is_ready(core);
     json_t *out = json_object();
-    api_set(out, "ready", json_boolean(is_store_up && is_led));
-    api_set(out, "leading", json_boolean(coordinator_is_leader(core)));
+    api_set(out, "ready", json_boolean(is_ready));
+    api_set(out, "leading", json_boolean(is_leader));
     api_set(out, "why", api_text(coordinator_why(core)));
-    api_respond(api, request, is_store_up && is_led ? 200 : 503, out);
+    api_respond(api, request, is_ready ? 200 : 503, out);
 }
