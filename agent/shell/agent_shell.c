@@ -36,9 +36,8 @@ struct agent_shell {
     struct bus_client *bus;
     struct redis_pool *redis;
     struct loop_timer *timer;
-    char *fence_path; /* owned */
-    int lock;         /* descriptor of the lock file, -1 = none */
-    bool discovers;
+    char *fence_path;   /* owned */
+    int lock;           /* descriptor of the lock file, -1 = none */
     struct call *calls; /* open ones; each ends in its io callback */
     /* Answers of effects that are done at once; fed in after the effects of the step. */
     bool is_fence_pending;
@@ -227,7 +226,7 @@ static void feed_pending(struct agent_shell *shell)
             shell->is_discovery_pending = false;
             struct address *addresses = xcalloc(DISCOVER_NODES_MAX, sizeof(*addresses));
             struct agent_event found = {.kind = AGENT_DISCOVERED, .addresses = addresses};
-            found.address_count = shell->discovers ? discover_nodes(addresses) : 0;
+            found.address_count = discover_nodes(addresses);
             step_once(shell, &found);
             free(addresses);
         }
@@ -299,6 +298,8 @@ static void start_core(struct agent_shell *shell,
     config.incarnation = clock_random_u64();
     config.seed = clock_random_u64();
     config.coordinator_count = options->coordinator_url_count;
+    config.coordinator_urls = options->coordinator_urls;
+    config.discovers = options->discovers;
     config.fence_seen = fence;
     if (options->redis.user != NULL) {
         (void)snprintf(config.redis_user, sizeof(config.redis_user), "%s", options->redis.user);
@@ -318,7 +319,6 @@ struct agent_shell *agent_shell_new(const struct agent_shell_options *options, s
         .loop = options->loop,
         .log = options->log,
         .lock = -1,
-        .discovers = options->discovers,
         .on_exit = options->on_exit,
         .user = options->user,
     };
