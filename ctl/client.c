@@ -160,6 +160,8 @@ static int exchange(struct client *client, const char *base, const char *method,
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
     if (strcmp(method, "POST") == 0) {
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body == NULL ? "" : body);
+        /* On a connection that had died libcurl would send it again by itself. */
+        (void)curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
     }
     CURLcode result = curl_easy_perform(curl);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);

@@ -165,7 +165,7 @@ static void test_progress_line(void **state)
                         "47%  ETA 1m 05s  1,843/4,096 slots  1.2M keys  310.0 MiB  60.3k keys/s");
     TEXT(progress_add_line(&text, &half, 120));
     assert_int_equal(text_width(strbuf_text(&text)), 40 + 72);
-    assert_non_null(strstr(strbuf_text(&text), "[#################>--------------------]"));
+    assert_non_null(strstr(strbuf_text(&text), "[##################>-------------------]"));
     /* On a narrow screen parts go, the bar stays. */
     for (int width = 3; width < 140; width++) {
         TEXT(progress_add_line(&text, &half, width));
