@@ -1,7 +1,8 @@
 /* digest.h — small non-cryptographic 64-bit hashing for "is it still the same".
  *
- * Never for secrets or against an attacker. The values are kept in records and cross the wire, so the functions may not
- * change. Source: FNV-1a (Fowler, Noll, Vo), closed with the mixer of splitmix64 (Vigna). */
+ * Never for secrets or against an attacker. The values are kept in records and cross the wire, so
+ * the functions may not change. Source: FNV-1a (Fowler, Noll, Vo), closed with the mixer of
+ * splitmix64 (Vigna). */
 #ifndef DROVER_MODEL_DIGEST_H
 #define DROVER_MODEL_DIGEST_H
 

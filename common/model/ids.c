@@ -39,12 +39,13 @@ int node_id_parse(struct node_id *id, const char *text, size_t len, struct err *
     struct node_id parsed = {0};
     int shown = len > 60 ? 60 : (int)len;
     if (len != NODE_ID_LEN) {
-        return err_set(err, ERR_INVALID, "node id \"%.*s\" has %zu characters instead of %d", shown, text, len,
-                       NODE_ID_LEN);
+        return err_set(err, ERR_INVALID, "node id \"%.*s\" has %zu characters instead of %d", shown,
+                       text, len, NODE_ID_LEN);
     }
     memcpy(parsed.text, text, NODE_ID_LEN);
     if (!node_id_is_valid(parsed.text)) {
-        return err_set(err, ERR_INVALID, "node id \"%.*s\" is not %d lower-case hex digits", shown, text, NODE_ID_LEN);
+        return err_set(err, ERR_INVALID, "node id \"%.*s\" is not %d lower-case hex digits", shown,
+                       text, NODE_ID_LEN);
     }
     *id = parsed;
     return 0;
@@ -107,14 +108,16 @@ int address_parse(struct address *address, const char *text, struct err *err)
         return code;
     }
     if (len >= HOST_SIZE) {
-        return err_set(err, ERR_INVALID, "host name in \"%.60s...\" has %zu characters, %d are allowed", text, len,
+        return err_set(err, ERR_INVALID,
+                       "host name in \"%.60s...\" has %zu characters, %d are allowed", text, len,
                        HOST_SIZE - 1);
     }
     memcpy(parsed.host, host, len);
     parsed.port = parse_port(colon + 1);
     if (parsed.port == 0) {
-        int code = err_set(err, ERR_INVALID, "port \"%.20s\" in \"%.100s\" is not a number from 1 to 65535", colon + 1,
-                           text);
+        int code = err_set(err, ERR_INVALID,
+                           "port \"%.20s\" in \"%.100s\" is not a number from 1 to 65535",
+                           colon + 1, text);
         err_hint(err, "write host:port, for IPv6 [::1]:6379");
         return code;
     }
@@ -125,7 +128,8 @@ int address_parse(struct address *address, const char *text, struct err *err)
 const char *address_format(const struct address *address, char text[ADDRESS_TEXT_SIZE])
 {
     bool is_v6 = strchr(address->host, ':') != NULL;
-    snprintf(text, ADDRESS_TEXT_SIZE, is_v6 ? "[%s]:%u" : "%s:%u", address->host, (unsigned)address->port);
+    snprintf(text, ADDRESS_TEXT_SIZE, is_v6 ? "[%s]:%u" : "%s:%u", address->host,
+             (unsigned)address->port);
     return text;
 }
 

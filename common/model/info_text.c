@@ -84,7 +84,8 @@ static const struct number_field cluster_numbers[] = {
 
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 
-/* Cuts the next line off the text; false at its end. Lines without a colon come as a name with an empty value. */
+/* Cuts the next line off the text; false at its end. Lines without a colon come as a name with an
+ * empty value. */
 static bool field_next(const char **text, size_t *len, struct field *field)
 {
     if (*len == 0) {
@@ -119,7 +120,8 @@ static bool value_is(const char *value, size_t len, const char *word)
     return strlen(word) == len && memcmp(word, value, len) == 0;
 }
 
-/* A decimal number that is the whole text, or INFO_UNKNOWN. Fractions and negative numbers are no counts. */
+/* A decimal number that is the whole text, or INFO_UNKNOWN. Fractions and negative numbers are no
+ * counts. */
 static int64_t parse_number(const char *text, size_t len)
 {
     int64_t number = 0;
@@ -136,7 +138,10 @@ static int64_t parse_number(const char *text, size_t len)
     return number;
 }
 
-static bool set_number(void *object, const struct number_field *fields, size_t count, const struct field *field)
+static bool set_number(void *object,
+                       const struct number_field *fields,
+                       size_t count,
+                       const struct field *field)
 {
     for (size_t i = 0; i < count; i++) {
         if (name_is(field, fields[i].name)) {
@@ -175,7 +180,8 @@ static bool set_word_or_text(struct info *info, const struct field *field)
     }
     for (size_t i = 0; i < COUNT_OF(info_texts); i++) {
         if (name_is(field, info_texts[i].name)) {
-            set_text((char *)info + info_texts[i].offset, info_texts[i].size, field->value, field->value_len);
+            set_text((char *)info + info_texts[i].offset, info_texts[i].size, field->value,
+                     field->value_len);
             return true;
         }
     }
@@ -191,7 +197,8 @@ static bool pair_find(const struct field *field, const char *name, const char **
     while (at < end) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *stop = comma == NULL ? end : comma;
-        if ((size_t)(stop - at) > name_len && memcmp(at, name, name_len) == 0 && at[name_len] == '=') {
+        if ((size_t)(stop - at) > name_len && memcmp(at, name, name_len) == 0 &&
+            at[name_len] == '=') {
             *value = at + name_len + 1;
             *len = (size_t)(stop - *value);
             return true;
@@ -222,7 +229,8 @@ static bool set_replica(struct info *info, const struct field *field)
         return true;
     }
     struct info_replica *replica = &info->replicas[info->replicas_kept++];
-    *replica = (struct info_replica){.offset = pair_number(field, "offset"), .lag_s = pair_number(field, "lag")};
+    *replica = (struct info_replica){.offset = pair_number(field, "offset"),
+                                     .lag_s = pair_number(field, "lag")};
     if (pair_find(field, "ip", &value, &len)) {
         set_text(replica->address.host, HOST_SIZE, value, len);
     }
@@ -239,7 +247,9 @@ static bool set_special(struct info *info, const struct field *field)
     if (name_is(field, "role")) {
         bool is_replica = value_is(value, len, "slave") || value_is(value, len, "replica");
         bool is_primary = value_is(value, len, "master") || value_is(value, len, "primary");
-        info->role = is_replica ? NODE_ROLE_REPLICA : is_primary ? NODE_ROLE_PRIMARY : NODE_ROLE_UNKNOWN;
+        info->role = is_replica   ? NODE_ROLE_REPLICA
+                     : is_primary ? NODE_ROLE_PRIMARY
+                                  : NODE_ROLE_UNKNOWN;
         return true;
     }
     if (name_is(field, "valkey_version")) {
@@ -277,7 +287,8 @@ int info_parse(struct info *info, const char *text, size_t len, struct err *err)
     int known = 0;
     const int64_t unknown = INFO_UNKNOWN;
     if (len > INFO_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "INFO text has %zu bytes, %d are allowed", len, INFO_TEXT_SIZE_MAX);
+        return err_set(err, ERR_LIMIT, "INFO text has %zu bytes, %d are allowed", len,
+                       INFO_TEXT_SIZE_MAX);
     }
     for (size_t i = 0; i < COUNT_OF(info_numbers); i++) {
         memcpy((char *)&parsed + info_numbers[i].offset, &unknown, sizeof(unknown));
@@ -286,8 +297,8 @@ int info_parse(struct info *info, const char *text, size_t len, struct err *err)
         memcpy((char *)&parsed + info_words[i].offset, &unknown, sizeof(unknown));
     }
     while (field_next(&text, &len, &field)) {
-        if (set_number(&parsed, info_numbers, COUNT_OF(info_numbers), &field) || set_word_or_text(&parsed, &field) ||
-            set_special(&parsed, &field)) {
+        if (set_number(&parsed, info_numbers, COUNT_OF(info_numbers), &field) ||
+            set_word_or_text(&parsed, &field) || set_special(&parsed, &field)) {
             known++;
         }
     }
@@ -309,7 +320,8 @@ int cluster_info_parse(struct cluster_info *info, const char *text, size_t len, 
     const int64_t unknown = INFO_UNKNOWN;
     bool has_state = false;
     if (len > INFO_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "CLUSTER INFO text has %zu bytes, %d are allowed", len, INFO_TEXT_SIZE_MAX);
+        return err_set(err, ERR_LIMIT, "CLUSTER INFO text has %zu bytes, %d are allowed", len,
+                       INFO_TEXT_SIZE_MAX);
     }
     for (size_t i = 0; i < COUNT_OF(cluster_numbers); i++) {
         memcpy((char *)&parsed + cluster_numbers[i].offset, &unknown, sizeof(unknown));

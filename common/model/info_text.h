@@ -1,7 +1,8 @@
 /* info_text.h — the fields drover uses of INFO and CLUSTER INFO.
  *
- * Both answers are lines "name:value"; sections and order differ between versions, so fields are looked up by name and
- * a missing one keeps its "unknown" value. Pure. Source: redis.io INFO, CLUSTER INFO; valkey.io INFO. */
+ * Both answers are lines "name:value"; sections and order differ between versions, so fields are
+ * looked up by name and a missing one keeps its "unknown" value. Pure. Source: redis.io INFO,
+ * CLUSTER INFO; valkey.io INFO. */
 #ifndef DROVER_MODEL_INFO_TEXT_H
 #define DROVER_MODEL_INFO_TEXT_H
 
@@ -13,10 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INFO_TEXT_SIZE_MAX (256 * 1024) /* bytes: INFO everything of a busy server has under 64 KiB */
-#define INFO_REPLICAS_MAX 16            /* slaveN lines kept; a shard with more is not sensible */
-#define INFO_UNKNOWN (-1)               /* integers that the text did not hold */
-#define INFO_POLICY_SIZE 24             /* "allkeys-lru" and the like */
+#define INFO_TEXT_SIZE_MAX \
+    (256 * 1024)             /* bytes: INFO everything of a busy server has under 64 KiB */
+#define INFO_REPLICAS_MAX 16 /* slaveN lines kept; a shard with more is not sensible */
+#define INFO_UNKNOWN (-1)    /* integers that the text did not hold */
+#define INFO_POLICY_SIZE 24  /* "allkeys-lru" and the like */
 
 enum server_kind { SERVER_UNKNOWN, SERVER_REDIS, SERVER_VALKEY };
 
@@ -24,8 +26,8 @@ enum server_kind { SERVER_UNKNOWN, SERVER_REDIS, SERVER_VALKEY };
 struct info_replica {
     struct address address;
     bool is_online;
-    int64_t offset;   /* what the replica has acknowledged, in bytes of the replication stream */
-    int64_t lag_s;    /* seconds since its last acknowledgement, or INFO_UNKNOWN */
+    int64_t offset; /* what the replica has acknowledged, in bytes of the replication stream */
+    int64_t lag_s;  /* seconds since its last acknowledgement, or INFO_UNKNOWN */
 };
 
 /* Integers are INFO_UNKNOWN when absent. */
@@ -52,9 +54,9 @@ struct info {
     int64_t system_memory_bytes;
     char maxmemory_policy[INFO_POLICY_SIZE];
     /* persistence */
-    int64_t is_loading;       /* 0, 1 or INFO_UNKNOWN */
-    int64_t is_aof_enabled;   /* likewise */
-    int64_t is_rdb_save_ok;   /* last background save */
+    int64_t is_loading;     /* 0, 1 or INFO_UNKNOWN */
+    int64_t is_aof_enabled; /* likewise */
+    int64_t is_rdb_save_ok; /* last background save */
     int64_t is_aof_write_ok;
     int64_t is_rdb_saving;
     int64_t is_aof_rewriting;
@@ -74,8 +76,9 @@ struct info {
     int64_t expires; /* keys of db0 with a time to live */
 };
 
-/* Reads 'len' bytes, never past them. ERR_LIMIT over INFO_TEXT_SIZE_MAX; ERR_PROTOCOL when not one known field is in
- * it. Numbers out of range count as absent. 'info' needs no init and is untouched on failure. */
+/* Reads 'len' bytes, never past them. ERR_LIMIT over INFO_TEXT_SIZE_MAX; ERR_PROTOCOL when not one
+ * known field is in it. Numbers out of range count as absent. 'info' needs no init and is untouched
+ * on failure. */
 int info_parse(struct info *info, const char *text, size_t len, struct err *err) WARN_UNUSED;
 
 /* CLUSTER INFO. Integers are INFO_UNKNOWN when absent. */
@@ -91,12 +94,14 @@ struct cluster_info {
     int64_t my_epoch;
 };
 
-int cluster_info_parse(struct cluster_info *info, const char *text, size_t len, struct err *err) WARN_UNUSED;
+int cluster_info_parse(struct cluster_info *info, const char *text, size_t len, struct err *err)
+    WARN_UNUSED;
 
 /* "redis", "valkey" or "unknown". */
 const char *server_kind_name(enum server_kind kind);
 
-/* A dotted version as one comparable number: "7.0.15" is 70015, "8.4" is 80400; 0 when it is none. */
+/* A dotted version as one comparable number: "7.0.15" is 70015, "8.4" is 80400; 0 when it is none.
+ */
 int version_number(const char *version);
 
 #endif

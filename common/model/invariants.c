@@ -6,13 +6,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-typedef bool (*invariant_rule)(const struct nodes_view *const *views, int count, struct strbuf *why);
+typedef bool (*invariant_rule)(const struct nodes_view *const *views,
+                               int count,
+                               struct strbuf *why);
 
 /* "in the view of 3f2a91c0"; views always know whose they are. */
 static void add_view_name(const struct nodes_view *view, struct strbuf *why)
 {
     if (why != NULL) {
-        strbuf_addf(why, "in the view of %.8s ", view->myself == NODES_NO_ROW ? "nobody" : view->rows[view->myself].id.text);
+        strbuf_addf(why, "in the view of %.8s ",
+                    view->myself == NODES_NO_ROW ? "nobody" : view->rows[view->myself].id.text);
     }
 }
 
@@ -28,7 +31,8 @@ bool invariant_slots_owned(const struct nodes_view *const *views, int count, str
     for (int i = 0; i < count; i++) {
         for (int slot = 0; slot < SLOT_COUNT; slot++) {
             int row = views[i]->owner[slot];
-            bool is_owned = row != NODES_NO_ROW && (views[i]->rows[row].flags & NODES_FLAG_PRIMARY) != 0;
+            bool is_owned =
+                row != NODES_NO_ROW && (views[i]->rows[row].flags & NODES_FLAG_PRIMARY) != 0;
             if (is_owned) {
                 continue;
             }
@@ -36,7 +40,8 @@ bool invariant_slots_owned(const struct nodes_view *const *views, int count, str
             if (why != NULL && row == NODES_NO_ROW) {
                 strbuf_addf(why, "slot %d has no owner", slot);
             } else if (why != NULL) {
-                strbuf_addf(why, "slot %d is owned by %.8s, which is no primary", slot, owner_id(views[i], slot));
+                strbuf_addf(why, "slot %d is owned by %.8s, which is no primary", slot,
+                            owner_id(views[i], slot));
             }
             return false;
         }
@@ -69,7 +74,8 @@ bool invariant_same_map(const struct nodes_view *const *views, int count, struct
         if (differs != SLOT_NONE) {
             add_view_name(views[0], why);
             if (why != NULL) {
-                strbuf_addf(why, "slot %d is owned by %.8s, but ", differs, owner_id(views[0], differs));
+                strbuf_addf(why, "slot %d is owned by %.8s, but ", differs,
+                            owner_id(views[0], differs));
                 add_view_name(views[i], why);
                 strbuf_addf(why, "by %.8s", owner_id(views[i], differs));
             }
@@ -88,8 +94,8 @@ bool invariant_none_open(const struct nodes_view *const *views, int count, struc
         const struct open_slot *open = &views[i]->opens[0];
         add_view_name(views[i], why);
         if (why != NULL) {
-            strbuf_addf(why, "slot %d is %s %.8s", open->slot, open->is_importing ? "importing from" : "migrating to",
-                        open->peer.text);
+            strbuf_addf(why, "slot %d is %s %.8s", open->slot,
+                        open->is_importing ? "importing from" : "migrating to", open->peer.text);
         }
         return false;
     }
@@ -107,12 +113,14 @@ static int compare_epochs(const void *a, const void *b, void *context)
 bool invariant_epochs_unique(const struct nodes_view *const *views, int count, struct strbuf *why)
 {
     for (int i = 0; i < count; i++) {
-        struct nodes_view *view = (struct nodes_view *)views[i]; /* qsort_r hands it back, nobody changes it */
+        struct nodes_view *view =
+            (struct nodes_view *)views[i]; /* qsort_r hands it back, nobody changes it */
         int *primaries = xcalloc((size_t)view->row_count + 1, sizeof(int));
         int primary_count = 0;
         int clash = 0;
         for (int row = 0; row < view->row_count; row++) {
-            bool is_dead = (view->rows[row].flags & NODES_FLAG_FAIL) != 0 && view->rows[row].slot_count == 0;
+            bool is_dead =
+                (view->rows[row].flags & NODES_FLAG_FAIL) != 0 && view->rows[row].slot_count == 0;
             if ((view->rows[row].flags & NODES_FLAG_PRIMARY) != 0 && !is_dead) {
                 primaries[primary_count++] = row;
             }
@@ -126,7 +134,8 @@ bool invariant_epochs_unique(const struct nodes_view *const *views, int count, s
             add_view_name(view, why);
             if (why != NULL) {
                 strbuf_addf(why, "%.8s and %.8s both have config epoch %" PRIu64,
-                            view->rows[primaries[clash - 1]].id.text, row->id.text, row->config_epoch);
+                            view->rows[primaries[clash - 1]].id.text, row->id.text,
+                            row->config_epoch);
             }
         }
         free(primaries);
@@ -178,8 +187,9 @@ bool invariant_same_members(const struct nodes_view *const *views, int count, st
 
 bool invariants_hold_at_rest(const struct nodes_view *const *views, int count, struct strbuf *why)
 {
-    static const invariant_rule rules[] = {invariant_slots_owned, invariant_same_members, invariant_same_map,
-                                           invariant_none_open, invariant_epochs_unique};
+    static const invariant_rule rules[] = {invariant_slots_owned, invariant_same_members,
+                                           invariant_same_map, invariant_none_open,
+                                           invariant_epochs_unique};
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         if (!rules[i](views, count, why)) {
             return false;

@@ -25,13 +25,19 @@ struct flag_word {
     uint16_t flag;
 };
 
-/* The words of redis cluster.c and valkey cluster_legacy.c; "primary" and "replica" for those to come. */
+/* The words of redis cluster.c and valkey cluster_legacy.c; "primary" and "replica" for those to
+ * come. */
 static const struct flag_word flag_words[] = {
-    {"myself", NODES_FLAG_MYSELF},       {"master", NODES_FLAG_PRIMARY},
-    {"primary", NODES_FLAG_PRIMARY},     {"slave", NODES_FLAG_REPLICA},
-    {"replica", NODES_FLAG_REPLICA},     {"fail", NODES_FLAG_FAIL},
-    {"fail?", NODES_FLAG_PFAIL},         {"handshake", NODES_FLAG_HANDSHAKE},
-    {"noaddr", NODES_FLAG_NOADDR},       {"nofailover", NODES_FLAG_NOFAILOVER},
+    {"myself", NODES_FLAG_MYSELF},
+    {"master", NODES_FLAG_PRIMARY},
+    {"primary", NODES_FLAG_PRIMARY},
+    {"slave", NODES_FLAG_REPLICA},
+    {"replica", NODES_FLAG_REPLICA},
+    {"fail", NODES_FLAG_FAIL},
+    {"fail?", NODES_FLAG_PFAIL},
+    {"handshake", NODES_FLAG_HANDSHAKE},
+    {"noaddr", NODES_FLAG_NOADDR},
+    {"nofailover", NODES_FLAG_NOFAILOVER},
     {"noflags", 0},
 };
 
@@ -92,7 +98,8 @@ int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, stru
         view->owner[slot] = NODES_NO_ROW;
     }
     if (len > VIEW_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "CLUSTER NODES text has %zu bytes, %d are allowed", len, VIEW_TEXT_SIZE_MAX);
+        return err_set(err, ERR_LIMIT, "CLUSTER NODES text has %zu bytes, %d are allowed", len,
+                       VIEW_TEXT_SIZE_MAX);
     }
     while (rest.len > 0 && code == 0) {
         struct piece line = piece_cut(&rest, '\n');
@@ -188,7 +195,8 @@ static uint64_t row_digest(const struct nodes_row *row)
     digest = digest_text(digest, row->host);
     digest = digest_number(digest, row->port);
     digest = digest_number(digest, row->bus_port);
-    /* Old versions print a replica's own config_epoch, which its peers may know differently for good. */
+    /* Old versions print a replica's own config_epoch, which its peers may know differently for
+     * good. */
     digest = digest_number(digest, is_primary ? row->config_epoch : 0);
     return digest_close(digest);
 }
@@ -233,7 +241,10 @@ void nodes_row_slots(const struct nodes_view *view, int row, struct slotset *slo
 }
 
 /* "[v6]" and "v6" are both written by some version; the last colon before '@' splits either way. */
-static int parse_endpoint(struct nodes_view *view, struct nodes_row *row, struct piece piece, struct err *err)
+static int parse_endpoint(struct nodes_view *view,
+                          struct nodes_row *row,
+                          struct piece piece,
+                          struct err *err)
 {
     struct piece whole = piece;
     uint64_t port = 0;
@@ -242,13 +253,15 @@ static int parse_endpoint(struct nodes_view *view, struct nodes_row *row, struct
     if (at != NULL) {
         struct piece bus = {at + 1, piece.len - (size_t)(at + 1 - piece.text)};
         if (!piece_number(bus, UINT16_MAX, &bus_port)) {
-            return err_set(err, ERR_PROTOCOL, "bad bus port in \"%.*s\"", piece_shown(whole), whole.text);
+            return err_set(err, ERR_PROTOCOL, "bad bus port in \"%.*s\"", piece_shown(whole),
+                           whole.text);
         }
         piece.len = (size_t)(at - piece.text);
     }
     const char *colon = piece.len == 0 ? NULL : memrchr(piece.text, ':', piece.len);
     if (colon == NULL) {
-        return err_set(err, ERR_PROTOCOL, "no port in address \"%.*s\"", piece_shown(whole), whole.text);
+        return err_set(err, ERR_PROTOCOL, "no port in address \"%.*s\"", piece_shown(whole),
+                       whole.text);
     }
     struct piece number = {colon + 1, piece.len - (size_t)(colon + 1 - piece.text)};
     if (!piece_number(number, UINT16_MAX, &port)) {
@@ -260,7 +273,8 @@ static int parse_endpoint(struct nodes_view *view, struct nodes_row *row, struct
         piece.len -= 2;
     }
     if (piece.len >= HOST_SIZE) {
-        return err_set(err, ERR_PROTOCOL, "host of %zu characters, %d are allowed", piece.len, HOST_SIZE - 1);
+        return err_set(err, ERR_PROTOCOL, "host of %zu characters, %d are allowed", piece.len,
+                       HOST_SIZE - 1);
     }
     for (size_t i = 0; i < piece.len; i++) {
         unsigned char c = (unsigned char)piece.text[i];
@@ -276,7 +290,10 @@ static int parse_endpoint(struct nodes_view *view, struct nodes_row *row, struct
 }
 
 /* "host:port@bus,hostname,key=value,..."; what follows the first comma is optional. */
-static int parse_address(struct nodes_view *view, struct nodes_row *row, struct piece piece, struct err *err)
+static int parse_address(struct nodes_view *view,
+                         struct nodes_row *row,
+                         struct piece piece,
+                         struct err *err)
 {
     struct piece endpoint = piece_cut(&piece, ',');
     bool is_first = true;
@@ -286,8 +303,8 @@ static int parse_address(struct nodes_view *view, struct nodes_row *row, struct 
         struct piece item = piece_cut(&piece, ',');
         bool is_pair = item.len > 0 && memchr(item.text, '=', item.len) != NULL;
         if (item.len >= HOST_SIZE) {
-            return err_set(err, ERR_PROTOCOL, "address field of %zu characters, %d are allowed", item.len,
-                           HOST_SIZE - 1);
+            return err_set(err, ERR_PROTOCOL, "address field of %zu characters, %d are allowed",
+                           item.len, HOST_SIZE - 1);
         }
         if (is_first && !is_pair) {
             row->hostname = arena_copy(&view->arena, item.text, item.len);
@@ -313,7 +330,8 @@ static int parse_flags(struct nodes_row *row, struct piece piece, struct err *er
         row->flags |= flag;
     }
     if ((row->flags & NODES_FLAG_PRIMARY) != 0 && (row->flags & NODES_FLAG_REPLICA) != 0) {
-        return err_set(err, ERR_PROTOCOL, "flags \"%.*s\" name both roles", piece_shown(piece), piece.text);
+        return err_set(err, ERR_PROTOCOL, "flags \"%.*s\" name both roles", piece_shown(piece),
+                       piece.text);
     }
     return 0;
 }
@@ -328,13 +346,17 @@ static int parse_id(struct node_id *id, struct piece piece, struct err *err)
 }
 
 /* "[42->-id]" is leaving for id, "[42-<-id]" is coming from id. */
-static int parse_open(struct nodes_view *view, const struct nodes_row *row, struct piece piece, struct err *err)
+static int parse_open(struct nodes_view *view,
+                      const struct nodes_row *row,
+                      struct piece piece,
+                      struct err *err)
 {
     struct piece whole = piece;
     struct open_slot open = {0};
     uint64_t slot = 0;
     if (piece.len < 2 || piece.text[piece.len - 1] != ']') {
-        return err_set(err, ERR_PROTOCOL, "open slot \"%.*s\" is not closed by ]", piece_shown(whole), whole.text);
+        return err_set(err, ERR_PROTOCOL, "open slot \"%.*s\" is not closed by ]",
+                       piece_shown(whole), whole.text);
     }
     piece.text++;
     piece.len -= 2;
@@ -362,7 +384,10 @@ static int parse_open(struct nodes_view *view, const struct nodes_row *row, stru
     return 0;
 }
 
-static int parse_range(struct nodes_view *view, struct nodes_row *row, struct piece piece, struct err *err)
+static int parse_range(struct nodes_view *view,
+                       struct nodes_row *row,
+                       struct piece piece,
+                       struct err *err)
 {
     struct piece rest = piece;
     uint64_t first = 0;
@@ -374,12 +399,14 @@ static int parse_range(struct nodes_view *view, struct nodes_row *row, struct pi
         is_good = is_good && piece_number(rest, SLOT_COUNT - 1, &last);
     }
     if (!is_good || last < first) {
-        return err_set(err, ERR_PROTOCOL, "bad slot range \"%.*s\"", piece_shown(piece), piece.text);
+        return err_set(err, ERR_PROTOCOL, "bad slot range \"%.*s\"", piece_shown(piece),
+                       piece.text);
     }
     for (uint64_t slot = first; slot <= last; slot++) {
         int other = view->owner[slot];
         if (other != NODES_NO_ROW) {
-            return err_set(err, ERR_PROTOCOL, "slot %d is already listed for %s", (int)slot, view->rows[other].id.text);
+            return err_set(err, ERR_PROTOCOL, "slot %d is already listed for %s", (int)slot,
+                           view->rows[other].id.text);
         }
         view->owner[slot] = (int16_t)(view->row_count - 1);
     }
@@ -391,7 +418,10 @@ static int parse_range(struct nodes_view *view, struct nodes_row *row, struct pi
     return 0;
 }
 
-static int parse_slots(struct nodes_view *view, struct nodes_row *row, struct piece rest, struct err *err)
+static int parse_slots(struct nodes_view *view,
+                       struct nodes_row *row,
+                       struct piece rest,
+                       struct err *err)
 {
     while (rest.len > 0) {
         struct piece piece = piece_cut(&rest, ' ');
@@ -428,7 +458,8 @@ static int parse_state(struct nodes_row *row, struct piece *rest, struct err *er
     row->pong_received_ms = (int64_t)pong;
     row->is_link_connected = piece_is(link, "connected");
     if (!row->is_link_connected && !piece_is(link, "disconnected")) {
-        return err_set(err, ERR_PROTOCOL, "link state \"%.*s\" is neither connected nor disconnected",
+        return err_set(err, ERR_PROTOCOL,
+                       "link state \"%.*s\" is neither connected nor disconnected",
                        piece_shown(link), link.text);
     }
     return 0;
@@ -473,7 +504,8 @@ static int parse_line(struct nodes_view *view, struct piece line, struct err *er
 static int compare_rows(const void *a, const void *b, void *context)
 {
     const struct nodes_view *view = context;
-    return node_id_compare(&view->rows[*(const int16_t *)a].id, &view->rows[*(const int16_t *)b].id);
+    return node_id_compare(&view->rows[*(const int16_t *)a].id,
+                           &view->rows[*(const int16_t *)b].id);
 }
 
 static int compare_opens(const void *a, const void *b)
@@ -492,7 +524,8 @@ static void view_sort(struct nodes_view *view)
     for (int row = 0; row < view->row_count; row++) {
         view->rows_by_id[row] = (int16_t)row;
     }
-    qsort_r(view->rows_by_id, (size_t)view->row_count, sizeof(*view->rows_by_id), compare_rows, view);
+    qsort_r(view->rows_by_id, (size_t)view->row_count, sizeof(*view->rows_by_id), compare_rows,
+            view);
     if (view->open_count > 0) {
         qsort(view->opens, (size_t)view->open_count, sizeof(*view->opens), compare_opens);
     }

@@ -1,8 +1,9 @@
 /* nodes_text.h — one node's view of its cluster, read from the text that CLUSTER NODES answers.
  *
- * A view is what one node believes; topology.h merges the views of all nodes. Pure: text in, plain structs out. The
- * text of Redis 6.2 to 8.x and Valkey 7.2 to 9.x is understood. This is the only file that knows "master" and "slave".
- * Source: redis.io CLUSTER NODES; redis 7.0.15 clusterGenNodeDescription(); facts on open slots in docs/design.md 6. */
+ * A view is what one node believes; topology.h merges the views of all nodes. Pure: text in, plain
+ * structs out. The text of Redis 6.2 to 8.x and Valkey 7.2 to 9.x is understood. This is the only
+ * file that knows "master" and "slave". Source: redis.io CLUSTER NODES; redis 7.0.15
+ * clusterGenNodeDescription(); facts on open slots in docs/design.md 6. */
 #ifndef DROVER_MODEL_NODES_TEXT_H
 #define DROVER_MODEL_NODES_TEXT_H
 
@@ -17,8 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NODES_ROWS_MAX 4096                   /* gossip is made for 1,000 nodes; ghosts may add to that */
-#define NODES_OPENS_MAX 4096                  /* open slots of one node: drover opens a few hundred at most */
+#define NODES_ROWS_MAX 4096  /* gossip is made for 1,000 nodes; ghosts may add to that */
+#define NODES_OPENS_MAX 4096 /* open slots of one node: drover opens a few hundred at most */
 #define NODES_NO_ROW (-1)
 
 /* Bits of nodes_row.flags. Words that no known version writes set NODES_FLAG_OTHER. */
@@ -42,10 +43,11 @@ struct nodes_range {
 
 struct nodes_row {
     struct node_id id;
-    struct node_id primary_id; /* of a replica; "" for a primary and for a replica that does not know yet */
-    const char *host;          /* in the view's arena; "" = unknown; IPv6 without brackets */
-    const char *hostname;      /* announced name, in the arena; "" = none */
-    const char *shard_id;      /* in the arena; "" = not told */
+    struct node_id
+        primary_id;   /* of a replica; "" for a primary and for a replica that does not know yet */
+    const char *host; /* in the view's arena; "" = unknown; IPv6 without brackets */
+    const char *hostname; /* announced name, in the arena; "" = none */
+    const char *shard_id; /* in the arena; "" = not told */
     uint64_t config_epoch;
     int64_t ping_sent_ms; /* wall clock of the answering node; 0 = none on the way */
     int64_t pong_received_ms;
@@ -58,13 +60,14 @@ struct nodes_row {
     int slot_count;
 };
 
-/* About 180 bytes a row, 4 a range and 36 KiB fixed, so that many views of 1,000 nodes fit. A zeroed view is valid and
- * empty, except that owner[] is only meaningful after nodes_view_parse(). */
+/* About 180 bytes a row, 4 a range and 36 KiB fixed, so that many views of 1,000 nodes fit. A
+ * zeroed view is valid and empty, except that owner[] is only meaningful after nodes_view_parse().
+ */
 struct nodes_view {
     struct nodes_row *rows; /* in the order of the text; owned */
     int row_count;
     int row_capacity;
-    int myself; /* row of the node that answered, or NODES_NO_ROW */
+    int myself;                 /* row of the node that answered, or NODES_NO_ROW */
     struct nodes_range *ranges; /* grouped by row, as written in the text; owned */
     int range_count;
     int range_capacity;
@@ -76,26 +79,29 @@ struct nodes_view {
     struct arena arena;        /* owns the texts of the rows */
 };
 
-/* Reads 'len' bytes (any bytes; no '\0' needed after them) into 'view', which must be zeroed or released before.
- * Errors: ERR_PROTOCOL with line number and reason for anything malformed, an id twice, a slot with two owners, no or
- * two "myself"; ERR_LIMIT for more than the limits above or
+/* Reads 'len' bytes (any bytes; no '\0' needed after them) into 'view', which must be zeroed or
+ * released before. Errors: ERR_PROTOCOL with line number and reason for anything malformed, an id
+ * twice, a slot with two owners, no or two "myself"; ERR_LIMIT for more than the limits above or
  * VIEW_TEXT_SIZE_MAX. On failure the view is empty. */
-int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, struct err *err) WARN_UNUSED;
+int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, struct err *err)
+    WARN_UNUSED;
 void nodes_view_release(struct nodes_view *view);
 
 /* Row of an id, or NODES_NO_ROW. */
 int nodes_view_find(const struct nodes_view *view, const struct node_id *id);
 
-/* A node that never met another one does not know its own address and leaves it out. Fills the host (and the port when
- * it is 0) of the myself row with the address by which it was asked; does nothing when the node knows its host. */
+/* A node that never met another one does not know its own address and leaves it out. Fills the host
+ * (and the port when it is 0) of the myself row with the address by which it was asked; does
+ * nothing when the node knows its host. */
 void nodes_view_set_own_address(struct nodes_view *view, const struct address *address);
 
 /* Where a row's node listens. Host is "" and port 0 when unknown. */
 void nodes_row_address(const struct nodes_row *row, struct address *address);
 
-/* A hash of all that nodes should agree on: ids, roles, primaries, addresses, config epochs of primaries and slots.
- * Left out: myself, ping, pong, link, fail and pfail, host names, rows in handshake. Two nodes that agree have the same
- * digest, in whatever order their rows and slots come. Never 0, so that 0 can mean "no view". */
+/* A hash of all that nodes should agree on: ids, roles, primaries, addresses, config epochs of
+ * primaries and slots. Left out: myself, ping, pong, link, fail and pfail, host names, rows in
+ * handshake. Two nodes that agree have the same digest, in whatever order their rows and slots
+ * come. Never 0, so that 0 can mean "no view". */
 uint64_t nodes_view_digest(const struct nodes_view *view);
 
 /* A row's slots as a set. */

@@ -24,13 +24,14 @@ struct spec_key {
 static const struct spec_key spec_keys[] = {
     {"primaries", SPEC_INT, offsetof(struct spec, primaries_wanted), 0, SPEC_PRIMARIES_MAX, 0,
      "primaries that the cluster shall have; 0 = as they are"},
-    {"replicas_per_shard", SPEC_INT, offsetof(struct spec, replicas_per_shard), SPEC_AS_IS, SPEC_REPLICAS_MAX,
-     SPEC_AS_IS, "replicas of each primary; -1 = as they are"},
+    {"replicas_per_shard", SPEC_INT, offsetof(struct spec, replicas_per_shard), SPEC_AS_IS,
+     SPEC_REPLICAS_MAX, SPEC_AS_IS, "replicas of each primary; -1 = as they are"},
     {"memory_limit_percent", SPEC_PERCENT, offsetof(struct spec, memory_limit_percent), 1, 100, 80,
      "part of maxmemory that a move may fill a target to"},
     {"threshold_percent", SPEC_PERCENT, offsetof(struct spec, threshold_percent), 0, 100, 2,
      "shares this close to what is wanted are left alone"},
-    {"moves_max", SPEC_INT, offsetof(struct spec, moves_max), 1, 64, 16, "batches at the same time in all"},
+    {"moves_max", SPEC_INT, offsetof(struct spec, moves_max), 1, 64, 16,
+     "batches at the same time in all"},
     {"moves_per_source_max", SPEC_INT, offsetof(struct spec, moves_per_source_max), 1, 4, 1,
      "batches at the same time from one node"},
     {"moves_per_target_max", SPEC_INT, offsetof(struct spec, moves_per_target_max), 1, 16, 3,
@@ -98,7 +99,10 @@ static bool parse_decimal(const char *text, double *value)
     return errno == 0 && *end == '\0' && end != text;
 }
 
-static int set_number(struct spec *spec, const struct spec_key *key, const char *value, struct err *err)
+static int set_number(struct spec *spec,
+                      const struct spec_key *key,
+                      const char *value,
+                      struct err *err)
 {
     double number = 0;
     char allowed[64];
@@ -111,7 +115,8 @@ static int set_number(struct spec *spec, const struct spec_key *key, const char 
         key_write(spec, key, number);
         return 0;
     }
-    strbuf_addf(&text, "a %snumber from %g to %g", key->kind == SPEC_INT ? "whole " : "", key->min, key->max);
+    strbuf_addf(&text, "a %snumber from %g to %g", key->kind == SPEC_INT ? "whole " : "", key->min,
+                key->max);
     size_t len = text.len < sizeof(allowed) ? text.len : sizeof(allowed) - 1;
     memcpy(allowed, strbuf_text(&text), len);
     allowed[len] = '\0';
@@ -211,16 +216,18 @@ static int validate_weights(const struct spec *spec, struct err *err)
     for (int i = 0; i < spec->weight_count; i++) {
         double weight = spec->weights[i].weight;
         if (!(weight >= 0 && weight <= SPEC_WEIGHT_MAX)) {
-            return err_set(err, ERR_CONFIG, "weight.%s: %g is not a number from 0 to %d", spec->weights[i].node.text,
-                           weight, SPEC_WEIGHT_MAX);
+            return err_set(err, ERR_CONFIG, "weight.%s: %g is not a number from 0 to %d",
+                           spec->weights[i].node.text, weight, SPEC_WEIGHT_MAX);
         }
         if (i > 0 && node_id_compare(&spec->weights[i - 1].node, &spec->weights[i].node) >= 0) {
-            return err_set(err, ERR_CONFIG, "weight.%s: named twice or not in order", spec->weights[i].node.text);
+            return err_set(err, ERR_CONFIG, "weight.%s: named twice or not in order",
+                           spec->weights[i].node.text);
         }
         has_weight = has_weight || weight > 0;
     }
     if (!has_weight) {
-        int code = err_set(err, ERR_CONFIG, "weight: all %d primaries have weight 0", spec->weight_count);
+        int code =
+            err_set(err, ERR_CONFIG, "weight: all %d primaries have weight 0", spec->weight_count);
         err_hint(err, "the slots have to be somewhere: give one a weight above 0");
         return code;
     }
@@ -232,18 +239,22 @@ int spec_validate(const struct spec *spec, struct err *err)
     for (size_t i = 0; i < SPEC_KEY_COUNT; i++) {
         double value = key_read(spec, &spec_keys[i]);
         if (!(value >= spec_keys[i].min && value <= spec_keys[i].max)) {
-            int code = err_set(err, ERR_CONFIG, "%s: %g is not from %g to %g", spec_keys[i].name, value,
-                               spec_keys[i].min, spec_keys[i].max);
+            int code = err_set(err, ERR_CONFIG, "%s: %g is not from %g to %g", spec_keys[i].name,
+                               value, spec_keys[i].min, spec_keys[i].max);
             err_hint(err, "%s", spec_keys[i].meaning);
             return code;
         }
     }
     if (!is_name(spec->cluster_name)) {
-        return refuse("cluster_name", spec->cluster_name, "1 to 63 letters, digits, '.', '-' or '_'", err);
+        return refuse("cluster_name", spec->cluster_name,
+                      "1 to 63 letters, digits, '.', '-' or '_'", err);
     }
-    if (spec->moves_per_target_max > spec->moves_max || spec->moves_per_source_max > spec->moves_max) {
-        int code = err_set(err, ERR_CONFIG, "moves_max: %d is less than moves_per_source_max %d or moves_per_target_max %d",
-                           spec->moves_max, spec->moves_per_source_max, spec->moves_per_target_max);
+    if (spec->moves_per_target_max > spec->moves_max ||
+        spec->moves_per_source_max > spec->moves_max) {
+        int code =
+            err_set(err, ERR_CONFIG,
+                    "moves_max: %d is less than moves_per_source_max %d or moves_per_target_max %d",
+                    spec->moves_max, spec->moves_per_source_max, spec->moves_per_target_max);
         err_hint(err, "moves_max counts all batches at the same time");
         return code;
     }
@@ -288,9 +299,10 @@ bool spec_is_met(const struct spec *spec, const struct topology *topology, struc
         if (shard->replica_count != spec->replicas_per_shard) {
             char name[TOPOLOGY_NAME_SIZE];
             if (why != NULL) {
-                strbuf_addf(why, "%d replica%s wanted of each primary, %s has %d", spec->replicas_per_shard,
-                            spec->replicas_per_shard == 1 ? " is" : "s are",
-                            topology_node_name(topology, shard->primary, name), shard->replica_count);
+                strbuf_addf(
+                    why, "%d replica%s wanted of each primary, %s has %d", spec->replicas_per_shard,
+                    spec->replicas_per_shard == 1 ? " is" : "s are",
+                    topology_node_name(topology, shard->primary, name), shard->replica_count);
             }
             return false;
         }
@@ -300,11 +312,15 @@ bool spec_is_met(const struct spec *spec, const struct topology *topology, struc
 
 void spec_format_keys(struct strbuf *out)
 {
-    strbuf_add_text(out, "cluster_name: 1 to 63 letters, digits, '.', '-', '_'; default cluster; name of the cluster\n");
+    strbuf_add_text(out,
+                    "cluster_name: 1 to 63 letters, digits, '.', '-', '_'; default cluster; name "
+                    "of the cluster\n");
     for (size_t i = 0; i < SPEC_KEY_COUNT; i++) {
-        strbuf_addf(out, "%s: %g to %g; default %g; %s\n", spec_keys[i].name, spec_keys[i].min, spec_keys[i].max,
-                    spec_keys[i].normal, spec_keys[i].meaning);
+        strbuf_addf(out, "%s: %g to %g; default %g; %s\n", spec_keys[i].name, spec_keys[i].min,
+                    spec_keys[i].max, spec_keys[i].normal, spec_keys[i].meaning);
     }
-    strbuf_add_text(out, "speed: soft, balanced, fast; default balanced; how hard moves may press on the nodes\n");
+    strbuf_add_text(
+        out,
+        "speed: soft, balanced, fast; default balanced; how hard moves may press on the nodes\n");
     strbuf_addf(out, "weight.<node id>: 0 to %d; default 1; share of the slots\n", SPEC_WEIGHT_MAX);
 }

@@ -1,4 +1,5 @@
-/* topology.c — questions about a merged topology; the merge itself is in topology_build.c. See topology.h. */
+/* topology.c — questions about a merged topology; the merge itself is in topology_build.c. See
+ * topology.h. */
 #include "common/model/topology.h"
 
 #include "common/base/check.h"
@@ -46,19 +47,22 @@ static uint64_t digest_nodes(const struct topology *topology)
         }
         digest = digest_text(digest, node->id.text);
         digest = digest_number(digest, node->role);
-        digest = digest_text(digest, node->primary == NO_NODE ? "" : topology->nodes[node->primary].id.text);
+        digest = digest_text(
+            digest, node->primary == NO_NODE ? "" : topology->nodes[node->primary].id.text);
     }
     return digest;
 }
 
-uint64_t topology_digest_with_owners(const struct topology *topology, const int16_t owner[SLOT_COUNT])
+uint64_t topology_digest_with_owners(const struct topology *topology,
+                                     const int16_t owner[SLOT_COUNT])
 {
     uint64_t digest = digest_nodes(topology);
     int before = NO_NODE;
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         if (owner[slot] != before) {
             digest = digest_number(digest, (uint64_t)slot);
-            digest = digest_text(digest, owner[slot] == NO_NODE ? "" : topology->nodes[owner[slot]].id.text);
+            digest = digest_text(
+                digest, owner[slot] == NO_NODE ? "" : topology->nodes[owner[slot]].id.text);
         }
         before = owner[slot];
     }
@@ -97,7 +101,9 @@ int topology_find(const struct topology *topology, const struct node_id *id)
     return NO_NODE;
 }
 
-const char *topology_node_name(const struct topology *topology, int node, char text[TOPOLOGY_NAME_SIZE])
+const char *topology_node_name(const struct topology *topology,
+                               int node,
+                               char text[TOPOLOGY_NAME_SIZE])
 {
     char address[ADDRESS_TEXT_SIZE];
     if (node < 0 || node >= topology->node_count) {
@@ -105,7 +111,8 @@ const char *topology_node_name(const struct topology *topology, int node, char t
     } else if (topology->nodes[node].address.port == 0) {
         snprintf(text, TOPOLOGY_NAME_SIZE, "node %.8s", topology->nodes[node].id.text);
     } else {
-        snprintf(text, TOPOLOGY_NAME_SIZE, "%s (%.8s)", address_format(&topology->nodes[node].address, address),
+        snprintf(text, TOPOLOGY_NAME_SIZE, "%s (%.8s)",
+                 address_format(&topology->nodes[node].address, address),
                  topology->nodes[node].id.text);
     }
     return text;
@@ -121,8 +128,8 @@ void topology_node_slots(const struct topology *topology, int node, struct slots
     }
 }
 
-/* How unlike two texts are: differing leading characters after the common start, both ways. Cheap, and good enough for
- * "did you mean": people mistype ends of ports and ids. */
+/* How unlike two texts are: differing leading characters after the common start, both ways. Cheap,
+ * and good enough for "did you mean": people mistype ends of ports and ids. */
 static int text_distance(const char *a, const char *b)
 {
     size_t same = 0;
@@ -149,8 +156,8 @@ static void hint_near(const struct topology *topology, const char *text, struct 
     for (int i = 0; i < topology->node_count; i++) {
         char address[ADDRESS_TEXT_SIZE];
         char prefix[NODE_ID_LEN + 1];
-        snprintf(prefix, sizeof(prefix), "%.*s", text_len < NODE_ID_LEN ? (int)text_len : NODE_ID_LEN,
-                 topology->nodes[i].id.text);
+        snprintf(prefix, sizeof(prefix), "%.*s",
+                 text_len < NODE_ID_LEN ? (int)text_len : NODE_ID_LEN, topology->nodes[i].id.text);
         int distance = text_distance(text, address_format(&topology->nodes[i].address, address));
         int by_id = text_distance(text, prefix);
         distance = by_id < distance ? by_id : distance;
@@ -192,7 +199,8 @@ static int find_by_address(const struct topology *topology, const char *text)
     }
     for (int i = 0; i < topology->node_count; i++) {
         /* A member goes before a left-over that once lived at the same place. */
-        bool is_better = found == NO_NODE || (topology->nodes[i].is_member && !topology->nodes[found].is_member);
+        bool is_better =
+            found == NO_NODE || (topology->nodes[i].is_member && !topology->nodes[found].is_member);
         if (address_is_equal(&topology->nodes[i].address, &address) && is_better) {
             found = i;
         }
@@ -225,8 +233,10 @@ int topology_find_node(const struct topology *topology, const char *text, struct
             continue;
         }
         if (found != NO_NODE) {
-            int code = err_set(err, ERR_INVALID, "\"%.40s\" names more than one node: %.100s and %.100s", text,
-                               topology_node_name(topology, found, name), topology_node_name(topology, i, other_name));
+            int code =
+                err_set(err, ERR_INVALID, "\"%.40s\" names more than one node: %.100s and %.100s",
+                        text, topology_node_name(topology, found, name),
+                        topology_node_name(topology, i, other_name));
             err_hint(err, "write more characters of the id");
             return code;
         }

@@ -1,8 +1,9 @@
 /* topology_build.c — the merge of reports and views into one topology; see topology.h.
  *
- * Order of work: which views are live, which ids there are, facts of each node, who owns each slot, shards, the rest.
- * Owners: among the nodes that a live view names as owner of a slot, those that deny it in their own view drop out;
- * of the others the highest config_epoch wins, then the lower id, as when Redis resolves a collision. */
+ * Order of work: which views are live, which ids there are, facts of each node, who owns each slot,
+ * shards, the rest. Owners: among the nodes that a live view names as owner of a slot, those that
+ * deny it in their own view drop out; of the others the highest config_epoch wins, then the lower
+ * id, as when Redis resolves a collision. */
 #include "common/model/topology_build.h"
 
 #include "common/base/alloc.h"
@@ -81,11 +82,12 @@ static void build_release(struct build *build)
 static int check_input(const struct topology_input *input, struct err *err)
 {
     if (input->seen_count > TOPOLOGY_NODES_MAX) {
-        return err_set(err, ERR_LIMIT, "%d nodes are reported, %d are allowed", input->seen_count, TOPOLOGY_NODES_MAX);
+        return err_set(err, ERR_LIMIT, "%d nodes are reported, %d are allowed", input->seen_count,
+                       TOPOLOGY_NODES_MAX);
     }
     if (input->view_count > TOPOLOGY_VIEWS_MAX) {
-        return err_set(err, ERR_LIMIT, "%d different views are reported, %d are allowed", input->view_count,
-                       TOPOLOGY_VIEWS_MAX);
+        return err_set(err, ERR_LIMIT, "%d different views are reported, %d are allowed",
+                       input->view_count, TOPOLOGY_VIEWS_MAX);
     }
     return 0;
 }
@@ -113,7 +115,8 @@ static int sort_seen(struct build *build, struct err *err)
     qsort(build->seen, (size_t)count, sizeof(const struct topology_seen *), compare_seen);
     for (int i = 1; i < count; i++) {
         if (node_id_is_equal(&build->seen[i]->report->id, &build->seen[i - 1]->report->id)) {
-            return err_set(err, ERR_INVALID, "node %s is reported twice", build->seen[i]->report->id.text);
+            return err_set(err, ERR_INVALID, "node %s is reported twice",
+                           build->seen[i]->report->id.text);
         }
     }
     return 0;
@@ -138,7 +141,8 @@ static int member_rows(const struct nodes_view *view, int *last_row)
     return count;
 }
 
-/* A node that knows only itself, owns nothing and is known to nobody is no member of a cluster that has slots. */
+/* A node that knows only itself, owns nothing and is known to nobody is no member of a cluster that
+ * has slots. */
 static bool is_stray(const struct build *build, int index)
 {
     const struct nodes_view *view = build->views[index].view;
@@ -150,7 +154,8 @@ static bool is_stray(const struct build *build, int index)
     for (int i = 0; i < build->view_count; i++) {
         const struct nodes_view *other = build->views[i].view;
         int other_row = i == index ? NODES_NO_ROW : nodes_view_find(other, &view->rows[row].id);
-        if (other_row != NODES_NO_ROW && (other->rows[other_row].flags & NODES_FLAG_HANDSHAKE) == 0) {
+        if (other_row != NODES_NO_ROW &&
+            (other->rows[other_row].flags & NODES_FLAG_HANDSHAKE) == 0) {
             return false;
         }
         has_cluster = has_cluster || other->range_count > 0;
@@ -165,7 +170,8 @@ static void collect_views(struct build *build)
     for (int i = 0; i < input->view_count; i++) {
         struct build_view view = {.digest = input->view_digests[i], .view = input->views[i]};
         for (int j = 0; j < input->seen_count; j++) {
-            if (input->seen[j].report->view_digest == view.digest && is_live(build, &input->seen[j])) {
+            if (input->seen[j].report->view_digest == view.digest &&
+                is_live(build, &input->seen[j])) {
                 view.believer_count++;
             }
         }
@@ -191,10 +197,12 @@ static void collect_views(struct build *build)
 
 static int compare_nodes(const void *a, const void *b)
 {
-    return node_id_compare(&((const struct topology_node *)a)->id, &((const struct topology_node *)b)->id);
+    return node_id_compare(&((const struct topology_node *)a)->id,
+                           &((const struct topology_node *)b)->id);
 }
 
-/* Whether a row stands for a member: not a meeting under way, not a left-over without address and slots. */
+/* Whether a row stands for a member: not a meeting under way, not a left-over without address and
+ * slots. */
 static bool is_member_row(const struct nodes_row *row)
 {
     bool is_left_over = (row->flags & NODES_FLAG_NOADDR) != 0 && row->slot_count == 0;
@@ -214,7 +222,8 @@ static int collect_nodes(struct build *build, struct err *err)
     int capacity = 0;
     for (int i = 0; i < build->input->seen_count; i++) {
         ARRAY_RESERVE(topology->nodes, topology->node_count, capacity);
-        topology->nodes[topology->node_count++] = (struct topology_node){.id = build->seen[i]->report->id};
+        topology->nodes[topology->node_count++] =
+            (struct topology_node){.id = build->seen[i]->report->id};
     }
     for (int v = 0; v < build->view_count; v++) {
         const struct nodes_view *view = build->views[v].view;
@@ -225,13 +234,15 @@ static int collect_nodes(struct build *build, struct err *err)
                 continue;
             }
             if (topology->node_count == TOPOLOGY_NODES_MAX) {
-                return err_set(err, ERR_LIMIT, "the views list more than %d nodes", TOPOLOGY_NODES_MAX);
+                return err_set(err, ERR_LIMIT, "the views list more than %d nodes",
+                               TOPOLOGY_NODES_MAX);
             }
             ARRAY_RESERVE(topology->nodes, topology->node_count, capacity);
             topology->nodes[topology->node_count++] = (struct topology_node){.id = *id};
         }
         if (topology->node_count > sorted_count) {
-            qsort(topology->nodes, (size_t)topology->node_count, sizeof(struct topology_node), compare_nodes);
+            qsort(topology->nodes, (size_t)topology->node_count, sizeof(struct topology_node),
+                  compare_nodes);
         }
     }
     return 0;
@@ -258,8 +269,9 @@ static void map_views(struct build *build)
                 mapped->row_of_node[node] = (int16_t)row;
             }
         }
-        topology->views[v] = (struct topology_view){
-            .digest = mapped->digest, .believer = NO_NODE, .believer_count = mapped->believer_count};
+        topology->views[v] = (struct topology_view){.digest = mapped->digest,
+                                                    .believer = NO_NODE,
+                                                    .believer_count = mapped->believer_count};
     }
 }
 
@@ -319,7 +331,8 @@ static void node_set_report(struct build *build, int index, const struct topolog
         view->believer = view->believer == NO_NODE ? index : view->believer;
     } else if (!was_handed_in(build, report->view_digest)) {
         node->is_member = true; /* unknown until its view is there */
-        topology->missing_view_of = topology->views_missing == 0 ? index : topology->missing_view_of;
+        topology->missing_view_of =
+            topology->views_missing == 0 ? index : topology->missing_view_of;
         topology->views_missing++;
     }
 }
@@ -333,7 +346,8 @@ static int authority_view(const struct build *build, int node)
         return own;
     }
     for (int v = 0; v < build->view_count; v++) {
-        bool is_better = best == NO_VIEW || build->views[v].believer_count > build->views[best].believer_count;
+        bool is_better =
+            best == NO_VIEW || build->views[v].believer_count > build->views[best].believer_count;
         if (build_row(build, v, node) != NULL && is_better) {
             best = v;
         }
@@ -390,7 +404,8 @@ static void fill_nodes(struct build *build)
                                        .ops_per_s = -1,
                                        .ping_us = -1,
                                        .repl_offset = -1};
-        if (next < build->input->seen_count && node_id_is_equal(&build->seen[next]->report->id, &node->id)) {
+        if (next < build->input->seen_count &&
+            node_id_is_equal(&build->seen[next]->report->id, &node->id)) {
             node_set_report(build, i, build->seen[next]);
             next++;
         }
@@ -457,7 +472,8 @@ static void fill_shards(struct topology *topology)
     }
     for (int i = 0; i < topology->node_count; i++) {
         struct topology_node *node = &topology->nodes[i];
-        bool has_primary = node->is_member && node->role == NODE_ROLE_REPLICA && node->primary != NO_NODE;
+        bool has_primary =
+            node->is_member && node->role == NODE_ROLE_REPLICA && node->primary != NO_NODE;
         node->shard = has_primary ? topology->nodes[node->primary].shard : node->shard;
         if (has_primary && node->shard != NO_SHARD) {
             topology->shards[node->shard].replica_count++;
@@ -471,7 +487,8 @@ static void fill_shards(struct topology *topology)
     for (int i = 0; i < topology->node_count; i++) {
         const struct topology_node *node = &topology->nodes[i];
         if (node->is_member && node->role == NODE_ROLE_REPLICA && node->shard != NO_SHARD) {
-            topology->replicas[topology->shards[node->shard].first_replica + filled[node->shard]++] = i;
+            topology
+                ->replicas[topology->shards[node->shard].first_replica + filled[node->shard]++] = i;
         }
     }
     free(filled);
@@ -509,7 +526,8 @@ static void fill_opens(struct build *build)
         }
     }
     if (topology->open_count > 0) {
-        qsort(topology->opens, (size_t)topology->open_count, sizeof(struct topology_open), compare_opens);
+        qsort(topology->opens, (size_t)topology->open_count, sizeof(struct topology_open),
+              compare_opens);
     }
 }
 
@@ -525,7 +543,8 @@ static void fill_links(struct build *build)
         for (int j = 0; j < report->link_down_count; j++) {
             int to = topology_find(topology, &report->links_down[j]);
             /* A link to a node that is down is no news of its own. */
-            if (to == NO_NODE || !topology->nodes[to].is_member || !topology->nodes[to].is_reachable) {
+            if (to == NO_NODE || !topology->nodes[to].is_member ||
+                !topology->nodes[to].is_reachable) {
                 continue;
             }
             if (topology->links_down_count == 0) {

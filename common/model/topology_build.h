@@ -1,6 +1,7 @@
 /* topology_build.h — what the files of the merge share; nobody else includes this.
  *
- * topology_build.c makes the nodes and the owner map, topology_compare.c finds what does not fit. */
+ * topology_build.c makes the nodes and the owner map, topology_compare.c finds what does not fit.
+ */
 #ifndef DROVER_MODEL_TOPOLOGY_BUILD_H
 #define DROVER_MODEL_TOPOLOGY_BUILD_H
 
@@ -17,7 +18,7 @@ struct build_view {
 
 struct build {
     const struct topology_input *input;
-    struct topology *topology; /* being made */
+    struct topology *topology;         /* being made */
     const struct topology_seen **seen; /* by id */
     struct build_view *views;          /* by digest */
     int view_count;

@@ -1,7 +1,8 @@
-/* topology_compare.c — what does not fit between live views: disagreements, config_epoch collisions, ghosts.
+/* topology_compare.c — what does not fit between live views: disagreements, config_epoch
+ * collisions, ghosts.
  *
- * Part of the merge, see topology_build.h. Only views of reachable members are compared: what a node believed before it
- * went away is no disagreement. */
+ * Part of the merge, see topology_build.h. Only views of reachable members are compared: what a
+ * node believed before it went away is no disagreement. */
 #include "common/model/topology_build.h"
 
 #include "common/base/alloc.h"
@@ -49,8 +50,11 @@ static void ballot_vote(struct ballot *ballot, int view, int node, uint64_t valu
         }
     }
     if (found->opinion_count < TOPOLOGY_OPINIONS_MAX) {
-        found->opinions[found->opinion_count++] = (struct topology_opinion){
-            .node = node, .value = value, .believer = voter->believer, .believer_count = voter->believer_count};
+        found->opinions[found->opinion_count++] =
+            (struct topology_opinion){.node = node,
+                                      .value = value,
+                                      .believer = voter->believer,
+                                      .believer_count = voter->believer_count};
     }
 }
 
@@ -65,7 +69,8 @@ static void ballot_close(struct ballot *ballot)
         return;
     }
     if (topology->disagreements == NULL) {
-        topology->disagreements = xcalloc(TOPOLOGY_DISAGREEMENTS_MAX, sizeof(struct topology_disagreement));
+        topology->disagreements =
+            xcalloc(TOPOLOGY_DISAGREEMENTS_MAX, sizeof(struct topology_disagreement));
     }
     topology->disagreements[topology->disagreement_count++] = ballot->found;
 }
@@ -147,12 +152,14 @@ static void compare_addresses(struct build *build, int node)
     ballot_begin(&ballot, DISAGREE_ADDRESS, node);
     for (int v = 0; v < build->view_count; v++) {
         const struct nodes_row *row = build_row(build, v, node);
-        bool is_only_own = build->topology->nodes[node].view == v && build->views[v].believer_count == 1;
+        bool is_only_own =
+            build->topology->nodes[node].view == v && build->views[v].believer_count == 1;
         if (row == NULL || row->host[0] == '\0' || is_only_own) {
             continue;
         }
         int before = ballot.found.opinion_count;
-        ballot_vote(&ballot, v, NO_NODE, digest_number(digest_text(DIGEST_START, row->host), row->port));
+        ballot_vote(&ballot, v, NO_NODE,
+                    digest_number(digest_text(DIGEST_START, row->host), row->port));
         if (ballot.found.opinion_count > before) {
             struct address address;
             char text[ADDRESS_TEXT_SIZE];
@@ -183,7 +190,8 @@ static int compare_by_epoch(const void *a, const void *b, void *context)
     int second = *(const int *)b;
     uint64_t first_epoch = topology->nodes[first].config_epoch;
     uint64_t second_epoch = topology->nodes[second].config_epoch;
-    return first_epoch != second_epoch ? (first_epoch > second_epoch) - (first_epoch < second_epoch) : first - second;
+    return first_epoch != second_epoch ? (first_epoch > second_epoch) - (first_epoch < second_epoch)
+                                       : first - second;
 }
 
 /* Neighbours in the order of config_epoch are enough: three alike give two pairs. */
@@ -221,8 +229,11 @@ static struct topology_ghost *ghost_find(struct topology *topology, const struct
     return NULL;
 }
 
-static void ghost_add(struct topology *topology, const struct nodes_row *row, enum topology_ghost_kind kind,
-                      int seen_by_count, int seen_by)
+static void ghost_add(struct topology *topology,
+                      const struct nodes_row *row,
+                      enum topology_ghost_kind kind,
+                      int seen_by_count,
+                      int seen_by)
 {
     struct topology_ghost *ghost = ghost_find(topology, &row->id);
     if (ghost != NULL) {
@@ -236,7 +247,8 @@ static void ghost_add(struct topology *topology, const struct nodes_row *row, en
         topology->ghosts = xcalloc(TOPOLOGY_GHOSTS_MAX, sizeof(struct topology_ghost));
     }
     ghost = &topology->ghosts[topology->ghost_count++];
-    *ghost = (struct topology_ghost){.id = row->id, .kind = kind, .seen_by_count = seen_by_count, .seen_by = seen_by};
+    *ghost = (struct topology_ghost){
+        .id = row->id, .kind = kind, .seen_by_count = seen_by_count, .seen_by = seen_by};
     nodes_row_address(row, &ghost->address);
 }
 
@@ -252,7 +264,8 @@ static bool is_live_view(const struct build *build, const struct nodes_view *vie
 
 static int compare_ghosts(const void *a, const void *b)
 {
-    return node_id_compare(&((const struct topology_ghost *)a)->id, &((const struct topology_ghost *)b)->id);
+    return node_id_compare(&((const struct topology_ghost *)a)->id,
+                           &((const struct topology_ghost *)b)->id);
 }
 
 static void find_ghosts(struct build *build)
@@ -266,8 +279,8 @@ static void find_ghosts(struct build *build)
                 continue;
             }
             bool is_handshake = (row->flags & NODES_FLAG_HANDSHAKE) != 0;
-            ghost_add(topology, row, is_handshake ? GHOST_HANDSHAKE : GHOST_NOADDR, topology->views[v].believer_count,
-                      topology->views[v].believer);
+            ghost_add(topology, row, is_handshake ? GHOST_HANDSHAKE : GHOST_NOADDR,
+                      topology->views[v].believer_count, topology->views[v].believer);
         }
     }
     for (int i = 0; i < build->input->view_count; i++) {
@@ -279,6 +292,7 @@ static void find_ghosts(struct build *build)
         }
     }
     if (topology->ghost_count > 0) {
-        qsort(topology->ghosts, (size_t)topology->ghost_count, sizeof(struct topology_ghost), compare_ghosts);
+        qsort(topology->ghosts, (size_t)topology->ghost_count, sizeof(struct topology_ghost),
+              compare_ghosts);
     }
 }

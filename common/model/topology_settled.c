@@ -1,6 +1,8 @@
-/* topology_settled.c — may slots be moved now, and if not, why not, in one sentence. See topology.h.
+/* topology_settled.c — may slots be moved now, and if not, why not, in one sentence. See
+ * topology.h.
  *
- * The first reason in order of weight is told: what cannot be seen, what is down, what is disputed, what is open. */
+ * The first reason in order of weight is told: what cannot be seen, what is down, what is disputed,
+ * what is open. */
 #include "common/model/topology.h"
 
 #include "common/base/check.h"
@@ -22,7 +24,10 @@ static void add_name(const struct topology *topology, int node, struct strbuf *o
     strbuf_add_text(out, topology_node_name(topology, node, name));
 }
 
-static void add_node_says(const struct topology *topology, int node, const char *words, struct strbuf *out)
+static void add_node_says(const struct topology *topology,
+                          int node,
+                          const char *words,
+                          struct strbuf *out)
 {
     add_name(topology, node, out);
     strbuf_addf(out, " %s", words);
@@ -51,7 +56,8 @@ static bool all_reachable(const struct topology *topology, struct strbuf *why)
         if (node->age_ms < 0) {
             strbuf_add_text(why, " is a member, but no agent reports it");
         } else {
-            strbuf_addf(why, " is out of reach: last report %" PRId64 " s ago", node->age_ms / 1000);
+            strbuf_addf(why, " is out of reach: last report %" PRId64 " s ago",
+                        node->age_ms / 1000);
         }
         return false;
     }
@@ -122,7 +128,8 @@ static bool all_agree(const struct topology *topology, struct strbuf *why)
     for (int i = 0; i < topology->disagreement_count; i++) {
         const struct topology_disagreement *found = &topology->disagreements[i];
         bool is_about_owner = found->kind == DISAGREE_OWNER;
-        if (found->kind == DISAGREE_ADDRESS || (!is_about_owner && !matters(topology, found->subject))) {
+        if (found->kind == DISAGREE_ADDRESS ||
+            (!is_about_owner && !matters(topology, found->subject))) {
             continue;
         }
         strbuf_add_text(why, "nodes disagree: ");
@@ -205,8 +212,8 @@ static bool all_clusters_ok(const struct topology *topology, struct strbuf *why)
 }
 
 static const settled_rule settled_rules[] = {
-    has_members, all_views_known, all_reachable, all_healthy,  all_slots_owned, all_agree,
-    none_open,   epochs_unique,   none_meeting,  all_linked,   all_clusters_ok,
+    has_members, all_views_known, all_reachable, all_healthy, all_slots_owned, all_agree,
+    none_open,   epochs_unique,   none_meeting,  all_linked,  all_clusters_ok,
 };
 
 bool topology_is_settled(const struct topology *topology, struct strbuf *why)
@@ -223,8 +230,10 @@ bool topology_is_settled(const struct topology *topology, struct strbuf *why)
     return is_settled;
 }
 
-static void add_opinion(const struct topology *topology, const struct topology_disagreement *found,
-                        const struct topology_opinion *opinion, struct strbuf *out)
+static void add_opinion(const struct topology *topology,
+                        const struct topology_disagreement *found,
+                        const struct topology_opinion *opinion,
+                        struct strbuf *out)
 {
     switch (found->kind) {
     case DISAGREE_OWNER:
@@ -256,7 +265,8 @@ static void add_opinion(const struct topology *topology, const struct topology_d
     }
 }
 
-static void add_question(const struct topology *topology, const struct topology_disagreement *found,
+static void add_question(const struct topology *topology,
+                         const struct topology_disagreement *found,
                          struct strbuf *out)
 {
     switch (found->kind) {

@@ -8,7 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static_assert(BALANCE_WEIGHT_MAX <= INT64_MAX / SLOT_COUNT / 4096, "shares of 4,096 nodes stay exact in 64 bits");
+static_assert(BALANCE_WEIGHT_MAX <= INT64_MAX / SLOT_COUNT / 4096,
+              "shares of 4,096 nodes stay exact in 64 bits");
 
 /* A node that could be rounded up, and how much it wants that. */
 struct candidate {
@@ -65,11 +66,14 @@ void balance_shares(struct balance_node *nodes, int count)
         nodes[i].result = (int)(product / weights);
         left -= nodes[i].result;
         if (product % weights != 0) {
-            candidates[candidate_count++] = (struct candidate){
-                .index = i, .keeps_slot = nodes[i].current > nodes[i].result, .remainder = product % weights};
+            candidates[candidate_count++] =
+                (struct candidate){.index = i,
+                                   .keeps_slot = nodes[i].current > nodes[i].result,
+                                   .remainder = product % weights};
         }
     }
-    /* The remainders sum up to 'left' whole slots, each below one, so there are more candidates than slots. */
+    /* The remainders sum up to 'left' whole slots, each below one, so there are more candidates
+     * than slots. */
     CHECK(left <= candidate_count);
     qsort(candidates, (size_t)candidate_count, sizeof(*candidates), compare_candidates);
     for (int i = 0; i < left; i++) {
@@ -94,7 +98,8 @@ void balance_take(struct balance_node *nodes, int count, int amount)
         nodes[i].result = (int)(product / total);
         left -= nodes[i].result;
         if (product % total != 0) {
-            candidates[candidate_count++] = (struct candidate){.index = i, .remainder = product % total};
+            candidates[candidate_count++] =
+                (struct candidate){.index = i, .remainder = product % total};
         }
     }
     CHECK(left <= candidate_count);
@@ -142,7 +147,8 @@ bool balance_is_off(const struct balance_node *nodes, int count, double percent)
     CHECK(weights > 0);
     for (int i = 0; i < count; i++) {
         double share = total * (double)nodes[i].weight / weights;
-        double distance = nodes[i].current > share ? nodes[i].current - share : share - nodes[i].current;
+        double distance =
+            nodes[i].current > share ? nodes[i].current - share : share - nodes[i].current;
         if (distance > share * percent / 100.0) {
             return true;
         }

@@ -31,8 +31,7 @@ static int64_t counted_keys(const struct plan_options *options, const struct bat
     if (options->slot_keys == NULL) {
         return -1;
     }
-    SLOTSET_FOREACH(slot, &batch->slots)
-    {
+    SLOTSET_FOREACH (slot, &batch->slots) {
         if (options->slot_keys[slot] < 0) {
             return -1;
         }
@@ -42,7 +41,9 @@ static int64_t counted_keys(const struct plan_options *options, const struct bat
 }
 
 /* 'given' counts the slots that earlier batches take from the same source. */
-static void estimate_batch(const struct topology_node *source, const struct plan_options *options, int *given,
+static void estimate_batch(const struct topology_node *source,
+                           const struct plan_options *options,
+                           int *given,
                            struct batch *batch)
 {
     int count = slotset_count(&batch->slots);
@@ -73,7 +74,9 @@ static void estimate_batch(const struct topology_node *source, const struct plan
     }
 }
 
-void estimate_plan(const struct topology *topology, const struct plan_options *options, struct plan *plan)
+void estimate_plan(const struct topology *topology,
+                   const struct plan_options *options,
+                   struct plan *plan)
 {
     int *given = xcalloc((size_t)topology->node_count + 1, sizeof(int));
     plan->keys_estimate = 0;
@@ -98,7 +101,10 @@ int64_t estimate_memory_limit(const struct topology_node *node, const struct pla
     return (int64_t)((double)node->maxmemory_bytes * options->memory_limit_percent / 100.0);
 }
 
-int estimate_room(const struct topology *topology, int source, int target, const struct plan_options *options)
+int estimate_room(const struct topology *topology,
+                  int source,
+                  int target,
+                  const struct plan_options *options)
 {
     const struct topology_node *from = &topology->nodes[source];
     const struct topology_node *to = &topology->nodes[target];
@@ -116,7 +122,9 @@ int estimate_room(const struct topology *topology, int source, int target, const
     return slots >= BALANCE_NO_CAP ? BALANCE_NO_CAP : (int)slots;
 }
 
-int estimate_check_memory(const struct topology *topology, const struct plan_options *options, const struct plan *plan,
+int estimate_check_memory(const struct topology *topology,
+                          const struct plan_options *options,
+                          const struct plan *plan,
                           struct err *err)
 {
     uint64_t *gets = xcalloc((size_t)topology->node_count + 1, sizeof(uint64_t));
@@ -132,7 +140,8 @@ int estimate_check_memory(const struct topology *topology, const struct plan_opt
         if (gets[i] == 0 || limit < 0) {
             continue;
         }
-        bool fits = node->used_memory_bytes <= limit && gets[i] <= (uint64_t)(limit - node->used_memory_bytes);
+        bool fits = node->used_memory_bytes <= limit &&
+                    gets[i] <= (uint64_t)(limit - node->used_memory_bytes);
         if (!fits) {
             char name[TOPOLOGY_NAME_SIZE];
             char used[ESTIMATE_BYTES_TEXT_SIZE];
@@ -140,13 +149,17 @@ int estimate_check_memory(const struct topology *topology, const struct plan_opt
             char most[ESTIMATE_BYTES_TEXT_SIZE];
             char whole[ESTIMATE_BYTES_TEXT_SIZE];
             code = err_set(err, ERR_REFUSED,
-                           "target %s is short of memory: it uses %s, would get about %s more, and may hold %s "
+                           "target %s is short of memory: it uses %s, would get about %s more, and "
+                           "may hold %s "
                            "(%.4g %% of its maxmemory of %s)%s",
-                           topology_node_name(topology, i, name), estimate_format_bytes(node->used_memory_bytes, used),
-                           estimate_format_bytes((int64_t)gets[i], more), estimate_format_bytes(limit, most),
-                           options->memory_limit_percent, estimate_format_bytes(node->maxmemory_bytes, whole),
+                           topology_node_name(topology, i, name),
+                           estimate_format_bytes(node->used_memory_bytes, used),
+                           estimate_format_bytes((int64_t)gets[i], more),
+                           estimate_format_bytes(limit, most), options->memory_limit_percent,
+                           estimate_format_bytes(node->maxmemory_bytes, whole),
                            node->evicts ? "; beyond that it would evict keys" : "");
-            err_hint(err, "raise its maxmemory, give it a lower weight or leave it out, or add a node");
+            err_hint(err,
+                     "raise its maxmemory, give it a lower weight or leave it out, or add a node");
         }
     }
     free(gets);
@@ -165,20 +178,23 @@ static int64_t batch_duration_ms(const struct plan_options *options, const struc
 
 /* The rehearsal of a plan: batches start in order as soon as their nodes are free. */
 struct rehearsal {
-    int64_t *ends_ms;  /* [batch] NEVER = not started */
-    int *sources;      /* [batch] node index */
-    int *targets;      /* [batch] */
-    bool *is_giving;   /* [node] */
-    int *getting;      /* [node] batches under way */
-    int *running;      /* batch indices; 'running_count' of them */
+    int64_t *ends_ms; /* [batch] NEVER = not started */
+    int *sources;     /* [batch] node index */
+    int *targets;     /* [batch] */
+    bool *is_giving;  /* [node] */
+    int *getting;     /* [node] batches under way */
+    int *running;     /* batch indices; 'running_count' of them */
     int running_count;
     int first_waiting; /* every batch before it has started */
 };
 
-static void rehearsal_start(struct rehearsal *run, const struct plan_options *options, const struct plan *plan,
+static void rehearsal_start(struct rehearsal *run,
+                            const struct plan_options *options,
+                            const struct plan *plan,
                             int64_t now_ms)
 {
-    for (int i = run->first_waiting; i < plan->batch_count && run->running_count < options->moves_max; i++) {
+    for (int i = run->first_waiting;
+         i < plan->batch_count && run->running_count < options->moves_max; i++) {
         bool is_free = run->ends_ms[i] == NEVER && !run->is_giving[run->sources[i]] &&
                        run->getting[run->targets[i]] < options->moves_per_target_max;
         if (is_free) {
@@ -208,7 +224,8 @@ static int64_t rehearsal_end(struct rehearsal *run)
     return run->ends_ms[batch];
 }
 
-int64_t estimate_duration_ms(const struct topology *topology, const struct plan_options *options,
+int64_t estimate_duration_ms(const struct topology *topology,
+                             const struct plan_options *options,
                              const struct plan *plan)
 {
     size_t batches = (size_t)plan->batch_count + 1;
@@ -250,6 +267,7 @@ const char *estimate_format_bytes(int64_t bytes, char text[ESTIMATE_BYTES_TEXT_S
         value /= 1000.0;
         unit++;
     }
-    snprintf(text, ESTIMATE_BYTES_TEXT_SIZE, unit == 0 || value >= 99.5 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    snprintf(text, ESTIMATE_BYTES_TEXT_SIZE, unit == 0 || value >= 99.5 ? "%.0f %s" : "%.1f %s",
+             value, units[unit]);
     return text;
 }

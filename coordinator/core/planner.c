@@ -1,6 +1,7 @@
 /* planner.c — see planner.h: who takes part, how much moves between whom, and what is refused.
  *
- * The slots themselves are picked in planner_cut.c, shares are counted in balance.c, keys and memory in estimate.c. */
+ * The slots themselves are picked in planner_cut.c, shares are counted in balance.c, keys and
+ * memory in estimate.c. */
 #include "coordinator/core/planner.h"
 
 #include "common/base/alloc.h"
@@ -14,7 +15,8 @@
 
 #define WEIGHT_SCALE 10000 /* four decimals of a weight count */
 
-static_assert(INT64_C(1) * PLAN_WEIGHT_MAX * WEIGHT_SCALE <= BALANCE_WEIGHT_MAX, "scaled weights stay exact");
+static_assert(INT64_C(1) * PLAN_WEIGHT_MAX * WEIGHT_SCALE <= BALANCE_WEIGHT_MAX,
+              "scaled weights stay exact");
 
 /* The primaries that take part, with their node indices. */
 struct cast {
@@ -56,7 +58,9 @@ static void cast_add(struct cast *cast, const struct topology *topology, int nod
         .weight = weight, .current = topology->nodes[node].slot_count, .cap = BALANCE_NO_CAP};
 }
 
-static bool is_excluded(const struct topology *topology, int node, const struct plan_options *options)
+static bool is_excluded(const struct topology *topology,
+                        int node,
+                        const struct plan_options *options)
 {
     for (int i = 0; i < options->excluded_count; i++) {
         if (node_id_is_equal(&topology->nodes[node].id, &options->excluded[i])) {
@@ -67,7 +71,10 @@ static bool is_excluded(const struct topology *topology, int node, const struct 
 }
 
 /* The index of a node named by id in a request. */
-static int find_named(const struct topology *topology, const struct node_id *id, const char *as_what, struct err *err)
+static int find_named(const struct topology *topology,
+                      const struct node_id *id,
+                      const char *as_what,
+                      struct err *err)
 {
     int node = topology_find_node(topology, id->text, err);
     if (node < 0) {
@@ -77,7 +84,9 @@ static int find_named(const struct topology *topology, const struct node_id *id,
 }
 
 /* Like find_named(), and the node must be a primary that can work. */
-static int find_primary(const struct topology *topology, const struct node_id *id, const char *as_what,
+static int find_primary(const struct topology *topology,
+                        const struct node_id *id,
+                        const char *as_what,
                         struct err *err)
 {
     char name[TOPOLOGY_NAME_SIZE];
@@ -94,7 +103,8 @@ static int find_primary(const struct topology *topology, const struct node_id *i
     }
     if (found->role != NODE_ROLE_PRIMARY) {
         char primary[TOPOLOGY_NAME_SIZE];
-        int code = err_set(err, ERR_INVALID, "%s %s is a replica: only primaries own slots", as_what, name);
+        int code = err_set(err, ERR_INVALID, "%s %s is a replica: only primaries own slots",
+                           as_what, name);
         err_hint(err, "its primary is %s", topology_node_name(topology, found->primary, primary));
         return code;
     }
@@ -104,15 +114,19 @@ static int find_primary(const struct topology *topology, const struct node_id *i
     return node;
 }
 
-static int check_options(const struct topology *topology, const struct plan_options *options, struct err *err)
+static int check_options(const struct topology *topology,
+                         const struct plan_options *options,
+                         struct err *err)
 {
-    bool has_rates = options->rates.slots_per_s > 0 && options->rates.keys_per_s > 0 && options->rates.bytes_per_s > 0;
+    bool has_rates = options->rates.slots_per_s > 0 && options->rates.keys_per_s > 0 &&
+                     options->rates.bytes_per_s > 0;
     if (options->batch_slots_max < 1 || options->batch_slots_max > BATCH_SLOTS_MAX) {
-        return err_set(err, ERR_INVALID, "batch_slots_max %d is not 1 to %d", options->batch_slots_max,
-                       BATCH_SLOTS_MAX);
+        return err_set(err, ERR_INVALID, "batch_slots_max %d is not 1 to %d",
+                       options->batch_slots_max, BATCH_SLOTS_MAX);
     }
     if (!(options->memory_limit_percent >= 1.0 && options->memory_limit_percent <= 100.0)) {
-        return err_set(err, ERR_INVALID, "memory_limit_percent %g is not 1 to 100", options->memory_limit_percent);
+        return err_set(err, ERR_INVALID, "memory_limit_percent %g is not 1 to 100",
+                       options->memory_limit_percent);
     }
     if (options->moves_max < 1 || options->moves_per_target_max < 1 || !has_rates) {
         return err_set(err, ERR_INVALID, "limits of parallel moves and rates must be above 0");
@@ -138,13 +152,19 @@ static int check_settled(const struct topology *topology, struct err *err)
     return code;
 }
 
-static int check_begin(const struct topology *topology, const struct plan_options *options, struct err *err)
+static int check_begin(const struct topology *topology,
+                       const struct plan_options *options,
+                       struct err *err)
 {
     int code = check_settled(topology, err);
     return code != 0 ? code : check_options(topology, options, err);
 }
 
-static int scale_weight(const struct topology *topology, int node, double weight, int64_t *scaled, struct err *err)
+static int scale_weight(const struct topology *topology,
+                        int node,
+                        double weight,
+                        int64_t *scaled,
+                        struct err *err)
 {
     /* Written so that "not a number" is refused too. */
     if (!(weight >= 0.0 && weight <= PLAN_WEIGHT_MAX)) {
@@ -155,14 +175,16 @@ static int scale_weight(const struct topology *topology, int node, double weight
     *scaled = (int64_t)(weight * (double)WEIGHT_SCALE + 0.5);
     if (weight > 0.0 && *scaled == 0) {
         char name[TOPOLOGY_NAME_SIZE];
-        return err_set(err, ERR_INVALID, "weight %g of %s is too small: four decimals count", weight,
-                       topology_node_name(topology, node, name));
+        return err_set(err, ERR_INVALID, "weight %g of %s is too small: four decimals count",
+                       weight, topology_node_name(topology, node, name));
     }
     return 0;
 }
 
 /* The weights of all nodes: [node] scaled, -1 = not named. */
-static int read_weights(const struct topology *topology, const struct operation_request *request, int64_t *weights,
+static int read_weights(const struct topology *topology,
+                        const struct operation_request *request,
+                        int64_t *weights,
                         struct err *err)
 {
     for (int i = 0; i < topology->node_count; i++) {
@@ -175,7 +197,8 @@ static int read_weights(const struct topology *topology, const struct operation_
         }
         if (weights[node] >= 0) {
             char name[TOPOLOGY_NAME_SIZE];
-            return err_set(err, ERR_INVALID, "%s has two weights", topology_node_name(topology, node, name));
+            return err_set(err, ERR_INVALID, "%s has two weights",
+                           topology_node_name(topology, node, name));
         }
         int code = scale_weight(topology, node, request->weights[i].weight, &weights[node], err);
         if (code != 0) {
@@ -187,10 +210,15 @@ static int read_weights(const struct topology *topology, const struct operation_
 
 static bool is_able(const struct topology_node *node)
 {
-    return node->is_member && node->role == NODE_ROLE_PRIMARY && node->is_reachable && !node->is_failed;
+    return node->is_member && node->role == NODE_ROLE_PRIMARY && node->is_reachable &&
+           !node->is_failed;
 }
 
-static int refuse_named(const struct topology *topology, int node, const char *why, const char *hint, struct err *err)
+static int refuse_named(const struct topology *topology,
+                        int node,
+                        const char *why,
+                        const char *hint,
+                        struct err *err)
 {
     char name[TOPOLOGY_NAME_SIZE];
     int code = err_set(err, ERR_INVALID, "%s %s", topology_node_name(topology, node, name), why);
@@ -199,8 +227,11 @@ static int refuse_named(const struct topology *topology, int node, const char *w
 }
 
 /* Turns the flows into a whole plan: slots, batches, estimates, memory. */
-static int finish_plan(const struct topology *topology, const struct plan_options *options,
-                       struct planner_flows *flows, struct plan *plan, struct err *err)
+static int finish_plan(const struct topology *topology,
+                       const struct plan_options *options,
+                       struct planner_flows *flows,
+                       struct plan *plan,
+                       struct err *err)
 {
     struct plan fresh = {.topology_digest = topology_digest(topology)};
     planner_cut_slots(topology, flows);
@@ -217,8 +248,11 @@ static int finish_plan(const struct topology *topology, const struct plan_option
     return code;
 }
 
-static int rebalance_cast(const struct topology *topology, const struct operation_request *request,
-                          const struct plan_options *options, struct cast *cast, struct err *err)
+static int rebalance_cast(const struct topology *topology,
+                          const struct operation_request *request,
+                          const struct plan_options *options,
+                          struct cast *cast,
+                          struct err *err)
 {
     int64_t *weights = xcalloc((size_t)topology->node_count + 1, sizeof(int64_t));
     int64_t sum = 0;
@@ -226,11 +260,14 @@ static int rebalance_cast(const struct topology *topology, const struct operatio
     for (int s = 0; s < topology->shard_count && code == 0; s++) {
         int node = topology->shards[s].primary;
         bool is_out = is_excluded(topology, node, options);
-        bool is_left_empty = topology->nodes[node].slot_count == 0 && !options->uses_empty_primaries;
+        bool is_left_empty =
+            topology->nodes[node].slot_count == 0 && !options->uses_empty_primaries;
         if (weights[node] >= 0 && is_out) {
-            code = refuse_named(topology, node, "has a weight but is excluded", "give it only one of both", err);
+            code = refuse_named(topology, node, "has a weight but is excluded",
+                                "give it only one of both", err);
         } else if (weights[node] > 0 && is_left_empty) {
-            code = refuse_named(topology, node, "has a weight but no slots", "say that empty primaries are used", err);
+            code = refuse_named(topology, node, "has a weight but no slots",
+                                "say that empty primaries are used", err);
         } else if (!is_out && !is_left_empty && is_able(&topology->nodes[node])) {
             int64_t weight = weights[node] >= 0 ? weights[node] : WEIGHT_SCALE;
             cast_add(cast, topology, node, weight);
@@ -240,22 +277,27 @@ static int rebalance_cast(const struct topology *topology, const struct operatio
     if (code == 0 && cast->count == 0) {
         code = err_set(err, ERR_INVALID, "no primary takes part: all are excluded or empty");
     } else if (code == 0 && sum == 0) {
-        code = err_set(err, ERR_INVALID, "all primaries have weight 0: the slots have to be somewhere");
+        code = err_set(err, ERR_INVALID,
+                       "all primaries have weight 0: the slots have to be somewhere");
         err_hint(err, "give at least one primary a weight above 0");
     }
     free(weights);
     return code;
 }
 
-int plan_rebalance(const struct topology *topology, const struct operation_request *request,
-                   const struct plan_options *options, struct plan *plan, struct err *err)
+int plan_rebalance(const struct topology *topology,
+                   const struct operation_request *request,
+                   const struct plan_options *options,
+                   struct plan *plan,
+                   struct err *err)
 {
     struct cast cast = {0};
     struct planner_flows flows = {0};
     struct planner_balance *balances = NULL;
     int code = check_begin(topology, options, err);
     if (code == 0 && !(request->threshold_percent >= 0.0 && request->threshold_percent <= 100.0)) {
-        code = err_set(err, ERR_INVALID, "threshold %g %% is not 0 to 100", request->threshold_percent);
+        code = err_set(err, ERR_INVALID, "threshold %g %% is not 0 to 100",
+                       request->threshold_percent);
     }
     if (code != 0) {
         return code;
@@ -269,7 +311,8 @@ int plan_rebalance(const struct topology *topology, const struct operation_reque
         balance_shares(cast.nodes, cast.count);
         balances = xcalloc((size_t)cast.count, sizeof(*balances));
         for (int i = 0; i < cast.count; i++) {
-            balances[i] = (struct planner_balance){cast.indices[i], cast.nodes[i].current - cast.nodes[i].result};
+            balances[i] = (struct planner_balance){cast.indices[i],
+                                                   cast.nodes[i].current - cast.nodes[i].result};
         }
         planner_cut_match(balances, cast.count, &flows);
     }
@@ -281,12 +324,17 @@ out:
     return code;
 }
 
-static int reshard_sources(const struct topology *topology, const struct operation_request *request,
-                           const struct plan_options *options, int target, bool *is_source, struct err *err)
+static int reshard_sources(const struct topology *topology,
+                           const struct operation_request *request,
+                           const struct plan_options *options,
+                           int target,
+                           bool *is_source,
+                           struct err *err)
 {
     for (int s = 0; s < topology->shard_count && request->source_count == 0; s++) {
         int node = topology->shards[s].primary;
-        is_source[node] = node != target && is_able(&topology->nodes[node]) && !is_excluded(topology, node, options);
+        is_source[node] = node != target && is_able(&topology->nodes[node]) &&
+                          !is_excluded(topology, node, options);
     }
     for (int i = 0; i < request->source_count; i++) {
         int node = find_primary(topology, &request->sources[i], "source", err);
@@ -300,15 +348,20 @@ static int reshard_sources(const struct topology *topology, const struct operati
             return refuse_named(topology, node, "is named twice as a source", "name it once", err);
         }
         if (is_excluded(topology, node, options)) {
-            return refuse_named(topology, node, "is a source but excluded", "give it only one of both", err);
+            return refuse_named(topology, node, "is a source but excluded",
+                                "give it only one of both", err);
         }
         is_source[node] = true;
     }
     return 0;
 }
 
-static int reshard_cast(const struct topology *topology, const struct operation_request *request,
-                        const struct plan_options *options, int target, struct cast *cast, struct err *err)
+static int reshard_cast(const struct topology *topology,
+                        const struct operation_request *request,
+                        const struct plan_options *options,
+                        int target,
+                        struct cast *cast,
+                        struct err *err)
 {
     bool *is_source = xcalloc((size_t)topology->node_count + 1, sizeof(bool));
     int total = 0;
@@ -320,22 +373,26 @@ static int reshard_cast(const struct topology *topology, const struct operation_
         }
     }
     if (code == 0 && request->slot_count > total) {
-        code = err_set(err, ERR_INVALID, "%d slots are asked for, but the %d source%s own only %d", request->slot_count,
-                       cast->count, cast->count == 1 ? "" : "s", total);
+        code = err_set(err, ERR_INVALID, "%d slots are asked for, but the %d source%s own only %d",
+                       request->slot_count, cast->count, cast->count == 1 ? "" : "s", total);
         err_hint(err, "ask for at most %d, or name more sources", total);
     }
     free(is_source);
     return code;
 }
 
-int plan_reshard(const struct topology *topology, const struct operation_request *request,
-                 const struct plan_options *options, struct plan *plan, struct err *err)
+int plan_reshard(const struct topology *topology,
+                 const struct operation_request *request,
+                 const struct plan_options *options,
+                 struct plan *plan,
+                 struct err *err)
 {
     struct cast cast = {0};
     struct planner_flows flows = {0};
     int code = check_begin(topology, options, err);
     if (code == 0 && (request->slot_count < 1 || request->slot_count > SLOT_COUNT)) {
-        code = err_set(err, ERR_INVALID, "%d slots are asked for, 1 to %d make sense", request->slot_count, SLOT_COUNT);
+        code = err_set(err, ERR_INVALID, "%d slots are asked for, 1 to %d make sense",
+                       request->slot_count, SLOT_COUNT);
     }
     if (code != 0) {
         return code;
@@ -345,7 +402,8 @@ int plan_reshard(const struct topology *topology, const struct operation_request
         return target;
     }
     if (is_excluded(topology, target, options)) {
-        return refuse_named(topology, target, "is the target but excluded", "give it only one of both", err);
+        return refuse_named(topology, target, "is the target but excluded",
+                            "give it only one of both", err);
     }
     cast_init(&cast, topology);
     code = reshard_cast(topology, request, options, target, &cast, err);
@@ -363,10 +421,14 @@ int plan_reshard(const struct topology *topology, const struct operation_request
     return code;
 }
 
-/* A primary without slots gets none of a drain unless it is named with a weight: it may just have been drained itself
- * and wait for its removal. */
-static int drain_cast(const struct topology *topology, const struct operation_request *request,
-                      const struct plan_options *options, int drained, struct cast *cast, struct err *err)
+/* A primary without slots gets none of a drain unless it is named with a weight: it may just have
+ * been drained itself and wait for its removal. */
+static int drain_cast(const struct topology *topology,
+                      const struct operation_request *request,
+                      const struct plan_options *options,
+                      int drained,
+                      struct cast *cast,
+                      struct err *err)
 {
     int64_t *weights = xcalloc((size_t)topology->node_count + 1, sizeof(int64_t));
     int empty_count = 0;
@@ -374,7 +436,8 @@ static int drain_cast(const struct topology *topology, const struct operation_re
     for (int s = 0; s < topology->shard_count && code == 0; s++) {
         int node = topology->shards[s].primary;
         bool is_empty = topology->nodes[node].slot_count == 0;
-        if (node == drained || !is_able(&topology->nodes[node]) || is_excluded(topology, node, options)) {
+        if (node == drained || !is_able(&topology->nodes[node]) ||
+            is_excluded(topology, node, options)) {
             continue;
         }
         if (is_empty && weights[node] <= 0) {
@@ -391,10 +454,11 @@ static int drain_cast(const struct topology *topology, const struct operation_re
     if (code == 0 && cast->count == 0) {
         char name[TOPOLOGY_NAME_SIZE];
         topology_node_name(topology, drained, name);
-        code = err_set(err, ERR_REFUSED, "%s cannot be drained: no other primary may take its slots", name);
+        code = err_set(err, ERR_REFUSED,
+                       "%s cannot be drained: no other primary may take its slots", name);
         if (empty_count > 0) {
-            err_hint(err, "%d primar%s no slots; give one a weight to move the slots there", empty_count,
-                     empty_count == 1 ? "y has" : "ies have");
+            err_hint(err, "%d primar%s no slots; give one a weight to move the slots there",
+                     empty_count, empty_count == 1 ? "y has" : "ies have");
         } else {
             err_hint(err, "add a primary first");
         }
@@ -402,8 +466,12 @@ static int drain_cast(const struct topology *topology, const struct operation_re
     return code;
 }
 
-static int refuse_drain_room(const struct topology *topology, const struct plan_options *options, int drained,
-                             const struct cast *cast, int homeless, struct err *err)
+static int refuse_drain_room(const struct topology *topology,
+                             const struct plan_options *options,
+                             int drained,
+                             const struct cast *cast,
+                             int homeless,
+                             struct err *err)
 {
     const struct topology_node *node = &topology->nodes[drained];
     int64_t room = 0;
@@ -415,19 +483,24 @@ static int refuse_drain_room(const struct topology *topology, const struct plan_
         int64_t limit = estimate_memory_limit(target, options);
         room += limit > target->used_memory_bytes ? limit - target->used_memory_bytes : 0;
     }
-    int code = err_set(err, ERR_REFUSED,
-                       "target short of memory: draining %s moves about %s, but the %d other primar%s room for %s below "
-                       "%.4g %% of maxmemory; %d of %d slots would find no place",
-                       topology_node_name(topology, drained, name),
-                       estimate_format_bytes(node->used_memory_bytes, bytes), cast->count,
-                       cast->count == 1 ? "y has" : "ies have", estimate_format_bytes(room, room_text),
-                       options->memory_limit_percent, homeless, node->slot_count);
+    int code =
+        err_set(err, ERR_REFUSED,
+                "target short of memory: draining %s moves about %s, but the %d other primar%s "
+                "room for %s below "
+                "%.4g %% of maxmemory; %d of %d slots would find no place",
+                topology_node_name(topology, drained, name),
+                estimate_format_bytes(node->used_memory_bytes, bytes), cast->count,
+                cast->count == 1 ? "y has" : "ies have", estimate_format_bytes(room, room_text),
+                options->memory_limit_percent, homeless, node->slot_count);
     err_hint(err, "raise maxmemory or add a node first");
     return code;
 }
 
-int plan_drain(const struct topology *topology, const struct operation_request *request,
-               const struct plan_options *options, struct plan *plan, struct err *err)
+int plan_drain(const struct topology *topology,
+               const struct operation_request *request,
+               const struct plan_options *options,
+               struct plan *plan,
+               struct err *err)
 {
     struct cast cast = {0};
     struct planner_flows flows = {0};
@@ -463,8 +536,11 @@ int plan_drain(const struct topology *topology, const struct operation_request *
     return code;
 }
 
-int plan_make(const struct topology *topology, const struct operation_request *request,
-              const struct plan_options *options, struct plan *plan, struct err *err)
+int plan_make(const struct topology *topology,
+              const struct operation_request *request,
+              const struct plan_options *options,
+              struct plan *plan,
+              struct err *err)
 {
     switch (request->kind) {
     case OPERATION_REBALANCE:

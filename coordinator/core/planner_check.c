@@ -1,4 +1,5 @@
-/* planner_check.c — what can be done with a finished plan: check, invert, apply to an owner map, print. See planner.h. */
+/* planner_check.c — what can be done with a finished plan: check, invert, apply to an owner map,
+ * print. See planner.h. */
 #include "coordinator/core/planner.h"
 
 #include "common/base/alloc.h"
@@ -10,11 +11,15 @@
 #include <string.h>
 
 /* The primary that a batch names, or ERR_CONFLICT. */
-static int find_end(const struct topology *topology, const struct node_id *id, const char *as_what, struct err *err)
+static int find_end(const struct topology *topology,
+                    const struct node_id *id,
+                    const char *as_what,
+                    struct err *err)
 {
     int node = topology_find(topology, id);
     if (node == NO_NODE || !topology->nodes[node].is_member) {
-        return err_set(err, ERR_CONFLICT, "%s %.8s is no longer a member of the cluster", as_what, id->text);
+        return err_set(err, ERR_CONFLICT, "%s %.8s is no longer a member of the cluster", as_what,
+                       id->text);
     }
     if (topology->nodes[node].role != NODE_ROLE_PRIMARY) {
         char name[TOPOLOGY_NAME_SIZE];
@@ -25,7 +30,10 @@ static int find_end(const struct topology *topology, const struct node_id *id, c
 }
 
 /* Every slot of the batch must be the source's, or with 'allows_moved' already the target's. */
-static int check_batch(const struct topology *topology, const struct batch *batch, bool allows_moved, struct err *err)
+static int check_batch(const struct topology *topology,
+                       const struct batch *batch,
+                       bool allows_moved,
+                       struct err *err)
 {
     int source = find_end(topology, &batch->source, "source", err);
     if (source < 0) {
@@ -35,8 +43,7 @@ static int check_batch(const struct topology *topology, const struct batch *batc
     if (target < 0) {
         return target;
     }
-    SLOTSET_FOREACH(slot, &batch->slots)
-    {
+    SLOTSET_FOREACH (slot, &batch->slots) {
         int owner = topology->owner[slot];
         if (owner != source && !(allows_moved && owner == target)) {
             char name[TOPOLOGY_NAME_SIZE];
@@ -63,7 +70,8 @@ int plan_check(const struct plan *plan, const struct topology *topology, struct 
         topology_format_open(topology, 0, &why);
         code = err_set(err, ERR_CONFLICT, "%s", strbuf_text(&why));
     } else if (code == 0) {
-        code = err_set(err, ERR_CONFLICT, "members, roles or owners of other slots are different now");
+        code =
+            err_set(err, ERR_CONFLICT, "members, roles or owners of other slots are different now");
     }
     strbuf_release(&why);
     code = err == NULL ? code : err_wrap(err, "the cluster changed since the plan was made");
@@ -100,8 +108,8 @@ int plan_check_begun(const struct plan *plan, const struct topology *topology, s
         if (!node_id_is_equal(&open->peer, peer)) {
             struct strbuf text = {0};
             topology_format_open(topology, i, &text);
-            int code = err_set(err, ERR_CONFLICT, "%s, the plan has it going from %.8s to %.8s", strbuf_text(&text),
-                               batch->source.text, batch->target.text);
+            int code = err_set(err, ERR_CONFLICT, "%s, the plan has it going from %.8s to %.8s",
+                               strbuf_text(&text), batch->source.text, batch->target.text);
             strbuf_release(&text);
             return code;
         }
@@ -109,7 +117,10 @@ int plan_check_begun(const struct plan *plan, const struct topology *topology, s
     return 0;
 }
 
-int plan_apply_to(const struct plan *plan, const struct topology *topology, int16_t owner[SLOT_COUNT], struct err *err)
+int plan_apply_to(const struct plan *plan,
+                  const struct topology *topology,
+                  int16_t owner[SLOT_COUNT],
+                  struct err *err)
 {
     int16_t *after = xmemdup(owner, SLOT_COUNT * sizeof(int16_t));
     int code = 0;
@@ -121,8 +132,7 @@ int plan_apply_to(const struct plan *plan, const struct topology *topology, int1
             code = err_set(err, ERR_CONFLICT, "batch %d: source or target is unknown", i);
             break;
         }
-        SLOTSET_FOREACH(slot, &batch->slots)
-        {
+        SLOTSET_FOREACH (slot, &batch->slots) {
             if (after[slot] != source) {
                 code = err_set(err, ERR_CONFLICT, "batch %d: slot %d is not its source's", i, slot);
                 break;
@@ -137,8 +147,11 @@ int plan_apply_to(const struct plan *plan, const struct topology *topology, int1
     return code;
 }
 
-int plan_invert(const struct plan *plan, const struct topology *topology, const struct plan_options *options,
-                struct plan *inverse, struct err *err)
+int plan_invert(const struct plan *plan,
+                const struct topology *topology,
+                const struct plan_options *options,
+                struct plan *inverse,
+                struct err *err)
 {
     int16_t *after = xmemdup(topology->owner, sizeof(topology->owner));
     int code = plan_check(plan, topology, err);
@@ -151,7 +164,9 @@ int plan_invert(const struct plan *plan, const struct topology *topology, const 
                              .slot_count = plan->slot_count,
                              .keys_estimate = plan->keys_estimate,
                              .bytes_estimate = plan->bytes_estimate};
-        fresh.batches = plan->batch_count == 0 ? NULL : xcalloc((size_t)plan->batch_count, sizeof(struct batch));
+        fresh.batches = plan->batch_count == 0
+                            ? NULL
+                            : xcalloc((size_t)plan->batch_count, sizeof(struct batch));
         for (int i = 0; i < plan->batch_count; i++) {
             const struct batch *batch = &plan->batches[plan->batch_count - 1 - i];
             fresh.batches[i] = (struct batch){.index = i,
@@ -169,7 +184,9 @@ int plan_invert(const struct plan *plan, const struct topology *topology, const 
     return code;
 }
 
-static void format_name(const struct topology *topology, const struct node_id *id, struct strbuf *out)
+static void format_name(const struct topology *topology,
+                        const struct node_id *id,
+                        struct strbuf *out)
 {
     char name[TOPOLOGY_NAME_SIZE];
     int node = topology_find(topology, id);

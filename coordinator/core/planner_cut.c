@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How good it is to take from a range; lower is better. Whole ranges never add to the number of ranges in the cluster,
- * ends next to the target's do not either, other ends add one. */
+/* How good it is to take from a range; lower is better. Whole ranges never add to the number of
+ * ranges in the cluster, ends next to the target's do not either, other ends add one. */
 enum take_rank {
     TAKE_EXACT_NEIGHBOUR, /* the whole range, it is all that is wanted, beside the target's slots */
     TAKE_EXACT,
@@ -24,6 +24,12 @@ struct take {
     enum take_rank rank;
     int first;
     int count;
+    int len;
+};
+
+/* Neighbouring slots of one source. */
+struct run {
+    int first;
     int len;
 };
 
@@ -44,7 +50,8 @@ void planner_flows_add(struct planner_flows *flows, int source, int target, int 
     CHECK(count > 0);
     CHECK(source != target);
     ARRAY_RESERVE(flows->items, flows->count, flows->capacity);
-    flows->items[flows->count++] = (struct planner_flow){.source = source, .target = target, .count = count};
+    flows->items[flows->count++] =
+        (struct planner_flow){.source = source, .target = target, .count = count};
 }
 
 static void match_exact(struct planner_balance *balances, int count, struct planner_flows *flows)
@@ -84,9 +91,11 @@ void planner_cut_match(struct planner_balance *balances, int count, struct plann
     }
 }
 
-/* The best way to take from the range first..first+len-1 for a target that still wants 'wanted'. */
-static struct take range_take(const int16_t *owner, int target, int first, int len, int wanted)
+/* The best way to take from a run for a target that still wants 'wanted'. */
+static struct take range_take(const int16_t *owner, int target, const struct run *run, int wanted)
 {
+    int first = run->first;
+    int len = run->len;
     bool touches_left = first > 0 && owner[first - 1] == target;
     bool touches_right = first + len < SLOT_COUNT && owner[first + len] == target;
     bool is_neighbour = touches_left || touches_right;
@@ -103,8 +112,8 @@ static struct take range_take(const int16_t *owner, int target, int first, int l
     return take;
 }
 
-/* Of two pieces of one rank the longer range is taken whole, but the shortest that suffices is cut: long ranges stay
- * long. On a tie the lower slot, which is the one found first. */
+/* Of two pieces of one rank the longer range is taken whole, but the shortest that suffices is cut:
+ * long ranges stay long. On a tie the lower slot, which is the one found first. */
 static bool take_is_better(const struct take *take, const struct take *best)
 {
     if (take->rank != best->rank) {
@@ -114,26 +123,57 @@ static bool take_is_better(const struct take *take, const struct take *best)
     return is_cut ? take->len < best->len : take->len > best->len;
 }
 
-static void flow_pick(struct planner_flow *flow, int16_t *owner, struct slotset *left)
+/* The runs of slots that a source still has of what it had at first: what it was given in this plan
+ * is not passed on. Returns how many; 'runs' has room for SLOT_COUNT / 2 + 1. */
+static int find_runs(const struct topology *topology,
+                     const int16_t *owner,
+                     int source,
+                     struct run *runs)
+{
+    int count = 0;
+    bool is_inside = false;
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        bool has = owner[slot] == source && topology->owner[slot] == source;
+        if (has && !is_inside) {
+            runs[count++] = (struct run){.first = slot};
+        }
+        if (has) {
+            runs[count - 1].len++;
+        }
+        is_inside = has;
+    }
+    return count;
+}
+
+/* Takes the piece out of the run: it is whole or one of its ends. */
+static void run_cut(struct run *run, const struct take *take)
+{
+    run->first = take->first == run->first ? run->first + take->count : run->first;
+    run->len -= take->count;
+}
+
+static void flow_pick(struct planner_flow *flow, int16_t *owner, struct run *runs, int run_count)
 {
     int wanted = flow->count;
     while (wanted > 0) {
         struct take best = {.rank = TAKE_NONE};
-        int first = slotset_next(left, 0);
-        while (first != SLOT_NONE) {
-            int last = slotset_run_end(left, first);
-            struct take take = range_take(owner, flow->target, first, last - first + 1, wanted);
+        int best_run = 0;
+        for (int i = 0; i < run_count; i++) {
+            if (runs[i].len == 0) {
+                continue;
+            }
+            struct take take = range_take(owner, flow->target, &runs[i], wanted);
             if (take_is_better(&take, &best)) {
                 best = take;
+                best_run = i;
             }
-            first = last + 1 < SLOT_COUNT ? slotset_next(left, last + 1) : SLOT_NONE;
         }
         CHECK(best.rank != TAKE_NONE);
         for (int slot = best.first; slot < best.first + best.count; slot++) {
             slotset_add(flow->slots, slot);
-            slotset_remove(left, slot);
             owner[slot] = (int16_t)flow->target;
         }
+        run_cut(&runs[best_run], &best);
         wanted -= best.count;
     }
 }
@@ -141,19 +181,13 @@ static void flow_pick(struct planner_flow *flow, int16_t *owner, struct slotset 
 void planner_cut_slots(const struct topology *topology, struct planner_flows *flows)
 {
     int16_t *owner = xmemdup(topology->owner, sizeof(topology->owner));
-    struct slotset left;
+    struct run *runs = xcalloc(SLOT_COUNT / 2 + 1, sizeof(struct run));
     for (int i = 0; i < flows->count; i++) {
         struct planner_flow *flow = &flows->items[i];
         flow->slots = xcalloc(1, sizeof(*flow->slots));
-        slotset_clear(&left);
-        /* Only what the source had at first: what it was given in this plan is not passed on. */
-        for (int slot = 0; slot < SLOT_COUNT; slot++) {
-            if (topology->owner[slot] == flow->source && owner[slot] == flow->source) {
-                slotset_add(&left, slot);
-            }
-        }
-        flow_pick(flow, owner, &left);
+        flow_pick(flow, owner, runs, find_runs(topology, owner, flow->source, runs));
     }
+    free(runs);
     free(owner);
 }
 
@@ -179,7 +213,10 @@ struct roster {
     int *served;          /* [flow] the last round in which it had a turn */
 };
 
-static void roster_init(struct roster *roster, const struct planner_flows *flows, int node_count, int batch_slots_max)
+static void roster_init(struct roster *roster,
+                        const struct planner_flows *flows,
+                        int node_count,
+                        int batch_slots_max)
 {
     size_t count = (size_t)flows->count + 1;
     *roster = (struct roster){.left = xcalloc(count, sizeof(struct slotset)),
@@ -205,29 +242,37 @@ static void roster_release(struct roster *roster)
     free(roster->round_of_target);
 }
 
-/* The flow that goes next in a round: source and target free, longest without a turn, most batches left. */
+/* The flow that goes next in a round: source and target free, longest without a turn, most batches
+ * left. */
 static int roster_next(const struct roster *roster, const struct planner_flows *flows, int round)
 {
     int best = -1;
     for (int i = 0; i < flows->count; i++) {
         const struct planner_flow *flow = &flows->items[i];
-        bool is_busy = roster->round_of_source[flow->source] == round || roster->round_of_target[flow->target] == round;
+        bool is_busy = roster->round_of_source[flow->source] == round ||
+                       roster->round_of_target[flow->target] == round;
         if (roster->batches_left[i] == 0 || is_busy) {
             continue;
         }
         bool is_better = best < 0 || roster->served[i] < roster->served[best] ||
-                         (roster->served[i] == roster->served[best] && roster->batches_left[i] > roster->batches_left[best]);
+                         (roster->served[i] == roster->served[best] &&
+                          roster->batches_left[i] > roster->batches_left[best]);
         best = is_better ? i : best;
     }
     return best;
 }
 
-static void roster_emit(struct roster *roster, const struct topology *topology, const struct planner_flows *flows,
-                       int index, struct plan *plan)
+static void roster_emit(struct roster *roster,
+                        const struct topology *topology,
+                        const struct planner_flows *flows,
+                        int index,
+                        struct plan *plan)
 {
     const struct planner_flow *flow = &flows->items[index];
-    /* Even parts: 1,025 slots in batches of at most 512 are 342, 342 and 341, not 512, 512 and 1. */
-    int size = (roster->slots_left[index] + roster->batches_left[index] - 1) / roster->batches_left[index];
+    /* Even parts: 1,025 slots in batches of at most 512 are 342, 342 and 341, not 512, 512 and 1.
+     */
+    int size =
+        (roster->slots_left[index] + roster->batches_left[index] - 1) / roster->batches_left[index];
     struct batch *batch = &plan->batches[plan->batch_count];
     *batch = (struct batch){.index = plan->batch_count,
                             .source = topology->nodes[flow->source].id,
@@ -240,8 +285,11 @@ static void roster_emit(struct roster *roster, const struct topology *topology, 
     plan->slot_count += size;
 }
 
-int planner_cut_batches(const struct topology *topology, const struct planner_flows *flows, int batch_slots_max,
-                        struct plan *plan, struct err *err)
+int planner_cut_batches(const struct topology *topology,
+                        const struct planner_flows *flows,
+                        int batch_slots_max,
+                        struct plan *plan,
+                        struct err *err)
 {
     struct roster roster;
     int total = 0;
@@ -251,7 +299,8 @@ int planner_cut_batches(const struct topology *topology, const struct planner_fl
         total += (flows->items[i].count + batch_slots_max - 1) / batch_slots_max;
     }
     if (total > PLAN_BATCHES_MAX) {
-        return err_set(err, ERR_LIMIT, "the plan would have %d batches, %d are allowed", total, PLAN_BATCHES_MAX);
+        return err_set(err, ERR_LIMIT, "the plan would have %d batches, %d are allowed", total,
+                       PLAN_BATCHES_MAX);
     }
     plan->batches = total == 0 ? NULL : xcalloc((size_t)total, sizeof(struct batch));
     roster_init(&roster, flows, topology->node_count, batch_slots_max);

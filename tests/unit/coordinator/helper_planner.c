@@ -26,7 +26,8 @@ static struct topology_node made_node(int index)
                                  .maxmemory_bytes = -1,
                                  .system_memory_bytes = -1};
     snprintf(node.id.text, sizeof(node.id.text), "%04x%036x", 0xa000 + index, index);
-    snprintf(node.address.host, sizeof(node.address.host), "10.0.%d.%d", index / 250, index % 250 + 1);
+    snprintf(node.address.host, sizeof(node.address.host), "10.0.%d.%d", index / 250,
+             index % 250 + 1);
     return node;
 }
 
@@ -59,13 +60,14 @@ int made_add_replica(struct topology *topology, int primary)
 void made_give(struct topology *topology, int node, int first, int last)
 {
     for (int slot = first; slot <= last; slot++) {
-        if (topology->owner[slot] != NO_NODE) {
-            topology->nodes[topology->owner[slot]].slot_count--;
+        int before = topology->owner[slot];
+        if (before != NO_NODE) {
+            topology->nodes[before].slot_count--;
         }
         topology->owner[slot] = (int16_t)node;
-        if (node != NO_NODE) {
-            topology->nodes[node].slot_count++;
-        }
+    }
+    if (node != NO_NODE) {
+        topology->nodes[node].slot_count += last - first + 1;
     }
 }
 
@@ -92,7 +94,9 @@ void made_parse(struct topology *topology, const char *before)
     }
 }
 
-void made_format(const struct topology *topology, const int16_t owner[SLOT_COUNT], struct strbuf *out)
+void made_format(const struct topology *topology,
+                 const int16_t owner[SLOT_COUNT],
+                 struct strbuf *out)
 {
     for (int i = 0; i < topology->shard_count; i++) {
         struct slotset slots = {0};

@@ -18,7 +18,7 @@ struct table_row {
     double weights[5]; /* REBALANCE, DRAIN: of node 0.. when has_weights */
     bool has_weights;
     double threshold_percent;
-    int node;      /* DRAIN: whom; RESHARD: target */
+    int node;       /* DRAIN: whom; RESHARD: target */
     int slot_count; /* RESHARD */
     int sources[3]; /* RESHARD: index + 1; 0 = none */
 };
@@ -43,7 +43,8 @@ static void run_row(enum operation_kind kind, const struct table_row *row, size_
                                         .slot_count = row->slot_count};
     for (int i = 0; row->has_weights && i < topology.shard_count; i++) {
         if (kind != OPERATION_DRAIN || i != row->node) {
-            weights[request.weight_count++] = (struct node_weight){topology.nodes[i].id, row->weights[i]};
+            weights[request.weight_count++] =
+                (struct node_weight){topology.nodes[i].id, row->weights[i]};
         }
     }
     for (int i = 0; i < 3 && row->sources[i] > 0; i++) {
@@ -61,8 +62,8 @@ static void run_row(enum operation_kind kind, const struct table_row *row, size_
                  strbuf_text(&after));
     }
     if (plan.slot_count != row->moved || plan.batch_count != row->batches) {
-        fail_msg("row %zu: moved %d in %d batches, expected %d in %d", number, plan.slot_count, plan.batch_count,
-                 row->moved, row->batches);
+        fail_msg("row %zu: moved %d in %d batches, expected %d in %d", number, plan.slot_count,
+                 plan.batch_count, row->moved, row->batches);
     }
     strbuf_release(&after);
     plan_release(&plan);
@@ -80,27 +81,54 @@ static void test_rebalance(void **state)
          .moved = 5461,
          .batches = 12},
         /* level already, with the slot too many wherever it is: nothing moves */
-        {.before = "0-5460 | 5461-10921 | 10922-16383", .after = "0-5460 | 5461-10921 | 10922-16383"},
-        {.before = "0-5461 | 5462-10922 | 10923-16383", .after = "0-5461 | 5462-10922 | 10923-16383"},
+        {.before = "0-5460 | 5461-10921 | 10922-16383",
+         .after = "0-5460 | 5461-10921 | 10922-16383"},
+        {.before = "0-5461 | 5462-10922 | 10923-16383",
+         .after = "0-5461 | 5462-10922 | 10923-16383"},
         /* within the threshold nothing moves, above it the whole way is gone */
         {.before = "0-8200 | 8201-16383", .after = "0-8200 | 8201-16383", .threshold_percent = 2},
-        {.before = "0-8391 | 8392-16383", .after = "0-8191 | 8192-16383", .moved = 200, .batches = 1,
+        {.before = "0-8391 | 8392-16383",
+         .after = "0-8191 | 8192-16383",
+         .moved = 200,
+         .batches = 1,
          .threshold_percent = 2},
         /* the end of the range that touches the target's own slots, right or left */
-        {.before = "0-9191 | 9192-16383", .after = "0-8191 | 8192-16383", .moved = 1000, .batches = 2},
-        {.before = "0-7191 | 7192-16383", .after = "0-8191 | 8192-16383", .moved = 1000, .batches = 2},
+        {.before = "0-9191 | 9192-16383",
+         .after = "0-8191 | 8192-16383",
+         .moved = 1000,
+         .batches = 2},
+        {.before = "0-7191 | 7192-16383",
+         .after = "0-8191 | 8192-16383",
+         .moved = 1000,
+         .batches = 2},
         /* a whole range that is just what is wanted goes before the end of a neighbour */
         {.before = "0-8999 16184-16383 | 9000-16183",
-         .after = "0-8191 | 8192-16383", .moved = 1008, .batches = 2},
+         .after = "0-8191 | 8192-16383",
+         .moved = 1008,
+         .batches = 2},
         {.before = "0-8191 9000-9099 | 8192-8999 9100-16383",
-         .after = "0-8191 | 8192-16383", .moved = 100, .batches = 1},
+         .after = "0-8191 | 8192-16383",
+         .moved = 100,
+         .batches = 1},
         /* weights; 0 empties a node */
-        {.before = "0-8191 | 8192-16383", .after = "0-4095 | 4096-16383", .moved = 4096, .batches = 8,
-         .has_weights = true, .weights = {1, 3}},
-        {.before = "0-8191 | 8192-16383", .after = " | 0-16383", .moved = 8192, .batches = 16,
-         .has_weights = true, .weights = {0, 0.5}},
-        {.before = "0-16383 | ", .after = "1-16383 | 0", .moved = 1, .batches = 1,
-         .has_weights = true, .weights = {16383, 1}},
+        {.before = "0-8191 | 8192-16383",
+         .after = "0-4095 | 4096-16383",
+         .moved = 4096,
+         .batches = 8,
+         .has_weights = true,
+         .weights = {1, 3}},
+        {.before = "0-8191 | 8192-16383",
+         .after = " | 0-16383",
+         .moved = 8192,
+         .batches = 16,
+         .has_weights = true,
+         .weights = {0, 0.5}},
+        {.before = "0-16383 | ",
+         .after = "1-16383 | 0",
+         .moved = 1,
+         .batches = 1,
+         .has_weights = true,
+         .weights = {16383, 1}},
         /* one primary */
         {.before = "0-16383", .after = "0-16383"},
     };
@@ -114,13 +142,32 @@ static void test_reshard(void **state)
     (void)state;
     static const struct table_row rows[] = {
         /* from all, in proportion; what stands beside the target first */
-        {.before = "0-8191 | 8192-12287 | 12288-16383", .after = "200-8191 | 8192-12187 | 0-199 12188-16383",
-         .moved = 300, .batches = 2, .node = 2, .slot_count = 300},
-        {.before = "0-8191 | 8192-12287 | 12288-16383", .after = "0-8191 | 8192-12187 | 12188-16383", .moved = 100,
-         .batches = 1, .node = 2, .slot_count = 100, .sources = {2}},
-        {.before = "0-8191 | 8192-12287 | 12288-16383", .after = " | 8192-12287 | 0-8191 12288-16383",
-         .moved = 8192, .batches = 16, .node = 2, .slot_count = 8192, .sources = {1}},
-        {.before = "0-16383 | ", .after = "1-16383 | 0", .moved = 1, .batches = 1, .node = 1, .slot_count = 1},
+        {.before = "0-8191 | 8192-12287 | 12288-16383",
+         .after = "200-8191 | 8192-12187 | 0-199 12188-16383",
+         .moved = 300,
+         .batches = 2,
+         .node = 2,
+         .slot_count = 300},
+        {.before = "0-8191 | 8192-12287 | 12288-16383",
+         .after = "0-8191 | 8192-12187 | 12188-16383",
+         .moved = 100,
+         .batches = 1,
+         .node = 2,
+         .slot_count = 100,
+         .sources = {2}},
+        {.before = "0-8191 | 8192-12287 | 12288-16383",
+         .after = " | 8192-12287 | 0-8191 12288-16383",
+         .moved = 8192,
+         .batches = 16,
+         .node = 2,
+         .slot_count = 8192,
+         .sources = {1}},
+        {.before = "0-16383 | ",
+         .after = "1-16383 | 0",
+         .moved = 1,
+         .batches = 1,
+         .node = 1,
+         .slot_count = 1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         run_row(OPERATION_RESHARD, &rows[i], i);
@@ -132,15 +179,32 @@ static void test_drain(void **state)
     (void)state;
     static const struct table_row rows[] = {
         /* the survivors end level, each gets what stands beside its own */
-        {.before = "0-5460 | 5461-10922 | 10923-16383", .after = "0-8191 |  | 8192-16383", .moved = 5462,
-         .batches = 12, .node = 1},
+        {.before = "0-5460 | 5461-10922 | 10923-16383",
+         .after = "0-8191 |  | 8192-16383",
+         .moved = 5462,
+         .batches = 12,
+         .node = 1},
         /* who has least gets first */
-        {.before = "0-99 | 100-199 | 200-16383", .after = "0-99 200-16283 | 100-199 16284-16383 | ",
-         .moved = 16184, .batches = 33, .node = 2, .has_weights = true, .weights = {1, 0.0124}},
+        {.before = "0-99 | 100-199 | 200-16383",
+         .after = "0-99 200-16283 | 100-199 16284-16383 | ",
+         .moved = 16184,
+         .batches = 33,
+         .node = 2,
+         .has_weights = true,
+         .weights = {1, 0.0124}},
         /* a primary without slots is left alone, unless it is named with a weight */
-        {.before = "0-8191 | 8192-16383 | ", .after = " | 0-16383 | ", .moved = 8192, .batches = 16, .node = 0},
-        {.before = "0-8191 | 8192-16383 | ", .after = " | 8192-16383 | 0-8191", .moved = 8192, .batches = 16,
-         .node = 0, .has_weights = true, .weights = {0, 1, 1}},
+        {.before = "0-8191 | 8192-16383 | ",
+         .after = " | 0-16383 | ",
+         .moved = 8192,
+         .batches = 16,
+         .node = 0},
+        {.before = "0-8191 | 8192-16383 | ",
+         .after = " | 8192-16383 | 0-8191",
+         .moved = 8192,
+         .batches = 16,
+         .node = 0,
+         .has_weights = true,
+         .weights = {0, 1, 1}},
         {.before = "0-8191 | 8192-16383 | ", .after = "0-8191 | 8192-16383 | ", .node = 2},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -179,7 +243,8 @@ static void refused(struct setup *setup, int code, const char *part)
     struct plan plan = {0};
     int got = plan_make(&setup->topology, &setup->request, &setup->options, &plan, &setup->err);
     if (got != code || strstr(setup->err.text, part) == NULL) {
-        fail_msg("expected %s \"%s\", got %s \"%s\"", err_word(code), part, err_word(got), setup->err.text);
+        fail_msg("expected %s \"%s\", got %s \"%s\"", err_word(code), part, err_word(got),
+                 setup->err.text);
     }
     /* On failure the output is untouched. */
     assert_null(plan.batches);
@@ -190,7 +255,8 @@ static void refused(struct setup *setup, int code, const char *part)
 static void test_refuses_unsettled(void **state)
 {
     (void)state;
-    static const enum operation_kind kinds[] = {OPERATION_REBALANCE, OPERATION_RESHARD, OPERATION_DRAIN};
+    static const enum operation_kind kinds[] = {OPERATION_REBALANCE, OPERATION_RESHARD,
+                                                OPERATION_DRAIN};
     for (size_t i = 0; i < 3; i++) {
         struct setup setup;
         setup_init(&setup, kinds[i]);
@@ -229,7 +295,8 @@ static void test_refuses_names(void **state)
     refused(&setup, ERR_INVALID, "source 10.0.0.5:6379 (a0040000) is a replica");
     setup_init(&setup, OPERATION_REBALANCE);
     setup.topology.nodes[4].is_member = false;
-    setup.weights[setup.request.weight_count++] = (struct node_weight){setup.topology.nodes[4].id, 1};
+    setup.weights[setup.request.weight_count++] =
+        (struct node_weight){setup.topology.nodes[4].id, 1};
     refused(&setup, ERR_INVALID, "not a member");
 }
 
@@ -249,17 +316,21 @@ static void test_refuses_numbers(void **state)
     static const double bad[] = {-1, 1000001, 0.0 / 0.0, 1.0 / 0.0, 0.00001};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         setup_init(&setup, OPERATION_REBALANCE);
-        setup.weights[setup.request.weight_count++] = (struct node_weight){setup.topology.nodes[0].id, bad[i]};
+        setup.weights[setup.request.weight_count++] =
+            (struct node_weight){setup.topology.nodes[0].id, bad[i]};
         refused(&setup, ERR_INVALID, "weight ");
     }
     setup_init(&setup, OPERATION_REBALANCE);
     for (int i = 0; i < 3; i++) {
-        setup.weights[setup.request.weight_count++] = (struct node_weight){setup.topology.nodes[i].id, 0};
+        setup.weights[setup.request.weight_count++] =
+            (struct node_weight){setup.topology.nodes[i].id, 0};
     }
     refused(&setup, ERR_INVALID, "all primaries have weight 0");
     setup_init(&setup, OPERATION_REBALANCE);
-    setup.weights[setup.request.weight_count++] = (struct node_weight){setup.topology.nodes[0].id, 1};
-    setup.weights[setup.request.weight_count++] = (struct node_weight){setup.topology.nodes[0].id, 2};
+    setup.weights[setup.request.weight_count++] =
+        (struct node_weight){setup.topology.nodes[0].id, 1};
+    setup.weights[setup.request.weight_count++] =
+        (struct node_weight){setup.topology.nodes[0].id, 2};
     refused(&setup, ERR_INVALID, "two weights");
     setup_init(&setup, OPERATION_REBALANCE);
     setup.request.threshold_percent = -0.1;
@@ -309,7 +380,8 @@ static void test_excluded(void **state)
     setup.ids[0] = setup.topology.nodes[0].id;
     setup.options.excluded = setup.ids;
     setup.options.excluded_count = 1;
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     int16_t owner[SLOT_COUNT];
     struct strbuf after = {0};
     memcpy(owner, setup.topology.owner, sizeof(owner));
@@ -328,7 +400,8 @@ static void set_memory(struct topology *topology, int node, int64_t keys, int64_
     topology->nodes[node].maxmemory_bytes = max;
 }
 
-/* A target never gets more than the limit percent of its maxmemory; the refusal tells the numbers. */
+/* A target never gets more than the limit percent of its maxmemory; the refusal tells the numbers.
+ */
 static void test_memory(void **state)
 {
     (void)state;
@@ -338,14 +411,16 @@ static void test_memory(void **state)
     set_memory(&setup.topology, 0, 1000000, 900000000, 0);
     set_memory(&setup.topology, 1, 1000000, 500000000, 1000000000);
     set_memory(&setup.topology, 2, 1000000, 600000000, 1000000000);
-    refused(&setup, ERR_REFUSED, "target short of memory: draining 10.0.0.1:6379 (a0000000) moves about 900 MB, but "
-                                 "the 2 other primaries have room for 500 MB");
+    refused(&setup, ERR_REFUSED,
+            "target short of memory: draining 10.0.0.1:6379 (a0000000) moves about 900 MB, but "
+            "the 2 other primaries have room for 500 MB");
     /* With more room in one of both that one gets what the other cannot take. */
     setup_init(&setup, OPERATION_DRAIN);
-    set_memory(&setup.topology, 0, 1000000, 546100000, 0); /* 100 kB a slot */
+    set_memory(&setup.topology, 0, 1000000, 546100000, 0);          /* 100 kB a slot */
     set_memory(&setup.topology, 1, 1000000, 700000000, 1000000000); /* room for 1,000 slots */
     set_memory(&setup.topology, 2, 1000000, 100000000, 1000000000); /* room for 7,000 slots */
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     int16_t owner[SLOT_COUNT];
     int counts[3] = {0};
     memcpy(owner, setup.topology.owner, sizeof(owner));
@@ -365,11 +440,13 @@ static void test_memory(void **state)
     setup.topology.nodes[0].evicts = true;
     set_memory(&setup.topology, 1, 1000000, 546100000, 0);
     set_memory(&setup.topology, 2, 1000000, 546100000, 0);
-    refused(&setup, ERR_REFUSED, "target 10.0.0.1:6379 (a0000000) is short of memory: it uses 790 MB, would get about "
-                                 "200 MB more, and may hold 800 MB (80 % of its maxmemory of 1.0 GB); beyond that");
+    refused(&setup, ERR_REFUSED,
+            "target 10.0.0.1:6379 (a0000000) is short of memory: it uses 790 MB, would get about "
+            "200 MB more, and may hold 800 MB (80 % of its maxmemory of 1.0 GB); beyond that");
 }
 
-/* Keys and bytes of the batches add up to the share of what the source has; counted slots are used when given. */
+/* Keys and bytes of the batches add up to the share of what the source has; counted slots are used
+ * when given. */
 static void test_estimates(void **state)
 {
     (void)state;
@@ -377,7 +454,8 @@ static void test_estimates(void **state)
     struct plan plan = {0};
     setup_init(&setup, OPERATION_DRAIN);
     set_memory(&setup.topology, 0, 1000003, 99999989, 0);
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     assert_int_equal(plan.keys_estimate, 1000003);
     assert_int_equal(plan.bytes_estimate, 99999989);
     /* One source has one batch at a time: 5,461 slots at 5,000/s and 1,000,003 keys at 60,000/s. */
@@ -389,24 +467,28 @@ static void test_estimates(void **state)
     }
     set_memory(&setup.topology, 0, 1000, 1000000, 0);
     setup.options.slot_keys = slot_keys;
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     assert_int_equal(plan.keys_estimate, 1000);
     assert_int_equal(plan.bytes_estimate, 1000000);
     for (int i = 0; i < plan.batch_count; i++) {
-        assert_int_equal(plan.batches[i].keys_estimate, slotset_has(&plan.batches[i].slots, 5) ? 1000 : 0);
+        assert_int_equal(plan.batches[i].keys_estimate,
+                         slotset_has(&plan.batches[i].slots, 5) ? 1000 : 0);
     }
     plan_release(&plan);
     topology_release(&setup.topology);
 }
 
-/* Batches of disjoint pairs stand side by side, and a source with several targets changes between them. */
+/* Batches of disjoint pairs stand side by side, and a source with several targets changes between
+ * them. */
 static void test_batch_order(void **state)
 {
     (void)state;
     struct setup setup;
     struct plan plan = {0};
     setup_init(&setup, OPERATION_DRAIN);
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     for (int i = 1; i < plan.batch_count; i++) {
         assert_int_equal(plan.batches[i].index, i);
         assert_false(node_id_is_equal(&plan.batches[i].target, &plan.batches[i - 1].target));
@@ -417,7 +499,8 @@ static void test_batch_order(void **state)
     setup_init(&setup, OPERATION_REBALANCE);
     topology_release(&setup.topology);
     made_parse(&setup.topology, "0-8191 | 8192-16383 | | ");
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     for (int i = 0; i + 1 < plan.batch_count; i += 2) {
         assert_false(node_id_is_equal(&plan.batches[i].source, &plan.batches[i + 1].source));
         assert_false(node_id_is_equal(&plan.batches[i].target, &plan.batches[i + 1].target));
@@ -442,9 +525,12 @@ static void test_check(void **state)
     assert_int_equal(plan_check(&plan, topology, &err), 0);
     made_give(topology, 1, 5, 5);
     assert_int_equal(plan_check(&plan, topology, &err), ERR_CONFLICT);
-    assert_string_equal(err.text, "the cluster changed since the plan was made: slot 5 is owned by 10.0.0.2:6379 "
-                                  "(a0010000), the plan has it at 10.0.0.1:6379 (a0000000)");
-    /* With the plan begun this is what is expected of a slot that goes to node 1, but not of one that goes to 2. */
+    assert_string_equal(
+        err.text,
+        "the cluster changed since the plan was made: slot 5 is owned by 10.0.0.2:6379 "
+        "(a0010000), the plan has it at 10.0.0.1:6379 (a0000000)");
+    /* With the plan begun this is what is expected of a slot that goes to node 1, but not of one
+     * that goes to 2. */
     int to_one = -1;
     int to_two = -1;
     for (int i = 0; i < plan.batch_count; i++) {
@@ -493,7 +579,8 @@ static void test_invert(void **state)
     assert_int_equal(inverse.slot_count, plan.slot_count);
     made_give(&setup.topology, 1, 0, 0);
     struct plan other = {0};
-    assert_int_equal(plan_invert(&plan, &setup.topology, &setup.options, &other, &err), ERR_CONFLICT);
+    assert_int_equal(plan_invert(&plan, &setup.topology, &setup.options, &other, &err),
+                     ERR_CONFLICT);
     plan_release(&plan);
     plan_release(&inverse);
     topology_release(&setup.topology);
@@ -510,13 +597,15 @@ static void test_format(void **state)
     setup.ids[setup.request.source_count++] = setup.topology.nodes[1].id;
     setup.request.slot_count = 3;
     setup.options.batch_slots_max = 2;
-    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err), 0);
+    assert_int_equal(plan_make(&setup.topology, &setup.request, &setup.options, &plan, &setup.err),
+                     0);
     plan_format(&plan, &setup.topology, &text);
-    assert_string_equal(
-        strbuf_text(&text),
-        "batch 0: 10.0.0.2:6379 (a0010000) -> 10.0.0.1:6379 (a0000000): 5461-5462 (2 slots, about 20 keys, 2.0 kB)\n"
-        "batch 1: 10.0.0.2:6379 (a0010000) -> 10.0.0.1:6379 (a0000000): 5463 (1 slot, about 10 keys, 1.0 kB)\n"
-        "in all 2 batches: 3 slots, about 30 keys, 3.0 kB; about 0 min 1 s\n");
+    assert_string_equal(strbuf_text(&text),
+                        "batch 0: 10.0.0.2:6379 (a0010000) -> 10.0.0.1:6379 (a0000000): 5461-5462 "
+                        "(2 slots, about 20 keys, 2.0 kB)\n"
+                        "batch 1: 10.0.0.2:6379 (a0010000) -> 10.0.0.1:6379 (a0000000): 5463 (1 "
+                        "slot, about 10 keys, 1.0 kB)\n"
+                        "in all 2 batches: 3 slots, about 30 keys, 3.0 kB; about 0 min 1 s\n");
     strbuf_clear(&text);
     plan_release(&plan);
     plan_format(&plan, &setup.topology, &text);

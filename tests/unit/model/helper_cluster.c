@@ -25,9 +25,10 @@ void fake_text(const struct fake_view *view, int count, int myself, struct strbu
         if (row->flags == NULL) {
             continue;
         }
-        strbuf_addf(out, "%s 10.0.0.%d:6379@16379 %s%s %s 0 1700000000000 %d connected%s%s\n", fake_id(i).text, i + 1,
-                    i == myself ? "myself," : "", row->flags, row->primary < 0 ? "-" : fake_id(row->primary).text,
-                    row->config_epoch, row->slots[0] == '\0' ? "" : " ", row->slots);
+        strbuf_addf(out, "%s 10.0.0.%d:6379@16379 %s%s %s 0 1700000000000 %d connected%s%s\n",
+                    fake_id(i).text, i + 1, i == myself ? "myself," : "", row->flags,
+                    row->primary < 0 ? "-" : fake_id(row->primary).text, row->config_epoch,
+                    row->slots[0] == '\0' ? "" : " ", row->slots);
     }
 }
 
@@ -126,7 +127,8 @@ char *sample_read(const char *name, size_t *len)
     struct strbuf text = {0};
     char chunk[4096];
     assert_non_null(file);
-    for (size_t got = fread(chunk, 1, sizeof(chunk), file); got > 0; got = fread(chunk, 1, sizeof(chunk), file)) {
+    for (size_t got = fread(chunk, 1, sizeof(chunk), file); got > 0;
+         got = fread(chunk, 1, sizeof(chunk), file)) {
         strbuf_add(&text, chunk, got);
     }
     fclose(file);

@@ -1,4 +1,5 @@
-/* helper_cluster.h — made-up clusters for the tests of common/model: CLUSTER NODES texts, views and reports. */
+/* helper_cluster.h — made-up clusters for the tests of common/model: CLUSTER NODES texts, views and
+ * reports. */
 #ifndef DROVER_TESTS_UNIT_MODEL_HELPER_CLUSTER_H
 #define DROVER_TESTS_UNIT_MODEL_HELPER_CLUSTER_H
 
@@ -10,8 +11,9 @@
 
 /* One row as it stands in a node's text. */
 struct fake_row {
-    const char *flags; /* "master"; "myself," is put before it where it belongs; NULL = not listed */
-    int primary;       /* index or -1 */
+    const char
+        *flags;  /* "master"; "myself," is put before it where it belongs; NULL = not listed */
+    int primary; /* index or -1 */
     int config_epoch;
     const char *slots; /* "0-99 200", may hold open slots; "" */
 };
@@ -35,7 +37,8 @@ struct fake_cluster {
 struct node_id fake_id(int index);
 /* Node 'index' lives at 10.0.0.<index + 1>:6379. */
 void fake_text(const struct fake_view *view, int count, int myself, struct strbuf *out);
-/* 'primaries' primaries with even slots and config_epochs 1.., each with one replica if asked; all agree. */
+/* 'primaries' primaries with even slots and config_epochs 1.., each with one replica if asked; all
+ * agree. */
 void fake_init(struct fake_cluster *cluster, int primaries, bool has_replicas);
 /* Changes what every node believes of one node. */
 void fake_set_all(struct fake_cluster *cluster, int index, struct fake_row row);

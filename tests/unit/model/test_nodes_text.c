@@ -1,7 +1,8 @@
-/* test_nodes_text.c — the CLUSTER NODES parser on text of real servers and on text made by the rules of each version.
+/* test_nodes_text.c — the CLUSTER NODES parser on text of real servers and on text made by the
+ * rules of each version.
  *
- * samples/redis-7.0-* were printed by redis-server 7.0.15; the literals below follow the format rules of the versions
- * that they name. */
+ * samples/redis-7.0-* were printed by redis-server 7.0.15; the literals below follow the format
+ * rules of the versions that they name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -210,11 +211,15 @@ static void test_aux_fields(void **state)
 {
     (void)state;
     struct nodes_view view = {0};
-    parse(&view, ID_A " [::1]:6379@16379,,shard-id=69bc080733d1355567173199cff4a6a039a2f024 myself,master - 0 0 1 "
-                      "connected 0-5 7 9-16383\n" ID_B " 10.0.0.2:0@16380,db-2.example.org,tls-port=6390,"
-                      "shard-id=114f6674a35b84949fe567f5dfd41415ee776261 replica " ID_A
-                      " 0 0 1 connected\n" ID_C " 10.0.0.3:6379@16379,tls-port=0,shard-id=ab noaddr,fail,master,"
-                      "newflag - 0 0 0 disconnected\n");
+    parse(&view, ID_A
+          " [::1]:6379@16379,,shard-id=69bc080733d1355567173199cff4a6a039a2f024 myself,master - 0 "
+          "0 1 "
+          "connected 0-5 7 9-16383\n" ID_B
+          " 10.0.0.2:0@16380,db-2.example.org,tls-port=6390,"
+          "shard-id=114f6674a35b84949fe567f5dfd41415ee776261 replica " ID_A
+          " 0 0 1 connected\n" ID_C
+          " 10.0.0.3:6379@16379,tls-port=0,shard-id=ab noaddr,fail,master,"
+          "newflag - 0 0 0 disconnected\n");
     assert_string_equal(view.rows[0].host, "::1");
     assert_string_equal(view.rows[0].hostname, "");
     assert_string_equal(view.rows[0].shard_id, "69bc080733d1355567173199cff4a6a039a2f024");
@@ -236,16 +241,18 @@ static void test_odd_rows(void **state)
 {
     (void)state;
     struct nodes_view view = {0};
-    /* A lost address, an unknown endpoint, no bus port (before Redis 4), every flag, windows line ends, a blank line. */
+    /* A lost address, an unknown endpoint, no bus port (before Redis 4), every flag, windows line
+     * ends, a blank line. */
     parse(&view, ID_A " :0@0 master,noaddr - 1 2 3 disconnected\r\n\r\n" ID_B
-                      " ?:6379@16379 myself,slave,fail?,nofailover " ID_A " 0 0 18446744073709551615 connected\r\n" ID_C
+                      " ?:6379@16379 myself,slave,fail?,nofailover " ID_A
+                      " 0 0 18446744073709551615 connected\r\n" ID_C
                       " 10.0.0.9:7001 noflags - 0 0 0 connected");
     assert_int_equal(view.row_count, 3);
     assert_string_equal(view.rows[0].host, "");
     assert_int_equal(view.rows[0].port, 0);
     assert_string_equal(view.rows[1].host, "");
-    assert_int_equal(view.rows[1].flags,
-                     NODES_FLAG_MYSELF | NODES_FLAG_REPLICA | NODES_FLAG_PFAIL | NODES_FLAG_NOFAILOVER);
+    assert_int_equal(view.rows[1].flags, NODES_FLAG_MYSELF | NODES_FLAG_REPLICA | NODES_FLAG_PFAIL |
+                                             NODES_FLAG_NOFAILOVER);
     assert_true(view.rows[1].config_epoch == UINT64_MAX);
     assert_int_equal(view.rows[2].flags, 0);
     assert_int_equal(view.rows[2].bus_port, 0);
@@ -262,9 +269,11 @@ static void test_refusals(void **state)
     assert_refused("", ERR_PROTOCOL, "lists no node");
     assert_refused("xyz", ERR_PROTOCOL, "line 1: node id \"xyz\"");
     assert_refused(ID_A "0" GOOD "\n", ERR_PROTOCOL, "41 characters");
-    assert_refused(ID_A " 10.0.0.1:6379@16379 master - 0 0 1 connected\n", ERR_PROTOCOL, "no line that is myself");
+    assert_refused(ID_A " 10.0.0.1:6379@16379 master - 0 0 1 connected\n", ERR_PROTOCOL,
+                   "no line that is myself");
     assert_refused(ID_A GOOD "\n" ID_B GOOD "\n", ERR_PROTOCOL, "line 2: " ID_B " is myself, but");
-    assert_refused(ID_A GOOD " 0-5\n" ID_A " 10.0.0.2:6379@16379 master - 0 0 1 connected\n", ERR_PROTOCOL, "twice");
+    assert_refused(ID_A GOOD " 0-5\n" ID_A " 10.0.0.2:6379@16379 master - 0 0 1 connected\n",
+                   ERR_PROTOCOL, "twice");
     assert_refused(ID_A GOOD " 0-5 5\n", ERR_PROTOCOL, "slot 5 is already listed");
     assert_refused(ID_A GOOD " 0-16384\n", ERR_PROTOCOL, "bad slot range \"0-16384\"");
     assert_refused(ID_A GOOD " 9-8\n", ERR_PROTOCOL, "bad slot range \"9-8\"");
@@ -276,16 +285,25 @@ static void test_refusals(void **state)
     assert_refused(ID_A GOOD " [99999->-" ID_B "]\n", ERR_PROTOCOL, "bad open slot");
     assert_refused(ID_A GOOD " [1->-abc]\n", ERR_PROTOCOL, "3 characters");
     assert_refused(ID_A GOOD " []\n", ERR_PROTOCOL, "bad open slot");
-    assert_refused(ID_A GOOD "\n" ID_B " 10.0.0.2:6379@16379 master - 0 0 1 connected [1->-" ID_A "]\n", ERR_PROTOCOL,
-                   "not myself");
-    assert_refused(ID_A " 10.0.0.1@16379 myself,master - 0 0 1 connected\n", ERR_PROTOCOL, "no port");
-    assert_refused(ID_A " 10.0.0.1:x@16379 myself,master - 0 0 1 connected\n", ERR_PROTOCOL, "bad port");
-    assert_refused(ID_A " 10.0.0.1:6379@99999 myself,master - 0 0 1 connected\n", ERR_PROTOCOL, "bad bus port");
-    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master,slave - 0 0 1 connected\n", ERR_PROTOCOL, "both roles");
-    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master zz 0 0 1 connected\n", ERR_PROTOCOL, "node id \"zz\"");
-    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - x 0 1 connected\n", ERR_PROTOCOL, "not a number");
-    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - 0 0 -1 connected\n", ERR_PROTOCOL, "config epoch");
-    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - 0 0 1 maybe\n", ERR_PROTOCOL, "\"maybe\"");
+    assert_refused(ID_A GOOD "\n" ID_B " 10.0.0.2:6379@16379 master - 0 0 1 connected [1->-" ID_A
+                             "]\n",
+                   ERR_PROTOCOL, "not myself");
+    assert_refused(ID_A " 10.0.0.1@16379 myself,master - 0 0 1 connected\n", ERR_PROTOCOL,
+                   "no port");
+    assert_refused(ID_A " 10.0.0.1:x@16379 myself,master - 0 0 1 connected\n", ERR_PROTOCOL,
+                   "bad port");
+    assert_refused(ID_A " 10.0.0.1:6379@99999 myself,master - 0 0 1 connected\n", ERR_PROTOCOL,
+                   "bad bus port");
+    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master,slave - 0 0 1 connected\n", ERR_PROTOCOL,
+                   "both roles");
+    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master zz 0 0 1 connected\n", ERR_PROTOCOL,
+                   "node id \"zz\"");
+    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - x 0 1 connected\n", ERR_PROTOCOL,
+                   "not a number");
+    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - 0 0 -1 connected\n", ERR_PROTOCOL,
+                   "config epoch");
+    assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - 0 0 1 maybe\n", ERR_PROTOCOL,
+                   "\"maybe\"");
     assert_refused(ID_A " 10.0.0.1:6379@1 myself,master - 0 0\n", ERR_PROTOCOL, "config epoch");
     assert_refused(ID_A "\n", ERR_PROTOCOL, "no port");
     char long_host[400];
@@ -313,7 +331,8 @@ static void test_length_is_obeyed(void **state)
     assert_int_equal(nodes_view_parse(&view, NULL, 0, &err), ERR_PROTOCOL);
 }
 
-/* One row more than allowed is refused, and so are too many bytes and open slots; the limits themselves are fine. */
+/* One row more than allowed is refused, and so are too many bytes and open slots; the limits
+ * themselves are fine. */
 static void test_limits(void **state)
 {
     (void)state;
@@ -321,8 +340,8 @@ static void test_limits(void **state)
     struct err err = {0};
     struct strbuf text = {0};
     for (int i = 0; i <= NODES_ROWS_MAX; i++) {
-        strbuf_addf(&text, "%040x 10.0.%d.%d:1@2 %smaster - 0 0 %d connected\n", i, i / 250, i % 250,
-                    i == 0 ? "myself," : "", i);
+        strbuf_addf(&text, "%040x 10.0.%d.%d:1@2 %smaster - 0 0 %d connected\n", i, i / 250,
+                    i % 250, i == 0 ? "myself," : "", i);
         if (i == NODES_ROWS_MAX - 1) {
             assert_int_equal(nodes_view_parse(&view, text.data, text.len, &err), 0);
             assert_int_equal(view.row_count, NODES_ROWS_MAX);
@@ -356,7 +375,8 @@ static void test_most_ranges(void **state)
         strbuf_addf(&odd, " %d", slot + 1);
     }
     struct strbuf text = {0};
-    strbuf_addf(&text, ID_A GOOD "%s\n" ID_B " 10.0.0.2:1@1 master - 0 0 2 connected%s\n", even.data, odd.data);
+    strbuf_addf(&text, ID_A GOOD "%s\n" ID_B " 10.0.0.2:1@1 master - 0 0 2 connected%s\n",
+                even.data, odd.data);
     parse(&view, text.data);
     assert_int_equal(view.range_count, SLOT_COUNT);
     assert_int_equal(view.rows[1].range_count, SLOT_COUNT / 2);
@@ -374,25 +394,44 @@ static void test_digest(void **state)
         const char *text;
         bool is_same;
     } cases[] = {
-        {ID_B " h2:2@2 slave " ID_A " 5 6 9 disconnected\n" ID_A " h1:1@1 master,myself - 7 8 3 connected 0-9 10-20", true},
-        {ID_A " h1:1@1 master,fail? - 0 0 3 connected 0-20\n" ID_B " h2:2@2,name,shard-id=1 myself,slave " ID_A
-              " 0 0 3 connected",
+        {ID_B " h2:2@2 slave " ID_A " 5 6 9 disconnected\n" ID_A
+              " h1:1@1 master,myself - 7 8 3 connected 0-9 10-20",
+         true},
+        {ID_A " h1:1@1 master,fail? - 0 0 3 connected 0-20\n" ID_B
+              " h2:2@2,name,shard-id=1 myself,slave " ID_A " 0 0 3 connected",
          true},
         {ID_A " h1:1@1 myself,master - 0 0 3 connected 10-20 0-9\n" ID_B " h2:2@2 slave " ID_A
               " 0 0 3 connected\n" ID_C " h3:3@3 handshake - 0 0 0 disconnected",
          true},
-        {ID_A " h1:1@1 myself,master - 0 0 4 connected 0-20\n" ID_B " h2:2@2 slave " ID_A " 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-19\n" ID_B " h2:2@2 slave " ID_A " 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:2@2 master - 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:3@2 slave " ID_A " 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h3:2@2 slave " ID_A " 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:2@2 slave " ID_C " 0 0 3 connected", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_C " h2:2@2 slave " ID_A " 0 0 3 connected", false},
+        {ID_A " h1:1@1 myself,master - 0 0 4 connected 0-20\n" ID_B " h2:2@2 slave " ID_A
+              " 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-19\n" ID_B " h2:2@2 slave " ID_A
+              " 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B
+              " h2:2@2 master - 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:3@2 slave " ID_A
+              " 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h3:2@2 slave " ID_A
+              " 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:2@2 slave " ID_C
+              " 0 0 3 connected",
+         false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_C " h2:2@2 slave " ID_A
+              " 0 0 3 connected",
+         false},
         {ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20", false},
-        {ID_A " h1:1@1 myself,master - 0 0 3 connected\n" ID_B " h2:2@2 slave " ID_A " 0 0 3 connected 0-20", false},
+        {ID_A " h1:1@1 myself,master - 0 0 3 connected\n" ID_B " h2:2@2 slave " ID_A
+              " 0 0 3 connected 0-20",
+         false},
     };
     struct nodes_view view = {0};
-    parse(&view, ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:2@2 slave " ID_A " 0 0 3 connected");
+    parse(&view, ID_A " h1:1@1 myself,master - 0 0 3 connected 0-20\n" ID_B " h2:2@2 slave " ID_A
+                      " 0 0 3 connected");
     uint64_t digest = nodes_view_digest(&view);
     nodes_view_release(&view);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
