@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUS_MESSAGE_SIZE_MAX (8 * 1024 * 1024) /* a full view of 1,000 nodes is about 300 KiB; 8 MiB refuses nonsense */
+#define BUS_MESSAGE_SIZE_MAX 8388608 /* 8 MiB; a full view of 1,000 nodes is about 300 KiB, more is nonsense */
 #define BUS_SERVER_REQUESTS_MAX 4096           /* requests without a reply: 1,000 agents with a long-poll and 3 more each */
 #define BUS_CLIENT_REQUESTS_MAX 1024           /* requests in flight of one client */
 #define BUS_URLS_MAX 8                         /* coordinators an agent may know */

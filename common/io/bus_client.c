@@ -72,7 +72,8 @@ static void link_pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *user);
 static void link_suspect(struct bus_client *client, struct bus_link *link, const struct client_request *request);
 static void request_progress(void *user);
 static void request_ended(void *user);
-static void request_finish(struct client_request *request, int code, const struct err *err);
+static void request_finish(struct bus_client *client, struct client_request *request, int code,
+                           const struct err *err);
 static void request_free(struct client_request *request);
 
 /* ---- client ---- */
@@ -114,7 +115,7 @@ void bus_client_free(struct bus_client *client)
         if (request->aio != NULL) {
             nng_aio_wait(request->aio);
         }
-        request_finish(request, ERR_CANCELLED, &err);
+        request_finish(client, request, ERR_CANCELLED, &err);
         request->client = NULL; /* its post is on the way and frees it */
     }
     free(client);
@@ -233,16 +234,16 @@ static void request_ended(void *user)
                 err_set(&err, code, "coordinator %s: %s", link->url, nng_strerror(request->error));
             }
         }
-        request_finish(request, code, &err);
+        request_finish(client, request, code, &err);
         link_suspect(client, link, request);
     }
     request_free(request);
 }
 
 /* Takes it off the client's list and tells its owner. */
-static void request_finish(struct client_request *request, int code, const struct err *err)
+static void request_finish(struct bus_client *client, struct client_request *request, int code,
+                           const struct err *err)
 {
-    struct bus_client *client = request->client;
     if (request->previous != NULL) {
         request->previous->next = request->next;
     } else {

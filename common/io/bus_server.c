@@ -256,7 +256,7 @@ static int server_grow(struct bus_server *server)
             slot_free(slot);
             return rv;
         }
-        ARRAY_RESERVE(server->slots, server->slot_count, server->slot_capacity);
+        ARRAY_RESERVE(server->slots, server->slot_count, server->slot_capacity); /* NOLINT(bugprone-sizeof-expression) */
         server->slots[server->slot_count++] = slot;
         slot_receive(slot);
     }

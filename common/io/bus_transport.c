@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define HEADER_SIZE_MAX 64 /* nng counts its own header of a request as part of the message */
-#define PEM_SIZE_MAX (256 * 1024) /* a bundle of CAs; the system's whole store is about 220 KiB */
+#define PEM_SIZE_MAX 524288 /* 512 KiB; a bundle of CAs; the system's whole store is about 220 KiB */
 
 struct scheme {
     const char *prefix;

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONFIG_SIZE_MAX (256 * 1024) /* bytes of a file */
+#define CONFIG_SIZE_MAX 262144      /* bytes of a file: 256 KiB */
 #define CONFIG_DEPTH_MAX 8           /* maps and lists inside each other */
 #define CONFIG_VALUES_MAX 4096       /* settings of a file */
 #define CONFIG_KEY_SIZE 256          /* bytes of a dotted key with its '\0' */

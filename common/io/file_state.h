@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define FILE_STATE_SIZE_MAX (1024 * 1024) /* bytes of one file; everything kept so is far smaller */
+#define FILE_STATE_SIZE_MAX 1048576 /* bytes of one file (1 MiB); everything kept so is far smaller */
 
 /* Replaces the file by 'size' bytes. When this returns 0 they are on the disk. ERR_IO names the path. Blocks on fsync. */
 int file_state_write(const char *path, const void *data, size_t size, struct err *err) WARN_UNUSED;

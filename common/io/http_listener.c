@@ -69,22 +69,26 @@ static int open_path(const char *path, struct err *err)
     return fd;
 }
 
+union any_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
 /* Fills 'at' from a numeric address; false when it is none. */
-static bool parse_address(const char *text, uint16_t port, struct sockaddr_storage *at, socklen_t *size)
+static bool parse_address(const char *text, uint16_t port, union any_address *at, socklen_t *size)
 {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)at;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)at;
-    *at = (struct sockaddr_storage){0};
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        *size = sizeof(*v4);
+    *at = (union any_address){.any.sa_family = AF_UNSPEC};
+    if (inet_pton(AF_INET, text, &at->v4.sin_addr) == 1) {
+        at->v4.sin_family = AF_INET;
+        at->v4.sin_port = htons(port);
+        *size = sizeof(at->v4);
         return true;
     }
-    if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        *size = sizeof(*v6);
+    if (inet_pton(AF_INET6, text, &at->v6.sin6_addr) == 1) {
+        at->v6.sin6_family = AF_INET6;
+        at->v6.sin6_port = htons(port);
+        *size = sizeof(at->v6);
         return true;
     }
     return false;
@@ -92,13 +96,12 @@ static bool parse_address(const char *text, uint16_t port, struct sockaddr_stora
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage at = {0};
+    union any_address at = {.v6 = {0}};
     socklen_t size = sizeof(at);
-    if (getsockname(fd, (struct sockaddr *)&at, &size) != 0) {
+    if (getsockname(fd, &at.any, &size) != 0) {
         return 0;
     }
-    return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
-                                          : ((struct sockaddr_in *)&at)->sin_port);
+    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
 }
 
 int http_listener_open(const struct http_options *options, uint16_t *port, struct err *err)
@@ -108,7 +111,7 @@ int http_listener_open(const struct http_options *options, uint16_t *port, struc
     if (address[0] == '/') {
         return open_path(address, err);
     }
-    struct sockaddr_storage at;
+    union any_address at;
     socklen_t size = 0;
     char name[128];
     (void)snprintf(name, sizeof(name), strchr(address, ':') != NULL ? "[%s]:%u" : "%s:%u", address,
@@ -118,10 +121,10 @@ int http_listener_open(const struct http_options *options, uint16_t *port, struc
         err_hint(err, "use an address of this host, 0.0.0.0 for all, or /path for a unix socket");
         return ERR_CONFIG;
     }
-    int fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        bind(fd, (const struct sockaddr *)&at, size) != 0 || listen(fd, BACKLOG) != 0) {
+        bind(fd, &at.any, size) != 0 || listen(fd, BACKLOG) != 0) {
         int rc = listen_err(name, err);
         if (fd >= 0) {
             (void)close(fd);

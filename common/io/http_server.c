@@ -28,7 +28,7 @@
 #include <uv.h>
 
 #define PEER_TEXT_SIZE 64
-#define DISCARDED_BYTES_MAX (8 * HTTP_BODY_SIZE_MAX) /* of a body that is too big, before we hang up */
+#define DISCARDED_BYTES_MAX ((size_t)8 * HTTP_BODY_SIZE_MAX) /* of a body that is too big, before we hang up */
 #define STREAM_BLOCK_SIZE 16384                       /* bytes handed to a connection at once */
 
 enum request_state { REQUEST_READING, REQUEST_ASKED, REQUEST_SUSPENDED, REQUEST_ANSWERED };
@@ -319,6 +319,7 @@ static bool says_too_much(const struct http_request *request)
     return text != NULL && strtoull(text, NULL, 10) > HTTP_BODY_SIZE_MAX;
 }
 
+/* libmicrohttpd's signature. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *upload, size_t *upload_size, void **state)
 {
@@ -441,7 +442,7 @@ void http_respond(struct http_request *request, const struct http_response *resp
     CHECK(response->status <= 599);
     CHECK(response->header_count <= HTTP_HEADERS_MAX);
     struct MHD_Response *made =
-        MHD_create_response_from_buffer(response->size, (void *)(uintptr_t)response->body, MHD_RESPMEM_MUST_COPY);
+        MHD_create_response_from_buffer(response->size, (void *)response->body, MHD_RESPMEM_MUST_COPY);
     CHECK(made != NULL);
     if (response->content_type != NULL) {
         (void)MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);

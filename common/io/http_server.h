@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HTTP_BODY_SIZE_MAX (1024 * 1024) /* a request with more is answered 413 without asking the handler */
+#define HTTP_BODY_SIZE_MAX 1048576       /* 1 MiB; a request with more is answered 413 without asking the handler */
 #define HTTP_CONNECTIONS_MAX 512         /* open connections; more wait in the listen queue */
 #define HTTP_IDLE_TIMEOUT_S 60           /* a silent connection is closed; not while an answer is being made */
-#define HTTP_STREAM_BUFFER_MAX (1024 * 1024) /* bytes a slow reader of a stream may lag behind */
+#define HTTP_STREAM_BUFFER_MAX 1048576   /* 1 MiB; bytes a slow reader of a stream may lag behind */
 #define HTTP_HEADERS_MAX 16              /* extra headers of one response */
 
 struct http_server;

@@ -189,7 +189,7 @@ void loop_timer_set(struct loop_timer *timer, int64_t deadline_ms)
         return;
     }
     timer->sequence = ++loop->sequence;
-    ARRAY_RESERVE(loop->heap, loop->heap_count, loop->heap_capacity);
+    ARRAY_RESERVE(loop->heap, loop->heap_count, loop->heap_capacity); /* NOLINT(bugprone-sizeof-expression) */
     heap_put(loop, loop->heap_count++, timer);
     heap_up(loop, timer->heap_index);
 }

@@ -21,9 +21,9 @@ struct unit {
 
 /* Ascending; the first is what a bare number means. */
 static const struct unit duration_units[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}, {"d", INT64_C(24) * 60 * 60 * 1000}, {NULL, 0}};
+    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
 static const struct unit size_units[] = {
-    {"b", 1}, {"kb", 1024}, {"mb", 1024 * 1024}, {"gb", 1024 * 1024 * 1024}, {"tb", INT64_C(1) << 40}, {NULL, 0}};
+    {"b", 1}, {"kb", 1024}, {"mb", INT64_C(1) << 20}, {"gb", INT64_C(1) << 30}, {"tb", INT64_C(1) << 40}, {NULL, 0}};
 
 /* ---- parsing ---- */
 

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define BUCKET_COUNT 256                    /* lanes are some per node; chains stay short up to a thousand nodes */
-#define SCRATCH_KEPT_BYTES_MAX (1024 * 1024) /* a pipeline's bytes are built in kept memory up to this size */
+#define SCRATCH_KEPT_BYTES_MAX 1048576      /* a pipeline's bytes are built in kept memory up to this size */
 
 struct redis_pool {
     struct redis_lane_owner owner; /* first: lanes hand it back to us */

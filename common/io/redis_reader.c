@@ -118,7 +118,7 @@ static redisReplyObjectFunctions *reader_functions(void)
 #endif
         .freeObject = free_object,
     };
-    return (redisReplyObjectFunctions *)(uintptr_t)&functions; /* hiredis only reads it */
+    return (redisReplyObjectFunctions *)&functions; /* hiredis only reads it */
 }
 
 struct redis_reader *redis_reader_new(int64_t bytes_max)

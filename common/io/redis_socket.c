@@ -349,7 +349,7 @@ static void write_done(uv_write_t *request, int status)
 
 static void send_raw(struct redis_socket *s, const char *data, size_t size)
 {
-    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)size);
+    uv_buf_t buf = uv_buf_init((char *)data, (unsigned)size);
     CHECK(buf.len == size);
     int sent = uv_try_write(&s->uv.stream, &buf, 1);
     if (sent < 0 && sent != UV_EAGAIN) {
