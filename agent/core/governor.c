@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define WINDOW 16               /* calls between two looks at the median */
-#define SLOW_FACTOR 4           /* a call may take this many aims before batches shrink */
+#define SLOW_FACTOR 6 /* a call may take this many aims before batches shrink: 3 ms in balanced mode */
 #define TIMEOUT_MS_FIRST 1500
 #define BIG_KEY_MS_PER_MB 20    /* measured: 10 ms a MB on a small machine; twice that before we call it lost */
 #define BIG_KEY_MS_MARGIN 3000

@@ -96,8 +96,9 @@ struct key_listing {
     struct listed_key *keys; /* owned */
     int count;
     int capacity;
-    int asked;         /* keys [0, asked) were asked for their size */
-    int sized;         /* keys [0, sized) have it */
+    int sized;         /* keys [0, sized) have their size */
+    int size_count;    /* so many more were asked for by size_req; 0 = none */
+    uint64_t size_req;
     int next;          /* keys [0, next) are sent or big */
     int big_left;      /* big keys not sent yet */
     bool is_complete;  /* the slot held no more keys when it was listed */

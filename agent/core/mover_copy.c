@@ -14,10 +14,9 @@
 
 #define LIST_KEYS_MIN 100       /* a listing costs the source about 0.1 us a key */
 #define LIST_KEYS_MAX 1000
-#define SIZE_KEYS_MAX 200       /* MEMORY USAGE in one pipeline: about 0.2 ms of the source's time */
-#define SIZES_AWAITED_MAX 4
+#define SIZE_KEYS_MAX 250       /* MEMORY USAGE in one pipeline: about 0.25 ms of the source's time */
+#define SIZES_AWAITED_MAX 2
 #define SIZED_AHEAD_MAX 1000    /* keys sized and not yet sent */
-#define SIZE_SAMPLES "5"        /* elements of a collection looked at: constant time, whatever its length */
 #define CALL_STEPS 4            /* MIGRATE's timeout is per step of I/O; connect, send, restore, answer */
 #define CALL_MARGIN_MS 5000
 
@@ -32,8 +31,9 @@ void listing_clear(struct key_listing *listing)
 {
     strbuf_clear(&listing->bytes);
     listing->count = 0;
-    listing->asked = 0;
     listing->sized = 0;
+    listing->size_count = 0;
+    listing->size_req = 0;
     listing->next = 0;
     listing->big_left = 0;
     listing->is_complete = false;
@@ -120,34 +120,58 @@ static int sized_ahead(struct slot_mover *m)
     for (int b = 0; b < BURSTS_MAX; b++) {
         for (int i = 0; i < m->bursts[b].slot_count; i++) {
             const struct key_listing *listing = &m->bursts[b].slots[i].listing;
-            count += listing->asked - listing->next;
+            count += listing->sized + listing->size_count - listing->next;
         }
     }
     return count;
 }
 
-static void ask_sizes(struct slot_mover *m, struct burst *burst, int index, struct agent_effects *fx)
+static int unsized_count(const struct burst_slot *slot)
 {
-    struct key_listing *listing = &burst->slots[index].listing;
-    struct mover_request request = {.kind = REQUEST_SIZE,
-                                    .burst = mover_burst_index(m, burst),
-                                    .index = index,
-                                    .first = listing->asked,
-                                    .is_harmless = true};
-    int left = listing->count - listing->asked;
-    request.count = left < SIZE_KEYS_MAX ? left : SIZE_KEYS_MAX;
-    struct command_list *commands = mover_ask_source(m, fx, &request);
-    for (int i = 0; i < request.count; i++) {
-        int key = request.first + i;
+    const struct key_listing *listing = &slot->listing;
+    bool is_ready = slot->phase == COPY_LISTED && listing->size_count == 0;
+    return is_ready ? listing->count - listing->sized : 0;
+}
+
+static void add_sizes(struct command_list *commands, struct key_listing *listing, int count)
+{
+    for (int i = listing->sized; i < listing->sized + count; i++) {
         commands_begin(commands);
         commands_arg_text(commands, "MEMORY");
         commands_arg_text(commands, "USAGE");
-        commands_arg(commands, listing_key(listing, key), listing->keys[key].len);
-        commands_arg_text(commands, "SAMPLES");
-        commands_arg_text(commands, SIZE_SAMPLES);
+        commands_arg(commands, listing_key(listing, i), listing->keys[i].len);
     }
-    listing->asked += request.count;
-    m->sizes_awaited++;
+    listing->size_count = count;
+}
+
+/* Asks for the sizes of the burst's next keys, of several slots in one pipeline. Returns how many. */
+static int ask_sizes(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    struct command_list *commands = NULL;
+    uint64_t req_id = 0;
+    int asked = 0;
+    for (int i = 0; i < burst->slot_count && asked < SIZE_KEYS_MAX; i++) {
+        struct burst_slot *slot = &burst->slots[i];
+        int count = unsized_count(slot);
+        if (count == 0) {
+            continue;
+        }
+        if (commands == NULL) {
+            struct mover_request request = {
+                .kind = REQUEST_SIZE, .burst = mover_burst_index(m, burst), .is_harmless = true};
+            struct mover_where where = {.address = &m->source.node.address,
+                                        .lane = LANE_CONTROL,
+                                        .connection_id = m->source.control_connection,
+                                        .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+            commands = mover_ask(m, fx, &request, &where, &req_id);
+        }
+        count = count < SIZE_KEYS_MAX - asked ? count : SIZE_KEYS_MAX - asked;
+        add_sizes(commands, &slot->listing, count);
+        slot->listing.size_req = req_id;
+        asked += count;
+    }
+    m->sizes_awaited += asked > 0;
+    return asked;
 }
 
 static void note_big_key(struct slot_mover *m, const struct burst_slot *slot, int key)
@@ -175,6 +199,26 @@ static bool refuse_big_key(struct slot_mover *m, struct burst_slot *slot, int64_
     return true;
 }
 
+static void take_sizes(struct slot_mover *m, struct burst_slot *slot, const struct reply *replies,
+                       struct agent_effects *fx)
+{
+    struct key_listing *listing = &slot->listing;
+    int first = listing->sized;
+    for (int i = 0; i < listing->size_count; i++) {
+        struct listed_key *key = &listing->keys[first + i];
+        key->bytes = replies[i].type == REPLY_INTEGER ? replies[i].integer : KEY_BYTES_GONE;
+        if (key->bytes >= GOVERNOR_BIG_KEY_BYTES) {
+            listing->big_left++;
+            note_big_key(m, slot, first + i);
+            if (refuse_big_key(m, slot, key->bytes, fx)) {
+                return;
+            }
+        }
+    }
+    listing->sized += listing->size_count;
+    listing->size_count = 0;
+}
+
 static void size_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
                         struct agent_effects *fx)
 {
@@ -185,24 +229,15 @@ static void size_answer(struct slot_mover *m, const struct mover_request *reques
         mover_retry_reply(m, fx, ev, error, "MEMORY USAGE at the source");
         return;
     }
-    if (burst == NULL || burst->slots[request->index].phase != COPY_LISTED) {
-        return;
-    }
-    struct burst_slot *slot = &burst->slots[request->index];
-    struct key_listing *listing = &slot->listing;
-    for (int i = 0; i < request->count && i < ev->replies->count; i++) {
-        struct listed_key *key = &listing->keys[request->first + i];
-        const struct reply *reply = &ev->replies->replies[i];
-        key->bytes = reply->type == REPLY_INTEGER ? reply->integer : KEY_BYTES_GONE;
-        if (key->bytes >= GOVERNOR_BIG_KEY_BYTES) {
-            listing->big_left++;
-            note_big_key(m, slot, request->first + i);
-            if (refuse_big_key(m, slot, key->bytes, fx)) {
-                return;
-            }
+    int answer = 0;
+    for (int i = 0; burst != NULL && i < burst->slot_count; i++) {
+        struct burst_slot *slot = &burst->slots[i];
+        int count = slot->listing.size_req == request->req_id ? slot->listing.size_count : 0;
+        if (count > 0 && slot->phase == COPY_LISTED && answer + count <= ev->replies->count) {
+            take_sizes(m, slot, &ev->replies->replies[answer], fx);
         }
+        answer += count;
     }
-    listing->sized = request->first + request->count;
 }
 
 /* ---- MIGRATE ---- */
@@ -424,15 +459,12 @@ static void prefetch(struct slot_mover *m, struct agent_effects *fx)
             continue;
         }
         ask_listings(m, burst, fx);
-        for (int i = 0; i < burst->slot_count; i++) {
-            struct burst_slot *slot = &burst->slots[i];
-            bool has_more = slot->phase == COPY_LISTED && slot->listing.asked < slot->listing.count;
-            /* Answers of a lane come in order, so a slot's chunks may be asked one after the other. */
-            if (has_more && m->sizes_awaited < SIZES_AWAITED_MAX && ahead < SIZED_AHEAD_MAX) {
-                int before = slot->listing.asked;
-                ask_sizes(m, burst, i, fx);
-                ahead += slot->listing.asked - before;
+        while (m->sizes_awaited < SIZES_AWAITED_MAX && ahead < SIZED_AHEAD_MAX) {
+            int asked = ask_sizes(m, burst, fx);
+            if (asked == 0) {
+                break;
             }
+            ahead += asked;
         }
     }
 }
