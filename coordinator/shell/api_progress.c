@@ -1,8 +1,6 @@
 /* api_progress.c — see api_progress.h. */
 #include "coordinator/shell/api_progress.h"
 
-#include <math.h>
-
 static const struct progress_sample *sample_at(const struct progress_meter *meter, int index)
 {
     return &meter->samples[(meter->first + index) % PROGRESS_SAMPLES];
@@ -72,8 +70,8 @@ void progress_meter_rate(const struct progress_meter *meter, int64_t now_ms, con
     }
     double by_slots = time_s((double)left->slots, out->slots_per_s);
     double by_bytes = time_s((double)left->bytes, out->bytes_per_s);
-    double seconds_left = fmax(by_slots, by_bytes);
-    if (seconds_left >= 0 && seconds_left < 1e9) {
+    double seconds_left = by_slots > by_bytes ? by_slots : by_bytes;
+    if (by_slots >= 0 && by_bytes >= 0 && seconds_left < 1e9) {
         out->eta_ms = (int64_t)(seconds_left * 1000.0);
     }
 }
