@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void order_book_init(struct order_book *book, const struct mover_login *login, uint64_t seed, uint32_t *last_serial)
+void order_book_init(struct order_book *book,
+                     const struct mover_login *login,
+                     uint64_t seed,
+                     uint32_t *last_serial)
 {
     *book = (struct order_book){.login = *login, .last_serial = last_serial};
     prng_init(&book->prng, seed);
@@ -16,7 +19,7 @@ void order_book_init(struct order_book *book, const struct mover_login *login, u
 static void entry_free(struct order_entry *entry)
 {
     slot_mover_free(entry->mover);
-    scan_free(entry->scan);
+    key_scan_free(entry->scan);
     free(entry);
 }
 
@@ -39,7 +42,10 @@ static struct order_entry *find(const struct order_book *book, const struct orde
     return NULL;
 }
 
-static void end_entry(struct order_book *book, struct order_entry *entry, enum order_state state, int code,
+static void end_entry(struct order_book *book,
+                      struct order_entry *entry,
+                      enum order_state state,
+                      int code,
                       const char *reason)
 {
     entry->state = ENTRY_ENDED;
@@ -85,7 +91,10 @@ static void drop_oldest_ended(struct order_book *book)
     }
 }
 
-void order_book_give(struct order_book *book, const struct order *order, int64_t sent_ms, int64_t fence)
+void order_book_give(struct order_book *book,
+                     const struct order *order,
+                     int64_t sent_ms,
+                     int64_t fence)
 {
     int64_t expires_ms = deadline_after(sent_ms, order->valid_for_ms);
     struct order_entry *known = find(book, &order->id);
@@ -97,7 +106,8 @@ void order_book_give(struct order_book *book, const struct order *order, int64_t
     }
     bool is_full = book->count >= ORDERS_MAX;
     if (is_full) {
-        drop_oldest_ended(book); /* its result was reported at least once; the node tells the rest */
+        drop_oldest_ended(
+            book); /* its result was reported at least once; the node tells the rest */
         is_full = book->count >= ORDERS_MAX;
     }
     if (book->count >= 2 * ORDERS_MAX) {
@@ -111,7 +121,8 @@ void order_book_give(struct order_book *book, const struct order *order, int64_t
     book->entries[book->count++] = entry;
     const char *fault = order_fault(order);
     if (order->fence < fence) {
-        end_entry(book, entry, ORDER_FAILED, ERR_FENCED, "ordered under a fence that is no longer valid");
+        end_entry(book, entry, ORDER_FAILED, ERR_FENCED,
+                  "ordered under a fence that is no longer valid");
     } else if (fault != NULL) {
         end_entry(book, entry, ORDER_FAILED, ERR_INVALID, fault);
     } else if (is_full) {
@@ -136,7 +147,7 @@ static void stop_entry(struct order_book *book, struct order_entry *entry)
     } else if (entry->mover != NULL) {
         slot_mover_stop(entry->mover);
     } else if (entry->scan != NULL) {
-        scan_end(entry->scan, 0, "stopped");
+        key_scan_end(entry->scan, 0, "stopped");
     }
 }
 
@@ -164,7 +175,8 @@ void order_book_forget(struct order_book *book, const struct order_id *id)
         if (order_id_is_equal(&entry->order.id, id) && entry->state == ENTRY_ENDED) {
             entry_free(entry);
             book->count--;
-            memmove(&book->entries[i], &book->entries[i + 1], (size_t)(book->count - i) * sizeof(struct order_entry *));
+            memmove(&book->entries[i], &book->entries[i + 1],
+                    (size_t)(book->count - i) * sizeof(struct order_entry *));
             return;
         }
     }
@@ -172,14 +184,17 @@ void order_book_forget(struct order_book *book, const struct order_id *id)
 
 /* ---- fence and expiry ---- */
 
-static void freeze_entry(struct order_book *book, struct order_entry *entry, int code, const char *reason)
+static void freeze_entry(struct order_book *book,
+                         struct order_entry *entry,
+                         int code,
+                         const char *reason)
 {
     if (entry->state == ENTRY_WAITING) {
         end_entry(book, entry, ORDER_EXPIRED, code, reason);
     } else if (entry->mover != NULL) {
         slot_mover_freeze(entry->mover, code, reason);
     } else if (entry->scan != NULL) {
-        scan_end(entry->scan, code, reason);
+        key_scan_end(entry->scan, code, reason);
     }
 }
 
@@ -197,7 +212,8 @@ bool order_book_is_clear_below(const struct order_book *book, int64_t fence)
 {
     for (int i = 0; i < book->count; i++) {
         const struct order_entry *entry = book->entries[i];
-        if (entry->order.fence < fence && entry->mover != NULL && !slot_mover_is_over(entry->mover)) {
+        if (entry->order.fence < fence && entry->mover != NULL &&
+            !slot_mover_is_over(entry->mover)) {
             return false;
         }
     }
@@ -212,7 +228,9 @@ static bool is_same_source(const struct order_entry *a, const struct order_entry
 }
 
 /* The first in line for a source goes; a scan disturbs nobody. */
-static const char *obstacle(const struct order_book *book, const struct order_entry *entry, bool may_begin)
+static const char *obstacle(const struct order_book *book,
+                            const struct order_entry *entry,
+                            bool may_begin)
 {
     if (!may_begin) {
         return "waits until the new leader's fence is safe on disk and older work has ended";
@@ -234,20 +252,23 @@ static void start_entry(struct order_book *book, struct order_entry *entry, int6
     entry->state = ENTRY_RUNNING;
     entry->serial = ++*book->last_serial;
     if (entry->order.kind == ORDER_SCAN) {
-        entry->scan = scan_new(&entry->order, entry->serial, now_ms);
+        entry->scan = key_scan_new(&entry->order, entry->serial, now_ms);
     } else {
-        entry->mover = slot_mover_new(&entry->order, &book->login, entry->serial, prng_next(&book->prng), now_ms);
+        entry->mover = slot_mover_new(&entry->order, &book->login, entry->serial,
+                                      prng_next(&book->prng), now_ms);
     }
     book->has_news = true;
 }
 
-static void step_entry(struct order_book *book, struct order_entry *entry, const struct agent_event *event,
+static void step_entry(struct order_book *book,
+                       struct order_entry *entry,
+                       const struct agent_event *event,
                        struct agent_effects *fx)
 {
     if (entry->mover != NULL) {
         slot_mover_step(entry->mover, event, fx);
     } else if (entry->scan != NULL) {
-        scan_step(entry->scan, event, fx);
+        key_scan_step(entry->scan, event, fx);
     }
     book->has_news = true;
 }
@@ -256,13 +277,13 @@ static void collect_result(struct order_book *book, struct order_entry *entry)
 {
     if (entry->mover != NULL && slot_mover_is_over(entry->mover)) {
         slot_mover_status(entry->mover, &entry->ended);
-    } else if (entry->scan != NULL && scan_is_over(entry->scan)) {
-        scan_status(entry->scan, &entry->ended);
+    } else if (entry->scan != NULL && key_scan_is_over(entry->scan)) {
+        key_scan_status(entry->scan, &entry->ended);
     } else {
         return;
     }
     slot_mover_free(entry->mover);
-    scan_free(entry->scan);
+    key_scan_free(entry->scan);
     entry->mover = NULL;
     entry->scan = NULL;
     entry->state = ENTRY_ENDED;
@@ -274,10 +295,13 @@ static int64_t entry_deadline(const struct order_entry *entry)
     if (entry->mover != NULL) {
         return slot_mover_deadline(entry->mover);
     }
-    return entry->scan != NULL ? scan_deadline(entry->scan) : NEVER;
+    return entry->scan != NULL ? key_scan_deadline(entry->scan) : NEVER;
 }
 
-void order_book_run(struct order_book *book, int64_t now_ms, bool may_begin, struct agent_effects *fx)
+void order_book_run(struct order_book *book,
+                    int64_t now_ms,
+                    bool may_begin,
+                    struct agent_effects *fx)
 {
     struct agent_event tick = {.kind = AGENT_TICK, .now_ms = now_ms};
     for (int i = 0; i < book->count; i++) {
@@ -301,7 +325,9 @@ void order_book_run(struct order_book *book, int64_t now_ms, bool may_begin, str
     }
 }
 
-bool order_book_answer(struct order_book *book, const struct agent_event *event, struct agent_effects *fx)
+bool order_book_answer(struct order_book *book,
+                       const struct agent_event *event,
+                       struct agent_effects *fx)
 {
     uint32_t serial = (uint32_t)(event->req_id >> 32);
     for (int i = 0; i < book->count; i++) {
@@ -358,12 +384,14 @@ struct order_status *order_book_statuses(const struct order_book *book, int *cou
         if (entry->mover != NULL) {
             slot_mover_status(entry->mover, &statuses[i]);
         } else if (entry->scan != NULL) {
-            scan_status(entry->scan, &statuses[i]);
+            key_scan_status(entry->scan, &statuses[i]);
         } else if (entry->state == ENTRY_ENDED) {
             statuses[i] = entry->ended;
         } else {
-            statuses[i] = (struct order_status){
-                .id = entry->order.id, .state = ORDER_RUNNING, .call_us_p50 = -1, .call_us_max = -1};
+            statuses[i] = (struct order_status){.id = entry->order.id,
+                                                .state = ORDER_RUNNING,
+                                                .call_us_p50 = -1,
+                                                .call_us_max = -1};
             (void)snprintf(statuses[i].reason, sizeof(statuses[i].reason), "%s",
                            entry->waits_for != NULL ? entry->waits_for : "begins");
         }

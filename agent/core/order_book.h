@@ -1,19 +1,20 @@
 /* order_book.h — the orders an agent has: accepted, waiting, running, ended and not yet forgotten.
  *
- * An order is known by its id: the same id twice is the same order. It is carried out under its fence and until its
- * expiry; renewals move the expiry. Once a higher fence is seen, orders of older fences are frozen: their running
- * command ends, nothing follows, and they are reported as expired. Ended orders stay until the coordinator says that
- * their result is safe. One source is never worked on by two moves at once. Source: docs/design.md section 5. */
+ * An order is known by its id: the same id twice is the same order. It is carried out under its
+ * fence and until its expiry; renewals move the expiry. Once a higher fence is seen, orders of
+ * older fences are frozen: their running command ends, nothing follows, and they are reported as
+ * expired. Ended orders stay until the coordinator says that their result is safe. One source is
+ * never worked on by two moves at once. Source: docs/design.md section 5. */
 #ifndef DROVER_AGENT_CORE_ORDER_BOOK_H
 #define DROVER_AGENT_CORE_ORDER_BOOK_H
 
 #include "agent/core/agent.h"
-#include "agent/core/scan.h"
+#include "agent/core/key_scan.h"
 #include "agent/core/slot_mover.h"
 #include "common/base/prng.h"
 
-#define ORDERS_MAX 256         /* known at once, ended ones included; more are refused with ERR_LIMIT */
-#define ORDERS_RUNNING_MAX 64  /* each has its own connections and buffers */
+#define ORDERS_MAX 256 /* known at once, ended ones included; more are refused with ERR_LIMIT */
+#define ORDERS_RUNNING_MAX 64 /* each has its own connections and buffers */
 
 enum order_entry_state {
     ENTRY_WAITING, /* for its fence to be acknowledged, for its source to be free, or for room */
@@ -26,11 +27,11 @@ struct order_entry {
     enum order_entry_state state;
     int64_t expires_ms;
     bool is_stopping;
-    struct slot_mover *mover; /* RUNNING, MOVE; owned */
-    struct scan *scan;        /* RUNNING, SCAN; owned */
-    uint32_t serial;          /* of its request ids */
+    struct slot_mover *mover;  /* RUNNING, MOVE; owned */
+    struct key_scan *scan;     /* RUNNING, SCAN; owned */
+    uint32_t serial;           /* of its request ids */
     struct order_status ended; /* ENDED */
-    const char *waits_for;    /* WAITING: in words */
+    const char *waits_for;     /* WAITING: in words */
 };
 
 struct order_book {
@@ -44,12 +45,19 @@ struct order_book {
     bool has_result;       /* an order ended: report at once */
 };
 
-void order_book_init(struct order_book *book, const struct mover_login *login, uint64_t seed, uint32_t *last_serial);
+void order_book_init(struct order_book *book,
+                     const struct mover_login *login,
+                     uint64_t seed,
+                     uint32_t *last_serial);
 void order_book_release(struct order_book *book);
 
-/* Takes an order whose answer's report was sent at sent_ms. 'fence' is the highest seen: an order under a lower one is
- * refused, visibly, as FAILED with ERR_FENCED. A known id changes nothing but its expiry. */
-void order_book_give(struct order_book *book, const struct order *order, int64_t sent_ms, int64_t fence);
+/* Takes an order whose answer's report was sent at sent_ms. 'fence' is the highest seen: an order
+ * under a lower one is refused, visibly, as FAILED with ERR_FENCED. A known id changes nothing but
+ * its expiry. */
+void order_book_give(struct order_book *book,
+                     const struct order *order,
+                     int64_t sent_ms,
+                     int64_t fence);
 void order_book_renew(struct order_book *book, const struct renewal *renewal, int64_t sent_ms);
 void order_book_stop(struct order_book *book, const struct order_id *id);
 void order_book_stop_all(struct order_book *book);
@@ -61,9 +69,14 @@ void order_book_fence(struct order_book *book, int64_t fence);
 bool order_book_is_clear_below(const struct order_book *book, int64_t fence);
 
 /* Starts, expires and ends orders. may_begin: the fence is acknowledged, so new work may start. */
-void order_book_run(struct order_book *book, int64_t now_ms, bool may_begin, struct agent_effects *fx);
+void order_book_run(struct order_book *book,
+                    int64_t now_ms,
+                    bool may_begin,
+                    struct agent_effects *fx);
 /* AGENT_REDIS: true when the answer was for one of the orders. */
-bool order_book_answer(struct order_book *book, const struct agent_event *event, struct agent_effects *fx);
+bool order_book_answer(struct order_book *book,
+                       const struct agent_event *event,
+                       struct agent_effects *fx);
 int64_t order_book_deadline(const struct order_book *book, int64_t now_ms, bool may_begin);
 int order_book_running_count(const struct order_book *book);
 /* New array of 'count' statuses, for a report; NULL when there are none. */

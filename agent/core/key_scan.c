@@ -1,8 +1,8 @@
-/* scan.c — see scan.h.
+/* key_scan.c — see key_scan.h.
  *
  *   counting -> listing <-> sizing -> done
  * Every failure is tried again a few times, then reported: a scan is only advice. */
-#include "agent/core/scan.h"
+#include "agent/core/key_scan.h"
 
 #include "agent/core/redis_words.h"
 #include "agent/core/request_ids.h"
@@ -15,7 +15,8 @@
 
 #define SCAN_COUNTS_PER_PIPELINE 512
 #define SCAN_SIZES_PER_PIPELINE 100
-#define SCAN_REST_FACTOR 4 /* rests this many times as long as the last pipeline took: 20 % of one core at most */
+#define SCAN_REST_FACTOR \
+    4 /* rests this many times as long as the last pipeline took: 20 % of one core at most */
 #define SCAN_TIMEOUT_MS 5000
 #define SCAN_FAILURES_MAX 5
 #define SCAN_RETRY_MS 500
@@ -32,17 +33,18 @@ static const struct sm_state scan_states[SCAN_STATE_NR] = {
 };
 /* clang-format on */
 
-struct scan {
+struct key_scan {
     struct order order;
     struct request_ids ids;
     struct sm sm;
     enum order_state result; /* once ENDED */
     int reason_code;
     char reason[TEXT_SIZE];
-    uint64_t req_id;  /* the one request on its way; 0 = none */
-    int64_t wake_ms;  /* when the next one may go; NEVER while one is on its way */
+    uint64_t req_id; /* the one request on its way; 0 = none */
+    int64_t wake_ms; /* when the next one may go; NEVER while one is on its way */
     int failures;
-    int slot;         /* counting: first slot of the next chunk; then the slot in hand; SLOT_NONE = no more */
+    int slot; /* counting: first slot of the next chunk; then the slot in hand; SLOT_NONE = no more
+               */
     struct slotset filled; /* slots with keys */
     uint32_t counts[SLOT_COUNT];
     struct slotset done;
@@ -59,9 +61,9 @@ struct scan {
     int big_key_count;
 };
 
-struct scan *scan_new(const struct order *order, uint32_t serial, int64_t now_ms)
+struct key_scan *key_scan_new(const struct order *order, uint32_t serial, int64_t now_ms)
 {
-    struct scan *s = xcalloc(1, sizeof(*s));
+    struct key_scan *s = xcalloc(1, sizeof(*s));
     s->order = *order;
     s->ids.serial = serial;
     s->wake_ms = now_ms;
@@ -70,7 +72,7 @@ struct scan *scan_new(const struct order *order, uint32_t serial, int64_t now_ms
     return s;
 }
 
-void scan_free(struct scan *s)
+void key_scan_free(struct key_scan *s)
 {
     if (s == NULL) {
         return;
@@ -80,7 +82,7 @@ void scan_free(struct scan *s)
     free(s);
 }
 
-static void end(struct scan *s, enum order_state result, int code, const char *reason)
+static void end(struct key_scan *s, enum order_state result, int code, const char *reason)
 {
     if (s->sm.state != SCAN_ENDED) {
         sm_move(&s->sm, SCAN_ENDED, s->sm.since_ms);
@@ -91,12 +93,12 @@ static void end(struct scan *s, enum order_state result, int code, const char *r
     }
 }
 
-void scan_end(struct scan *s, int code, const char *reason)
+void key_scan_end(struct key_scan *s, int code, const char *reason)
 {
     end(s, code == 0 ? ORDER_STOPPED : ORDER_EXPIRED, code, reason);
 }
 
-static struct command_list *ask(struct scan *s, struct agent_effects *fx)
+static struct command_list *ask(struct key_scan *s, struct agent_effects *fx)
 {
     s->req_id = request_ids_next(&s->ids);
     s->wake_ms = NEVER;
@@ -110,7 +112,7 @@ static struct command_list *ask(struct scan *s, struct agent_effects *fx)
 
 /* ---- asking ---- */
 
-static void ask_next(struct scan *s, struct agent_effects *fx)
+static void ask_next(struct key_scan *s, struct agent_effects *fx)
 {
     switch ((enum scan_state)s->sm.state) {
     case SCAN_COUNTING: {
@@ -143,7 +145,7 @@ static void ask_next(struct scan *s, struct agent_effects *fx)
 
 /* ---- hearing ---- */
 
-static void take_slot(struct scan *s, int64_t now_ms)
+static void take_slot(struct key_scan *s, int64_t now_ms)
 {
     if (s->slot == SLOT_NONE) {
         end(s, ORDER_DONE, 0, "");
@@ -152,7 +154,7 @@ static void take_slot(struct scan *s, int64_t now_ms)
     }
 }
 
-static void hear_counts(struct scan *s, const struct reply_list *replies, int64_t now_ms)
+static void hear_counts(struct key_scan *s, const struct reply_list *replies, int64_t now_ms)
 {
     for (int i = 0; i < replies->count && s->slot != SLOT_NONE; i++) {
         int64_t count = replies->replies[i].integer;
@@ -171,7 +173,7 @@ static void hear_counts(struct scan *s, const struct reply_list *replies, int64_
     }
 }
 
-static void finish_slot(struct scan *s, int64_t now_ms)
+static void finish_slot(struct key_scan *s, int64_t now_ms)
 {
     if (s->key_count > 0 && s->counts[s->slot] > (uint32_t)s->key_count) {
         s->slot_bytes = s->slot_bytes / (uint64_t)s->key_count * s->counts[s->slot];
@@ -182,7 +184,7 @@ static void finish_slot(struct scan *s, int64_t now_ms)
     take_slot(s, now_ms);
 }
 
-static void hear_listing(struct scan *s, const struct reply *reply, int64_t now_ms)
+static void hear_listing(struct key_scan *s, const struct reply *reply, int64_t now_ms)
 {
     strbuf_clear(&s->key_bytes);
     s->key_count = 0;
@@ -191,7 +193,8 @@ static void hear_listing(struct scan *s, const struct reply *reply, int64_t now_
     strbuf_reserve(&s->key_bytes, 1);
     for (size_t i = 0; i < reply->count; i++) {
         ARRAY_RESERVE(s->key_args, s->key_count, s->key_capacity);
-        s->key_args[s->key_count++] = (struct command_arg){.offset = s->key_bytes.len, .len = reply->items[i].len};
+        s->key_args[s->key_count++] =
+            (struct command_arg){.offset = s->key_bytes.len, .len = reply->items[i].len};
         strbuf_add(&s->key_bytes, reply->items[i].text, reply->items[i].len);
     }
     sm_move(&s->sm, SCAN_SIZING, now_ms);
@@ -200,7 +203,7 @@ static void hear_listing(struct scan *s, const struct reply *reply, int64_t now_
     }
 }
 
-static void note_big_key(struct scan *s, int key, int64_t bytes)
+static void note_big_key(struct key_scan *s, int key, int64_t bytes)
 {
     if (bytes < SCAN_BIG_KEY_BYTES || s->big_key_count == BIG_KEYS_REPORTED_MAX) {
         return;
@@ -211,7 +214,7 @@ static void note_big_key(struct scan *s, int key, int64_t bytes)
     big->bytes = bytes;
 }
 
-static void hear_sizes(struct scan *s, const struct reply_list *replies, int64_t now_ms)
+static void hear_sizes(struct key_scan *s, const struct reply_list *replies, int64_t now_ms)
 {
     for (int i = 0; i < replies->count && s->sized < s->key_count; i++) {
         const struct reply *reply = &replies->replies[i];
@@ -227,7 +230,7 @@ static void hear_sizes(struct scan *s, const struct reply_list *replies, int64_t
     }
 }
 
-static void hear(struct scan *s, const struct agent_event *ev)
+static void hear(struct key_scan *s, const struct agent_event *ev)
 {
     s->req_id = 0;
     const struct reply *error = NULL;
@@ -237,7 +240,8 @@ static void hear(struct scan *s, const struct agent_event *ev)
     if (ev->code != 0 || error != NULL) {
         s->failures++;
         s->wake_ms = ev->now_ms + SCAN_RETRY_MS;
-        bool is_auth = ev->code == ERR_AUTH || (error != NULL && redis_fault_of(error) == FAULT_AUTH);
+        bool is_auth =
+            ev->code == ERR_AUTH || (error != NULL && redis_fault_of(error) == FAULT_AUTH);
         if (is_auth || s->failures >= SCAN_FAILURES_MAX) {
             char reason[TEXT_SIZE];
             (void)snprintf(reason, sizeof(reason), "scan at slot %d: %.100s", s->slot,
@@ -267,7 +271,7 @@ static void hear(struct scan *s, const struct agent_event *ev)
     }
 }
 
-void scan_step(struct scan *s, const struct agent_event *event, struct agent_effects *fx)
+void key_scan_step(struct key_scan *s, const struct agent_event *event, struct agent_effects *fx)
 {
     if (s->sm.state == SCAN_ENDED) {
         return;
@@ -283,21 +287,22 @@ void scan_step(struct scan *s, const struct agent_event *event, struct agent_eff
     }
 }
 
-int64_t scan_deadline(const struct scan *s)
+int64_t key_scan_deadline(const struct key_scan *s)
 {
-    return s->sm.state == SCAN_ENDED ? NEVER : s->wake_ms; /* a request on its way is always answered */
+    return s->sm.state == SCAN_ENDED ? NEVER
+                                     : s->wake_ms; /* a request on its way is always answered */
 }
 
-bool scan_is_over(const struct scan *s)
+bool key_scan_is_over(const struct key_scan *s)
 {
     return s->sm.state == SCAN_ENDED;
 }
 
-void scan_status(const struct scan *s, struct order_status *status)
+void key_scan_status(const struct key_scan *s, struct order_status *status)
 {
     *status = (struct order_status){
         .id = s->order.id,
-        .state = scan_is_over(s) ? s->result : ORDER_RUNNING,
+        .state = key_scan_is_over(s) ? s->result : ORDER_RUNNING,
         .slots_done = s->done,
         .keys_moved = s->keys,
         .bytes_moved = s->bytes,
@@ -309,5 +314,6 @@ void scan_status(const struct scan *s, struct order_status *status)
         .big_key_count = s->big_key_count,
     };
     memcpy(status->big_keys, s->big_keys, sizeof(status->big_keys));
-    (void)snprintf(status->reason, sizeof(status->reason), "%s", scan_is_over(s) ? s->reason : sm_name(&s->sm));
+    (void)snprintf(status->reason, sizeof(status->reason), "%s",
+                   key_scan_is_over(s) ? s->reason : sm_name(&s->sm));
 }
