@@ -119,7 +119,8 @@ static int take_verb(struct arguments *arguments, struct err *err)
     const char *first = arguments->words[0];
     const char *second = arguments->word_count > 1 ? arguments->words[1] : NULL;
     int taken = 1;
-    if (is_group(first) && second != NULL && strlen(first) <= WORD_MAX && strlen(second) <= WORD_MAX) {
+    if (is_group(first) && second != NULL && strlen(first) <= WORD_MAX &&
+        strlen(second) <= WORD_MAX) {
         struct strbuf both = {0};
         strbuf_addf(&both, "%s %s", first, second);
         memcpy(name, both.data, both.len + 1);
@@ -132,8 +133,9 @@ static int take_verb(struct arguments *arguments, struct err *err)
     if (arguments->verb == NULL && is_group(first)) {
         struct strbuf group = {0};
         list_group(first, &group);
-        int code = second == NULL ? err_set(err, ERR_INVALID, "\"drover %s\" needs one more word", first)
-                                  : err_set(err, ERR_INVALID, "there is no verb \"%s %.60s\"", first, second);
+        int code = second == NULL
+                       ? err_set(err, ERR_INVALID, "\"drover %s\" needs one more word", first)
+                       : err_set(err, ERR_INVALID, "there is no verb \"%s %.60s\"", first, second);
         err_hint(err, "after \"drover %s\" comes one of: %s", first, strbuf_text(&group));
         strbuf_release(&group);
         return code;
@@ -142,13 +144,16 @@ static int take_verb(struct arguments *arguments, struct err *err)
         return unknown_verb(first, err);
     }
     arguments->word_count -= taken;
-    memmove(arguments->words, arguments->words + taken, (size_t)arguments->word_count * sizeof(*arguments->words));
+    memmove(arguments->words, arguments->words + taken,
+            (size_t)arguments->word_count * sizeof(*arguments->words));
     return 0;
 }
 
 /* ---- options ---- */
 
-static const struct ctl_option *find_in(const struct ctl_option *options, const char *name, size_t len)
+static const struct ctl_option *find_in(const struct ctl_option *options,
+                                        const char *name,
+                                        size_t len)
 {
     for (; options != NULL && options->name != NULL; options++) {
         bool is_letter = len == 1 && options->letter == name[0];
@@ -159,7 +164,9 @@ static const struct ctl_option *find_in(const struct ctl_option *options, const 
     return NULL;
 }
 
-static const struct ctl_option *find_option(const struct ctl_verb *verb, const char *name, size_t len)
+static const struct ctl_option *find_option(const struct ctl_verb *verb,
+                                            const char *name,
+                                            size_t len)
 {
     const struct ctl_option *option = verb == NULL ? NULL : find_in(verb->options, name, len);
     return option != NULL ? option : find_in(ctl_common_options, name, len);
@@ -181,7 +188,8 @@ static int unknown_option(const struct ctl_verb *verb, const char *text, struct 
     size_t count = 0;
     const struct ctl_option *tables[] = {verb == NULL ? NULL : verb->options, ctl_common_options};
     for (size_t i = 0; i < 2; i++) {
-        for (const struct ctl_option *option = tables[i]; option != NULL && option->name != NULL; option++) {
+        for (const struct ctl_option *option = tables[i]; option != NULL && option->name != NULL;
+             option++) {
             CHECK(count < 127);
             names[count++] = option->name;
         }
@@ -198,9 +206,13 @@ static int unknown_option(const struct ctl_verb *verb, const char *text, struct 
     return code;
 }
 
-/* One "--name", "--name=value" or "-x"; may take the next argument as its value. The option is checked against the
- * verb later, when the verb is known. */
-static int take_option(struct arguments *arguments, int argc, char *const *argv, int *index, struct err *err)
+/* One "--name", "--name=value" or "-x"; may take the next argument as its value. The option is
+ * checked against the verb later, when the verb is known. */
+static int take_option(struct arguments *arguments,
+                       int argc,
+                       char *const *argv,
+                       int *index,
+                       struct err *err)
 {
     const char *text = argv[*index];
     const char *name = text + (text[1] == '-' ? 2 : 1);
@@ -222,12 +234,13 @@ static int take_option(struct arguments *arguments, int argc, char *const *argv,
     }
     if (option->placeholder != NULL && value == NULL) {
         if (*index + 1 >= argc) {
-            return err_set(err, ERR_INVALID, "--%s needs a value: --%s %s", option->name, option->name,
-                           option->placeholder);
+            return err_set(err, ERR_INVALID, "--%s needs a value: --%s %s", option->name,
+                           option->name, option->placeholder);
         }
         value = argv[++*index];
     }
-    arguments->values[arguments->value_count++] = (struct argument){.option = option, .value = value};
+    arguments->values[arguments->value_count++] =
+        (struct argument){.option = option, .value = value};
     return 0;
 }
 
@@ -269,8 +282,8 @@ static int check_words(const struct arguments *arguments, struct err *err)
     if (arguments->word_count < verb->words_min) {
         code = err_set(err, ERR_INVALID, "\"drover %s\" needs %s", verb->name, verb->words);
     } else if (arguments->word_count > verb->words_max) {
-        code = err_set(err, ERR_INVALID, "\"drover %s\" does not know what to do with \"%.60s\"", verb->name,
-                       arguments->words[verb->words_max]);
+        code = err_set(err, ERR_INVALID, "\"drover %s\" does not know what to do with \"%.60s\"",
+                       verb->name, arguments->words[verb->words_max]);
     }
     if (code != 0) {
         err_hint(err, "`drover %s --help` shows how to use it", verb->name);
@@ -299,7 +312,8 @@ int arguments_parse(struct arguments *arguments, int argc, char *const *argv, st
     }
     int code = 0;
     /* "drover op --help" is a question, not a mistake. */
-    if (!(arguments_has(arguments, "help") && arguments->word_count == 1 && is_group(arguments->words[0]))) {
+    if (!(arguments_has(arguments, "help") && arguments->word_count == 1 &&
+          is_group(arguments->words[0]))) {
         code = take_verb(arguments, err);
     }
     if (code == 0) {
@@ -342,7 +356,12 @@ const char *arguments_next(const struct arguments *arguments, const char *name, 
     return NULL;
 }
 
-int arguments_int(const struct arguments *arguments, const char *name, long min, long max, long fallback, long *out,
+int arguments_int(const struct arguments *arguments,
+                  const char *name,
+                  long min,
+                  long max,
+                  long fallback,
+                  long *out,
                   struct err *err)
 {
     const char *text = arguments_text(arguments, name);
@@ -354,13 +373,17 @@ int arguments_int(const struct arguments *arguments, const char *name, long min,
     errno = 0;
     long value = strtol(text, &end, 10);
     if (*text == '\0' || *end != '\0' || errno != 0 || value < min || value > max) {
-        return err_set(err, ERR_INVALID, "--%s is \"%.40s\", allowed is a number from %ld to %ld", name, text, min, max);
+        return err_set(err, ERR_INVALID, "--%s is \"%.40s\", allowed is a number from %ld to %ld",
+                       name, text, min, max);
     }
     *out = value;
     return 0;
 }
 
-int arguments_duration(const struct arguments *arguments, const char *name, long fallback_ms, long *out_ms,
+int arguments_duration(const struct arguments *arguments,
+                       const char *name,
+                       long fallback_ms,
+                       long *out_ms,
                        struct err *err)
 {
     static const struct {
@@ -382,7 +405,8 @@ int arguments_duration(const struct arguments *arguments, const char *name, long
             return 0;
         }
     }
-    int code = err_set(err, ERR_INVALID, "--%s is \"%.40s\", which is no duration up to a day", name, text);
+    int code = err_set(err, ERR_INVALID, "--%s is \"%.40s\", which is no duration up to a day",
+                       name, text);
     err_hint(err, "write 500ms, 10s, 5m or 1h");
     return code;
 }

@@ -1,7 +1,8 @@
-/* arguments.h — the command line of `drover`: one table of verbs and options gives parsing, help and completion.
+/* arguments.h — the command line of `drover`: one table of verbs and options gives parsing, help
+ * and completion.
  *
- * Pure: reads no environment and prints nothing. A verb may have two words ("op show"); options may stand anywhere after
- * `drover`; "--" ends them. */
+ * Pure: reads no environment and prints nothing. A verb may have two words ("op show"); options may
+ * stand anywhere after `drover`; "--" ends them. */
 #ifndef DROVER_CTL_ARGUMENTS_H
 #define DROVER_CTL_ARGUMENTS_H
 
@@ -53,20 +54,30 @@ struct arguments {
     int word_count;
 };
 
-/* argv[0] is skipped; texts point into argv. --help and --version are options like others: with one of them nothing is
- * demanded. ERR_INVALID naming what is wrong, with the nearest known word. */
-int arguments_parse(struct arguments *arguments, int argc, char *const *argv, struct err *err) WARN_UNUSED;
+/* argv[0] is skipped; texts point into argv. --help and --version are options like others: with one
+ * of them nothing is demanded. ERR_INVALID naming what is wrong, with the nearest known word. */
+int arguments_parse(struct arguments *arguments, int argc, char *const *argv, struct err *err)
+    WARN_UNUSED;
 
 /* The last value of an option; NULL when it was not given. */
 const char *arguments_text(const struct arguments *arguments, const char *name);
 bool arguments_has(const struct arguments *arguments, const char *name);
-/* The values of a repeatable option, in order: NULL after the last. 'index' starts at 0 and is advanced. */
+/* The values of a repeatable option, in order: NULL after the last. 'index' starts at 0 and is
+ * advanced. */
 const char *arguments_next(const struct arguments *arguments, const char *name, int *index);
 /* A whole number of min..max. 'fallback' when not given. */
-int arguments_int(const struct arguments *arguments, const char *name, long min, long max, long fallback, long *out,
+int arguments_int(const struct arguments *arguments,
+                  const char *name,
+                  long min,
+                  long max,
+                  long fallback,
+                  long *out,
                   struct err *err) WARN_UNUSED;
 /* "500ms" "10s" "5m" "1h"; plain numbers are seconds. In milliseconds. */
-int arguments_duration(const struct arguments *arguments, const char *name, long fallback_ms, long *out_ms,
+int arguments_duration(const struct arguments *arguments,
+                       const char *name,
+                       long fallback_ms,
+                       long *out_ms,
                        struct err *err) WARN_UNUSED;
 
 /* The verb of that name, or NULL. */

@@ -75,7 +75,12 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
 }
 
 /* ERR_UNAVAILABLE only when another address may be tried: nothing can have been carried out. */
-static int curl_err(CURL *curl, const char *url, CURLcode result, const char *detail, bool is_post, struct err *err)
+static int curl_err(CURL *curl,
+                    const char *url,
+                    CURLcode result,
+                    const char *detail,
+                    bool is_post,
+                    struct err *err)
 {
     const char *text = detail[0] != '\0' ? detail : curl_easy_strerror(result);
     curl_off_t connected_us = 0;
@@ -101,8 +106,12 @@ static int curl_err(CURL *curl, const char *url, CURLcode result, const char *de
     return code;
 }
 
-/* Common options of a request; "unix:///path" goes to the socket. Returns the list of headers for freeing. */
-static struct curl_slist *prepare(struct client *client, const char *base, const char *path, const char *accept)
+/* Common options of a request; "unix:///path" goes to the socket. Returns the list of headers for
+ * freeing. */
+static struct curl_slist *prepare(struct client *client,
+                                  const char *base,
+                                  const char *path,
+                                  const char *accept)
 {
     CURL *curl = client->curl;
     char *url = NULL;
@@ -135,18 +144,27 @@ static int answer_err(const char *url, long status, const json_t *answer, struct
 {
     const json_t *error = field_object(answer, "error");
     if (error == NULL) {
-        int code = err_set(err, ERR_PROTOCOL, "%s answered with status %ld, which is no answer of drover", url, status);
+        int code =
+            err_set(err, ERR_PROTOCOL, "%s answered with status %ld, which is no answer of drover",
+                    url, status);
         err_hint(err, "is this the API of a drover-coordinator? see --api");
         return code;
     }
-    int code = err_set(err, err_from_word(field_text(error, "code")), "%s", field_text(error, "text"));
+    int code =
+        err_set(err, err_from_word(field_text(error, "code")), "%s", field_text(error, "text"));
     err_hint(err, "%s", field_text(error, "hint"));
     return code;
 }
 
 /* 'leader' (API_URL_SIZE) gets what an answer "not_leader" says about who leads. */
-static int exchange(struct client *client, const char *base, const char *method, const char *path, const char *body,
-                    json_t **out, char *leader, struct err *err)
+static int exchange(struct client *client,
+                    const char *base,
+                    const char *method,
+                    const char *path,
+                    const char *body,
+                    json_t **out,
+                    char *leader,
+                    struct err *err)
 {
     char detail[CURL_ERROR_SIZE] = "";
     struct strbuf answer = {0};
@@ -194,8 +212,13 @@ struct round {
 };
 
 /* Asks one address and follows where it points, a few times. */
-static int ask_from(struct client *client, const char *url, const char *method, const char *path, const char *body,
-                    json_t **out, struct err *err)
+static int ask_from(struct client *client,
+                    const char *url,
+                    const char *method,
+                    const char *path,
+                    const char *body,
+                    json_t **out,
+                    struct err *err)
 {
     char base[API_URL_SIZE];
     char leader[API_URL_SIZE];
@@ -214,7 +237,11 @@ static int ask_from(struct client *client, const char *url, const char *method, 
     return code;
 }
 
-static void ask_round(struct client *client, const char *method, const char *path, const char *body, json_t **out,
+static void ask_round(struct client *client,
+                      const char *method,
+                      const char *path,
+                      const char *body,
+                      json_t **out,
                       struct round *round)
 {
     *round = (struct round){.code = ERR_UNAVAILABLE};
@@ -242,7 +269,11 @@ static void ask_round(struct client *client, const char *method, const char *pat
     }
 }
 
-int client_ask(struct client *client, const char *method, const char *path, const json_t *body, json_t **out,
+int client_ask(struct client *client,
+               const char *method,
+               const char *path,
+               const json_t *body,
+               json_t **out,
                struct err *err)
 {
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
@@ -328,7 +359,10 @@ static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, cur
     return terminal_is_interrupted() ? 1 : 0;
 }
 
-int client_stream(struct client *client, const char *path, bool (*line)(void *user, const char *text), void *user,
+int client_stream(struct client *client,
+                  const char *path,
+                  bool (*line)(void *user, const char *text),
+                  void *user,
                   struct err *err)
 {
     char detail[CURL_ERROR_SIZE] = "";

@@ -21,7 +21,8 @@ void ctl_print_json(const json_t *value)
 
 int ctl_table_width(const struct ctl *ctl)
 {
-    return ctl->format == CTL_WIDE || !ctl->terminal.is_out_screen ? 0 : terminal_width(&ctl->terminal);
+    return ctl->format == CTL_WIDE || !ctl->terminal.is_out_screen ? 0
+                                                                   : terminal_width(&ctl->terminal);
 }
 
 static void print_err(const struct ctl *ctl, const struct err *err)
@@ -32,8 +33,9 @@ static void print_err(const struct ctl *ctl, const struct err *err)
         (void)fprintf(stderr, "  %s\n", err->hint);
     }
     if (ctl->format == CTL_JSON) {
-        json_t *error = json_pack("{s:{s:s, s:s%, s:s%}}", "error", "code", err_word(err->code), "text", err->text,
-                                  strlen(err->text), "hint", err->hint, strlen(err->hint));
+        json_t *error =
+            json_pack("{s:{s:s, s:s%, s:s%}}", "error", "code", err_word(err->code), "text",
+                      err->text, strlen(err->text), "hint", err->hint, strlen(err->hint));
         if (error != NULL) {
             ctl_print_json(error);
             json_decref(error);
@@ -67,11 +69,15 @@ static void add_exit_codes(struct strbuf *out)
         {ERR_CANCELLED, "a person stopped it, or said no"},
         {ERR_VERSION, "versions do not fit together"},
     };
-    strbuf_add_text(out, "Exit codes of drover and its daemons. An operation that ends badly gives the code of its "
-                         "reason.\n\n    0  ok           done\n    1  unknown      a code that this version does not "
-                         "know\n");
+    strbuf_add_text(
+        out,
+        "Exit codes of drover and its daemons. An operation that ends badly gives the code of its "
+        "reason.\n\n    0  ok           done\n    1  unknown      a code that this version does "
+        "not "
+        "know\n");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        strbuf_addf(out, "  %3d  %-12s %s\n", err_exit_code(rows[i].code), err_word(rows[i].code), rows[i].meaning);
+        strbuf_addf(out, "  %3d  %-12s %s\n", err_exit_code(rows[i].code), err_word(rows[i].code),
+                    rows[i].meaning);
     }
     strbuf_addf(out, "  %3d  %-12s %s\n", CTL_EXIT_DETACHED, "detached",
                 "Ctrl-C ended the watching; the operation goes on");
@@ -131,7 +137,8 @@ static int read_format(struct ctl *ctl, struct err *err)
     } else if (strcmp(text, "json") == 0) {
         ctl->format = CTL_JSON;
     } else {
-        return err_set(err, ERR_INVALID, "--output is \"%.40s\", allowed are text, wide and json", text);
+        return err_set(err, ERR_INVALID, "--output is \"%.40s\", allowed are text, wide and json",
+                       text);
     }
     return 0;
 }
@@ -143,7 +150,8 @@ static int run_verb(struct ctl *ctl, struct err *err)
     if (verb->run == verb_help || verb->run == verb_version) {
         return verb->run(ctl, err);
     }
-    int code = arguments_duration(&ctl->arguments, "timeout", CTL_TIMEOUT_MS, &ctl->timeout_ms, err);
+    int code =
+        arguments_duration(&ctl->arguments, "timeout", CTL_TIMEOUT_MS, &ctl->timeout_ms, err);
     if (code == 0 && ctl->timeout_ms == 0) {
         code = err_set(err, ERR_INVALID, "--timeout is 0; no answer is that fast");
     }
@@ -155,7 +163,8 @@ static int run_verb(struct ctl *ctl, struct err *err)
     }
     const char *ca_file = arguments_text(&ctl->arguments, "ca");
     ctl->has_timeout = arguments_has(&ctl->arguments, "timeout");
-    ctl->client = client_new(&settings, ctl->timeout_ms, ca_file != NULL ? ca_file : getenv("DROVER_CA"));
+    ctl->client =
+        client_new(&settings, ctl->timeout_ms, ca_file != NULL ? ca_file : getenv("DROVER_CA"));
     code = verb->run(ctl, err);
     client_free(ctl->client);
     ctl->client = NULL;

@@ -9,9 +9,10 @@
 
 #include <jansson.h>
 
-#define CTL_DETACHED 1      /* a verb's answer besides 0 and ERR_*: Ctrl-C ended the watching, not the work */
+#define CTL_DETACHED \
+    1 /* a verb's answer besides 0 and ERR_*: Ctrl-C ended the watching, not the work */
 #define CTL_EXIT_DETACHED 130
-#define CTL_TIMEOUT_MS 15000      /* for an answer; --timeout */
+#define CTL_TIMEOUT_MS 15000       /* for an answer; --timeout */
 #define CTL_PLAN_TIMEOUT_MS 180000 /* for a plan, which may first count keys on the nodes */
 
 enum ctl_format { CTL_TEXT, CTL_WIDE, CTL_JSON };
@@ -34,16 +35,24 @@ void ctl_print_json(const json_t *value);
 int ctl_table_width(const struct ctl *ctl);
 
 /* ---- parts of output that several verbs use; appended to 'out' ---- */
-void show_nodes_table(const struct ctl *ctl, const json_t *nodes, bool is_wide, int width, struct strbuf *out);
+void show_nodes_table(const struct ctl *ctl,
+                      const json_t *nodes,
+                      bool is_wide,
+                      int width,
+                      struct strbuf *out);
 void show_status_head(const struct ctl *ctl, const json_t *status, struct strbuf *out);
-void show_operations_table(const struct ctl *ctl, const json_t *operations, int width, struct strbuf *out);
+void show_operations_table(const struct ctl *ctl,
+                           const json_t *operations,
+                           int width,
+                           struct strbuf *out);
 void show_plan(const struct ctl *ctl, const json_t *plan, bool has_batches, struct strbuf *out);
 /* "level time name text" */
 void show_event(const struct ctl *ctl, const json_t *event, struct strbuf *out);
 enum paint paint_of_state(const char *state);
 
-/* Follows an operation to its end: a line that is redrawn on a screen, a line every few seconds elsewhere. Returns 0 for
- * done, the reason's code else, CTL_DETACHED after Ctrl-C. With JSON nothing is printed but the operation at the end. */
+/* Follows an operation to its end: a line that is redrawn on a screen, a line every few seconds
+ * elsewhere. Returns 0 for done, the reason's code else, CTL_DETACHED after Ctrl-C. With JSON
+ * nothing is printed but the operation at the end. */
 int follow_operation(struct ctl *ctl, const char *id, struct err *err);
 
 /* ---- verbs ---- */

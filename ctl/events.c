@@ -27,7 +27,8 @@ void show_event(const struct ctl *ctl, const json_t *event, struct strbuf *out)
     strbuf_addf(&level, "%-5s", field_text(event, "level"));
     paint_add(out, PAINT_DIM, ctl->terminal.has_color, field_text(event, "time"));
     strbuf_add_char(out, ' ');
-    paint_add(out, paint_of_level(field_text(event, "level")), ctl->terminal.has_color, strbuf_text(&level));
+    paint_add(out, paint_of_level(field_text(event, "level")), ctl->terminal.has_color,
+              strbuf_text(&level));
     strbuf_add_char(out, ' ');
     paint_add(out, PAINT_BOLD, ctl->terminal.has_color, field_text(event, "name"));
     strbuf_addf(out, " %s\n", field_text(event, "text"));
@@ -94,7 +95,8 @@ int verb_events(struct ctl *ctl, struct err *err)
     long limit = 0;
     int code = arguments_int(&ctl->arguments, "after", 0, LONG_MAX, 0, &after, err);
     if (code == 0) {
-        code = arguments_int(&ctl->arguments, "limit", 1, LIMIT_MAX, after > 0 ? LIMIT_MAX : LIMIT_DEFAULT, &limit, err);
+        code = arguments_int(&ctl->arguments, "limit", 1, LIMIT_MAX,
+                             after > 0 ? LIMIT_MAX : LIMIT_DEFAULT, &limit, err);
     }
     if (code != 0) {
         return code;

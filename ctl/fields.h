@@ -1,4 +1,5 @@
-/* fields.h — reads fields of the API's JSON without a fuss: an absent or mistyped one is empty. Pure. */
+/* fields.h — reads fields of the API's JSON without a fuss: an absent or mistyped one is empty.
+ * Pure. */
 #ifndef DROVER_CTL_FIELDS_H
 #define DROVER_CTL_FIELDS_H
 

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_FAST_MS 100      /* at first: small operations end at once */
+#define POLL_FAST_MS 100 /* at first: small operations end at once */
 #define POLL_SCREEN_MS 250
 #define POLL_PLAIN_MS 500
 #define FAST_FOR_MS 2000
-#define PLAIN_LINE_MS 5000    /* at most one line so often where lines stay */
-#define SILENCE_MS_MAX 120000 /* no answer for so long: give up watching; an election takes some 12 s */
+#define PLAIN_LINE_MS 5000 /* at most one line so often where lines stay */
+#define SILENCE_MS_MAX \
+    120000 /* no answer for so long: give up watching; an election takes some 12 s */
 
 struct follow {
     struct ctl *ctl;
@@ -114,11 +115,14 @@ static int end_code(const json_t *operation, struct err *err)
     }
     int code = word[0] == '\0' ? ERR_INTERNAL : err_from_word(word);
     if (strcmp(state, "cancelled") == 0) {
-        return err_set(err, ERR_CANCELLED, "%s was cancelled%s%s", id, reason[0] == '\0' ? "" : ": ", reason);
+        return err_set(err, ERR_CANCELLED, "%s was cancelled%s%s", id,
+                       reason[0] == '\0' ? "" : ": ", reason);
     }
     if (strcmp(state, "held") == 0) {
         code = err_set(err, word[0] == '\0' ? ERR_REFUSED : code, "%s is held: %s", id, reason);
-        err_hint(err, "when the reason is gone: drover op resume %s; or give it up: drover op cancel %s", id, id);
+        err_hint(err,
+                 "when the reason is gone: drover op resume %s; or give it up: drover op cancel %s",
+                 id, id);
         return code;
     }
     code = err_set(err, code, "%s failed: %s", id, reason);
@@ -171,12 +175,14 @@ static int64_t poll_ms(const struct follow *follow, int64_t now_ms)
     return follow->ctl->terminal.is_out_screen ? POLL_SCREEN_MS : POLL_PLAIN_MS;
 }
 
-/* True when watching goes on although this answer failed: leaders change, and a new one needs a moment. */
+/* True when watching goes on although this answer failed: leaders change, and a new one needs a
+ * moment. */
 static bool is_passing(const struct follow *follow, int code, int64_t now_ms)
 {
-    bool can_pass = code == ERR_UNAVAILABLE || code == ERR_NOT_LEADER || code == ERR_TIMEOUT || code == ERR_FENCED ||
-                    code == ERR_NOT_FOUND || code == ERR_PROTOCOL;
-    int64_t silence_ms_max = code == ERR_NOT_FOUND || code == ERR_PROTOCOL ? SILENCE_MS_MAX / 8 : SILENCE_MS_MAX;
+    bool can_pass = code == ERR_UNAVAILABLE || code == ERR_NOT_LEADER || code == ERR_TIMEOUT ||
+                    code == ERR_FENCED || code == ERR_NOT_FOUND || code == ERR_PROTOCOL;
+    int64_t silence_ms_max =
+        code == ERR_NOT_FOUND || code == ERR_PROTOCOL ? SILENCE_MS_MAX / 8 : SILENCE_MS_MAX;
     return can_pass && follow->heard_ms > 0 && now_ms - follow->heard_ms < silence_ms_max;
 }
 
@@ -214,7 +220,8 @@ static int watch(struct follow *follow, struct err *err)
 
 int follow_operation(struct ctl *ctl, const char *id, struct err *err)
 {
-    struct follow follow = {.ctl = ctl, .id = id, .begun_ms = terminal_now_ms(), .is_quiet = ctl->format == CTL_JSON};
+    struct follow follow = {
+        .ctl = ctl, .id = id, .begun_ms = terminal_now_ms(), .is_quiet = ctl->format == CTL_JSON};
     follow.path = xasprintf("/v1/operations/%s?batches=0", id);
     terminal_catch_interrupt();
     int code = watch(&follow, err);

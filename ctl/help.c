@@ -35,24 +35,30 @@ static void add_options(const struct ctl_option *options, struct strbuf *out)
 
 void arguments_format_overview(struct strbuf *out)
 {
-    strbuf_add_text(out, "drover moves the slots of a Redis or Valkey cluster without losing a key.\n\n"
-                         "usage: drover VERB [WORDS] [OPTIONS]\n\n");
+    strbuf_add_text(out,
+                    "drover moves the slots of a Redis or Valkey cluster without losing a key.\n\n"
+                    "usage: drover VERB [WORDS] [OPTIONS]\n\n");
     for (const struct ctl_verb *verb = ctl_verbs; verb->name != NULL; verb++) {
         struct strbuf left = {0};
-        strbuf_addf(&left, "  %s%s%s", verb->name, verb->words == NULL ? "" : " ", verb->words == NULL ? "" : verb->words);
+        strbuf_addf(&left, "  %s%s%s", verb->name, verb->words == NULL ? "" : " ",
+                    verb->words == NULL ? "" : verb->words);
         strbuf_addf(out, "%-*s %s\n", OPTION_COLUMN - 1, strbuf_text(&left), verb->summary);
         strbuf_release(&left);
     }
     strbuf_add_text(out, "\nCommon options:\n");
     add_options(ctl_common_options, out);
-    strbuf_add_text(out, "\nA node is named by its id, the start of its id (4 characters or more) or host:port.\n"
-                         "`drover VERB --help` shows options and examples, `drover help exit-codes` the exit codes.\n");
+    strbuf_add_text(
+        out,
+        "\nA node is named by its id, the start of its id (4 characters or more) or host:port.\n"
+        "`drover VERB --help` shows options and examples, `drover help exit-codes` the exit "
+        "codes.\n");
 }
 
 void arguments_format_help(const struct ctl_verb *verb, struct strbuf *out)
 {
-    strbuf_addf(out, "usage: drover %s%s%s [OPTIONS]\n\n%s.\n", verb->name, verb->words == NULL ? "" : " ",
-                verb->words == NULL ? "" : verb->words, verb->summary);
+    strbuf_addf(out, "usage: drover %s%s%s [OPTIONS]\n\n%s.\n", verb->name,
+                verb->words == NULL ? "" : " ", verb->words == NULL ? "" : verb->words,
+                verb->summary);
     if (verb->details != NULL) {
         strbuf_addf(out, "\n%s\n", verb->details);
     }

@@ -20,7 +20,8 @@ static double part(int64_t done, int64_t total)
 double progress_fraction(const struct progress *progress)
 {
     double slots = part(progress->slots_done, progress->slots_total);
-    /* Estimates of bytes can be wrong; only slots say that all is done, and without bytes they say it alone. */
+    /* Estimates of bytes can be wrong; only slots say that all is done, and without bytes they say
+     * it alone. */
     if (progress->bytes_total <= 0 || slots >= 1) {
         return slots;
     }

@@ -1,4 +1,5 @@
-/* progress.h — one line that tells how far an operation is. Pure: what is known comes in, text goes out. */
+/* progress.h — one line that tells how far an operation is. Pure: what is known comes in, text goes
+ * out. */
 #ifndef DROVER_CTL_PROGRESS_H
 #define DROVER_CTL_PROGRESS_H
 
@@ -22,13 +23,13 @@ struct progress {
     int64_t elapsed_ms; /* -1 = not begun */
 };
 
-/* The part that is done, 0..1: slots and bytes each count half, so that a plan of few heavy slots does not look finished
- * when only its empty slots have moved. */
+/* The part that is done, 0..1: slots and bytes each count half, so that a plan of few heavy slots
+ * does not look finished when only its empty slots have moved. */
 double progress_fraction(const struct progress *progress);
 /* "[######>------]" of 'width' characters, at least 3. */
 void progress_add_bar(struct strbuf *out, double fraction, int width);
-/* A whole line without a line end, at most 'width' characters: bar, percent, slots, keys, bytes, rate, time left; what
- * does not fit is left out from the right, the bar shrinks first. */
+/* A whole line without a line end, at most 'width' characters: bar, percent, slots, keys, bytes,
+ * rate, time left; what does not fit is left out from the right, the bar shrinks first. */
 void progress_add_line(struct strbuf *out, const struct progress *progress, int width);
 /* The same without a bar, for logs. */
 void progress_add_plain(struct strbuf *out, const struct progress *progress);

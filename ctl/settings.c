@@ -65,7 +65,8 @@ int settings_add_urls(struct settings *settings, const char *text, struct err *e
     char *copy = xstrdup(text);
     char *rest = NULL;
     int code = 0;
-    for (char *item = strtok_r(copy, ", ", &rest); code == 0 && item != NULL; item = strtok_r(NULL, ", ", &rest)) {
+    for (char *item = strtok_r(copy, ", ", &rest); code == 0 && item != NULL;
+         item = strtok_r(NULL, ", ", &rest)) {
         code = add_url(settings, item, err);
     }
     free(copy);
@@ -80,16 +81,21 @@ static yaml_node_t *find_api(yaml_document_t *document)
     if (root == NULL || root->type != YAML_MAPPING_NODE) {
         return NULL;
     }
-    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
+         pair < root->data.mapping.pairs.top; pair++) {
         yaml_node_t *key = yaml_document_get_node(document, pair->key);
-        if (key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, "api") == 0) {
+        if (key->type == YAML_SCALAR_NODE &&
+            strcmp((const char *)key->data.scalar.value, "api") == 0) {
             return yaml_document_get_node(document, pair->value);
         }
     }
     return NULL;
 }
 
-static int add_node(struct settings *settings, yaml_document_t *document, yaml_node_t *api, struct err *err)
+static int add_node(struct settings *settings,
+                    yaml_document_t *document,
+                    yaml_node_t *api,
+                    struct err *err)
 {
     if (api->type == YAML_SCALAR_NODE) {
         return settings_add_urls(settings, (const char *)api->data.scalar.value, err);
@@ -97,7 +103,8 @@ static int add_node(struct settings *settings, yaml_document_t *document, yaml_n
     if (api->type != YAML_SEQUENCE_NODE) {
         return err_set(err, ERR_CONFIG, "api is neither an address nor a list of addresses");
     }
-    for (yaml_node_item_t *item = api->data.sequence.items.start; item < api->data.sequence.items.top; item++) {
+    for (yaml_node_item_t *item = api->data.sequence.items.start;
+         item < api->data.sequence.items.top; item++) {
         yaml_node_t *value = yaml_document_get_node(document, *item);
         if (value->type != YAML_SCALAR_NODE) {
             return err_set(err, ERR_CONFIG, "api is neither an address nor a list of addresses");
@@ -110,7 +117,11 @@ static int add_node(struct settings *settings, yaml_document_t *document, yaml_n
     return 0;
 }
 
-int settings_add_yaml(struct settings *settings, const char *path, const char *text, size_t size, struct err *err)
+int settings_add_yaml(struct settings *settings,
+                      const char *path,
+                      const char *text,
+                      size_t size,
+                      struct err *err)
 {
     yaml_parser_t parser;
     yaml_document_t document;
@@ -121,7 +132,8 @@ int settings_add_yaml(struct settings *settings, const char *path, const char *t
     int code = 0;
     if (yaml_parser_load(&parser, &document) == 0) {
         code = err_set(err, ERR_CONFIG, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
-                       parser.problem_mark.column + 1, parser.problem == NULL ? "is no YAML" : parser.problem);
+                       parser.problem_mark.column + 1,
+                       parser.problem == NULL ? "is no YAML" : parser.problem);
         yaml_parser_delete(&parser);
         return code;
     }
@@ -150,8 +162,9 @@ static int add_file(struct settings *settings, const char *path, struct err *err
     }
     char *text = xmalloc(FILE_SIZE_MAX + 1);
     size_t size = fread(text, 1, FILE_SIZE_MAX + 1, file);
-    int code = size > FILE_SIZE_MAX ? err_set(err, ERR_CONFIG, "%s has more than %d bytes", path, FILE_SIZE_MAX)
-                                    : settings_add_yaml(settings, path, text, size, err);
+    int code = size > FILE_SIZE_MAX
+                   ? err_set(err, ERR_CONFIG, "%s has more than %d bytes", path, FILE_SIZE_MAX)
+                   : settings_add_yaml(settings, path, text, size, err);
     free(text);
     (void)fclose(file);
     return code;

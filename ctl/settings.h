@@ -1,7 +1,7 @@
 /* settings.h — where the API is: --api, $DROVER_API, the configuration file, or this machine.
  *
- * The file may be the daemons' own (/etc/drover/drover.yaml): only its key "api" is read. Its value is one address or a
- * list; an address that means "every interface" is read as this machine. */
+ * The file may be the daemons' own (/etc/drover/drover.yaml): only its key "api" is read. Its value
+ * is one address or a list; an address that means "every interface" is read as this machine. */
 #ifndef DROVER_CTL_SETTINGS_H
 #define DROVER_CTL_SETTINGS_H
 
@@ -18,13 +18,19 @@ struct settings {
 };
 
 /* Fills the settings from the first source that says something. */
-int settings_load(struct settings *settings, const struct arguments *arguments, struct err *err) WARN_UNUSED;
+int settings_load(struct settings *settings,
+                  const struct arguments *arguments,
+                  struct err *err) WARN_UNUSED;
 
-/* Adds the addresses of a comma list: "host:port", "http://...", "https://...", "unix:///path". Pure. */
+/* Adds the addresses of a comma list: "host:port", "http://...", "https://...", "unix:///path".
+ * Pure. */
 int settings_add_urls(struct settings *settings, const char *text, struct err *err) WARN_UNUSED;
 
 /* Reads "api" of a YAML text. Pure. 'path' is for errors. */
-int settings_add_yaml(struct settings *settings, const char *path, const char *text, size_t size,
+int settings_add_yaml(struct settings *settings,
+                      const char *path,
+                      const char *text,
+                      size_t size,
                       struct err *err) WARN_UNUSED;
 
 #endif

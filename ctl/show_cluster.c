@@ -31,7 +31,11 @@ enum paint paint_of_state(const char *state)
 }
 
 /* One line "name  value" of a head. */
-static void add_line(const struct ctl *ctl, struct strbuf *out, const char *name, enum paint paint, const char *value)
+static void add_line(const struct ctl *ctl,
+                     struct strbuf *out,
+                     const char *name,
+                     enum paint paint,
+                     const char *value)
 {
     strbuf_addf(out, "%-13s", name);
     paint_add(out, paint, ctl->terminal.has_color, value);
@@ -49,11 +53,14 @@ static void add_leader(const struct ctl *ctl, const json_t *status, struct strbu
                     (long long)field_int(status, "fence"), field_text(status, "version"));
     } else if (leader[0] != '\0') {
         strbuf_addf(&text, "%s answers and does not lead; %s leads but cannot be reached at %s",
-                    field_text(status, "name"), leader, field_text(field_object(status, "leader"), "api_url"));
+                    field_text(status, "name"), leader,
+                    field_text(field_object(status, "leader"), "api_url"));
     } else {
-        strbuf_addf(&text, "%s answers and does not lead; no leader is known", field_text(status, "name"));
+        strbuf_addf(&text, "%s answers and does not lead; no leader is known",
+                    field_text(status, "name"));
     }
-    add_line(ctl, out, "coordinator", field_is(status, "leading") ? PAINT_NONE : PAINT_BAD, strbuf_text(&text));
+    add_line(ctl, out, "coordinator", field_is(status, "leading") ? PAINT_NONE : PAINT_BAD,
+             strbuf_text(&text));
     strbuf_release(&text);
     if (!field_is(status, "store_up")) {
         add_line(ctl, out, "store", PAINT_BAD, field_text(status, "store_error"));
@@ -65,8 +72,9 @@ static void add_counts(const struct ctl *ctl, const json_t *status, struct strbu
     struct strbuf text = {0};
     bool is_whole = field_int(status, "nodes") == field_int(status, "nodes_reachable");
     strbuf_addf(&text, "%lld of %lld reachable: %lld primaries, %lld replicas",
-                (long long)field_int(status, "nodes_reachable"), (long long)field_int(status, "nodes"),
-                (long long)field_int(status, "primaries"), (long long)field_int(status, "replicas"));
+                (long long)field_int(status, "nodes_reachable"),
+                (long long)field_int(status, "nodes"), (long long)field_int(status, "primaries"),
+                (long long)field_int(status, "replicas"));
     if (field_int(status, "nodes_failed") > 0) {
         strbuf_addf(&text, ", %lld failed", (long long)field_int(status, "nodes_failed"));
     }
@@ -88,15 +96,18 @@ static void add_counts(const struct ctl *ctl, const json_t *status, struct strbu
     strbuf_add_text(&text, " commands/s");
     add_line(ctl, out, "keys", PAINT_NONE, strbuf_text(&text));
     strbuf_clear(&text);
-    is_whole = field_int(status, "agents") == field_int(status, "agents_connected") && field_int(status, "agents") > 0;
+    is_whole = field_int(status, "agents") == field_int(status, "agents_connected") &&
+               field_int(status, "agents") > 0;
     strbuf_addf(&text, "%lld of %lld report", (long long)field_int(status, "agents_connected"),
                 (long long)field_int(status, "agents"));
     add_line(ctl, out, "agents", is_whole ? PAINT_NONE : PAINT_BAD, strbuf_text(&text));
     strbuf_clear(&text);
-    strbuf_addf(&text, "%lld running, %lld waiting, %lld held", (long long)field_int(status, "operations_running"),
-                (long long)field_int(status, "operations_waiting"), (long long)field_int(status, "operations_held"));
-    add_line(ctl, out, "operations", field_int(status, "operations_held") > 0 ? PAINT_BAD : PAINT_NONE,
-             strbuf_text(&text));
+    strbuf_addf(&text, "%lld running, %lld waiting, %lld held",
+                (long long)field_int(status, "operations_running"),
+                (long long)field_int(status, "operations_waiting"),
+                (long long)field_int(status, "operations_held"));
+    add_line(ctl, out, "operations",
+             field_int(status, "operations_held") > 0 ? PAINT_BAD : PAINT_NONE, strbuf_text(&text));
     strbuf_release(&text);
 }
 
@@ -208,7 +219,8 @@ static void add_wide_cells(struct table *table, const json_t *node)
 {
     struct strbuf age = {0};
     units_add_duration(&age, field_int(node, "age_ms"));
-    table_cellf(table, PAINT_NONE, "%s %s", field_text(node, "server"), field_text(node, "version"));
+    table_cellf(table, PAINT_NONE, "%s %s", field_text(node, "server"),
+                field_text(node, "version"));
     table_cell(table, field_text(node, "agent"), PAINT_NONE);
     table_cell(table, strbuf_text(&age), PAINT_NONE);
     table_cellf(table, PAINT_NONE, "%lld", (long long)field_int(node, "config_epoch"));
@@ -223,7 +235,8 @@ static void add_node_row(struct table *table, const json_t *node, bool is_wide)
     bool is_replica = strcmp(field_text(node, "role"), "replica") == 0;
     struct strbuf ping = {0};
     units_add_latency(&ping, field_int(node, "ping_us"));
-    table_cellf(table, PAINT_NONE, "%s%s", is_replica ? "  " : "", address[0] == '\0' ? "?" : address);
+    table_cellf(table, PAINT_NONE, "%s%s", is_replica ? "  " : "",
+                address[0] == '\0' ? "?" : address);
     table_cell(table, field_text(node, "role"), PAINT_NONE);
     table_cell(table, field_text(node, "state"), paint_of_state(field_text(node, "state")));
     if (is_replica) {
@@ -243,7 +256,11 @@ static void add_node_row(struct table *table, const json_t *node, bool is_wide)
     strbuf_release(&ping);
 }
 
-void show_nodes_table(const struct ctl *ctl, const json_t *nodes, bool is_wide, int width, struct strbuf *out)
+void show_nodes_table(const struct ctl *ctl,
+                      const json_t *nodes,
+                      bool is_wide,
+                      int width,
+                      struct strbuf *out)
 {
     size_t count = json_array_size(nodes);
     json_t **sorted = xcalloc(count + 1, sizeof(json_t *));
@@ -290,7 +307,8 @@ int verb_nodes(struct ctl *ctl, struct err *err)
     if (ctl->format == CTL_JSON) {
         ctl_print_json(answer);
     } else if (json_array_size(nodes) == 0) {
-        strbuf_add_text(&out, "No node is known yet: no agent has reported one. `drover why` says more.\n");
+        strbuf_add_text(
+            &out, "No node is known yet: no agent has reported one. `drover why` says more.\n");
     } else {
         show_nodes_table(ctl, nodes, ctl->format == CTL_WIDE, ctl_table_width(ctl), &out);
         for (size_t i = 0; i < json_array_size(nodes); i++) {
@@ -336,7 +354,8 @@ int verb_agents(struct ctl *ctl, struct err *err)
         struct strbuf age = {0};
         units_add_duration(&age, field_int(agent, "last_report_age_ms"));
         table_cell(&table, field_text(agent, "id"), PAINT_NONE);
-        table_cell(&table, is_connected ? "reports" : "silent", is_connected ? PAINT_GOOD : PAINT_BAD);
+        table_cell(&table, is_connected ? "reports" : "silent",
+                   is_connected ? PAINT_GOOD : PAINT_BAD);
         table_cellf(&table, PAINT_NONE, "%lld", (long long)field_int(agent, "nodes"));
         table_cellf(&table, PAINT_NONE, "%s ago", strbuf_text(&age));
         table_cell(&table, field_text(agent, "version"), PAINT_NONE);
@@ -364,7 +383,8 @@ int verb_why(struct ctl *ctl, struct err *err)
     if (code != 0) {
         answer = json_object();
         json_t *sentence = json_sprintf("%s", why.text);
-        if (json_object_set_new(answer, "why", sentence != NULL ? sentence : json_string("no answer")) != 0) {
+        if (json_object_set_new(answer, "why",
+                                sentence != NULL ? sentence : json_string("no answer")) != 0) {
             json_decref(answer);
             return code;
         }
@@ -458,8 +478,8 @@ static void show_slots(const struct ctl *ctl, const json_t *answer, struct strbu
         const json_t *open = json_array_get(opens, i);
         bool is_importing = strcmp(field_text(open, "direction"), "importing") == 0;
         strbuf_addf(out, "open: slot %lld, %s is %s %s %s\n", (long long)field_int(open, "slot"),
-                    field_text(open, "node_address"), field_text(open, "direction"), is_importing ? "from" : "to",
-                    field_text(open, "peer_address"));
+                    field_text(open, "node_address"), field_text(open, "direction"),
+                    is_importing ? "from" : "to", field_text(open, "peer_address"));
     }
     const json_t *disagreements = field_list(answer, "disagreements");
     for (size_t i = 0; i < json_array_size(disagreements); i++) {

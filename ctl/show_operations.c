@@ -45,7 +45,10 @@ static void add_operation_row(struct table *table, const json_t *operation)
     strbuf_release(&text);
 }
 
-void show_operations_table(const struct ctl *ctl, const json_t *operations, int width, struct strbuf *out)
+void show_operations_table(const struct ctl *ctl,
+                           const json_t *operations,
+                           int width,
+                           struct strbuf *out)
 {
     struct table table = {0};
     table_column(&table, "ID", false);
@@ -71,7 +74,8 @@ int verb_ops(struct ctl *ctl, struct err *err)
     long limit = 0;
     int code = arguments_int(&ctl->arguments, "limit", 1, 10000, 100, &limit, err);
     const char *state = arguments_text(&ctl->arguments, "state");
-    if (code == 0 && state != NULL && strspn(state, "abcdefghijklmnopqrstuvwxyz") != strlen(state)) {
+    if (code == 0 && state != NULL &&
+        strspn(state, "abcdefghijklmnopqrstuvwxyz") != strlen(state)) {
         code = err_set(err, ERR_INVALID, "--state is \"%.40s\", which is no state", state);
     }
     if (code != 0) {
@@ -223,8 +227,10 @@ static void show_operation(const struct ctl *ctl, const json_t *operation, struc
     }
     add_pair(out, "created", strbuf_text(&text));
     strbuf_clear(&text);
-    strbuf_addf(&text, "%lld of %lld done, %lld running", (long long)field_int(operation, "batches_done"),
-                (long long)field_int(operation, "batches_total"), (long long)field_int(operation, "batches_running"));
+    strbuf_addf(&text, "%lld of %lld done, %lld running",
+                (long long)field_int(operation, "batches_done"),
+                (long long)field_int(operation, "batches_total"),
+                (long long)field_int(operation, "batches_running"));
     if (field_int(operation, "batches_total") > 0) {
         add_pair(out, "batches", strbuf_text(&text));
     }
@@ -295,7 +301,8 @@ int verb_op_change(struct ctl *ctl, struct err *err)
     } else {
         struct strbuf out = {0};
         const json_t *operation = field_object(answer, "operation");
-        strbuf_addf(&out, "%s is %s\n", id, operation == NULL ? "changed" : field_text(operation, "state"));
+        strbuf_addf(&out, "%s is %s\n", id,
+                    operation == NULL ? "changed" : field_text(operation, "state"));
         terminal_write(&out);
         strbuf_release(&out);
     }

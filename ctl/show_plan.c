@@ -44,8 +44,9 @@ static int sum_pairs(const json_t *batches, struct pair pairs[PAIRS_MAX])
     for (size_t i = 0; i < json_array_size(batches); i++) {
         const json_t *batch = json_array_get(batches, i);
         int at = 0;
-        while (at < count && (strcmp(field_text(pairs[at].first, "source"), field_text(batch, "source")) != 0 ||
-                              strcmp(field_text(pairs[at].first, "target"), field_text(batch, "target")) != 0)) {
+        while (at < count &&
+               (strcmp(field_text(pairs[at].first, "source"), field_text(batch, "source")) != 0 ||
+                strcmp(field_text(pairs[at].first, "target"), field_text(batch, "target")) != 0)) {
             at++;
         }
         if (at == PAIRS_MAX) {
@@ -118,10 +119,12 @@ static void add_big_keys(const json_t *keys, struct strbuf *out)
 {
     for (size_t i = 0; i < json_array_size(keys); i++) {
         const json_t *key = json_array_get(keys, i);
-        strbuf_addf(out, "%s", i == 0 ? "\n  big keys, each blocks its source while it moves:\n" : "");
+        strbuf_addf(out, "%s",
+                    i == 0 ? "\n  big keys, each blocks its source while it moves:\n" : "");
         strbuf_add_text(out, "    ");
         units_add_bytes(out, (double)field_int(key, "bytes"));
-        strbuf_addf(out, "  slot %lld  %s\n", (long long)field_int(key, "slot"), field_text(key, "key"));
+        strbuf_addf(out, "  slot %lld  %s\n", (long long)field_int(key, "slot"),
+                    field_text(key, "key"));
     }
 }
 
@@ -136,7 +139,8 @@ void show_plan(const struct ctl *ctl, const json_t *plan, bool has_batches, stru
     bool is_scanned = field_is(plan, "is_scanned");
     strbuf_addf(out, "Plan of the %s: ", kind);
     units_add_exact(out, field_int(plan, "slot_count"));
-    strbuf_addf(out, " slots in %zu batches, %s", json_array_size(batches), is_scanned ? "" : "about ");
+    strbuf_addf(out, " slots in %zu batches, %s", json_array_size(batches),
+                is_scanned ? "" : "about ");
     units_add_count(out, (double)field_int(plan, "keys_estimate"));
     strbuf_add_text(out, " keys, ");
     units_add_bytes(out, (double)field_int(plan, "bytes_estimate"));

@@ -35,8 +35,12 @@ static int set_text(json_t *object, const char *key, const char *text, struct er
     return 0;
 }
 
-static int add_number(json_t *request, const char *key, const struct arguments *arguments, const char *option,
-                      double max, struct err *err)
+static int add_number(json_t *request,
+                      const char *key,
+                      const struct arguments *arguments,
+                      const char *option,
+                      double max,
+                      struct err *err)
 {
     const char *text = arguments_text(arguments, option);
     char *end = NULL;
@@ -45,8 +49,10 @@ static int add_number(json_t *request, const char *key, const struct arguments *
     }
     errno = 0;
     double value = strtod(text, &end);
-    if (*text == '\0' || *end != '\0' || errno != 0 || !isfinite(value) || value < 0 || value > max) {
-        return err_set(err, ERR_INVALID, "--%s is \"%.40s\", allowed is a number from 0 to %g", option, text, max);
+    if (*text == '\0' || *end != '\0' || errno != 0 || !isfinite(value) || value < 0 ||
+        value > max) {
+        return err_set(err, ERR_INVALID, "--%s is \"%.40s\", allowed is a number from 0 to %g",
+                       option, text, max);
     }
     set(request, key, json_real(value));
     return 0;
@@ -62,8 +68,10 @@ static int add_weights(json_t *request, const struct arguments *arguments, struc
         const char *equals = strrchr(text, '=');
         char *end = NULL;
         double value = equals == NULL ? -1 : strtod(equals + 1, &end);
-        if (equals == NULL || equals == text || equals[1] == '\0' || *end != '\0' || !isfinite(value) || value < 0) {
-            int code = err_set(err, ERR_INVALID, "--weight is \"%.100s\", which is not NODE=W", text);
+        if (equals == NULL || equals == text || equals[1] == '\0' || *end != '\0' ||
+            !isfinite(value) || value < 0) {
+            int code =
+                err_set(err, ERR_INVALID, "--weight is \"%.100s\", which is not NODE=W", text);
             err_hint(err, "as --weight 10.0.0.4:6379=2, with a weight of 0 or more");
             return code;
         }
@@ -94,7 +102,8 @@ static int add_sources(json_t *request, const struct arguments *arguments, struc
     while (code == 0 && (text = arguments_next(arguments, "from", &index)) != NULL) {
         char *copy = xstrdup(text);
         char *rest = NULL;
-        for (char *node = strtok_r(copy, ", ", &rest); node != NULL; node = strtok_r(NULL, ", ", &rest)) {
+        for (char *node = strtok_r(copy, ", ", &rest); node != NULL;
+             node = strtok_r(NULL, ", ", &rest)) {
             if (sources == NULL) {
                 sources = json_array();
                 set(request, "sources", sources);
@@ -124,7 +133,8 @@ static int add_reshard(json_t *request, const struct arguments *arguments, struc
         set(request, "slots", json_string(ranges));
     }
     if (code == 0 && (to == NULL || (count == 0) == (ranges == NULL))) {
-        code = err_set(err, ERR_INVALID, "a reshard needs --to NODE and one of --slots N and --slot-ranges RANGES");
+        code = err_set(err, ERR_INVALID,
+                       "a reshard needs --to NODE and one of --slots N and --slot-ranges RANGES");
         err_hint(err, "as in: drover reshard --slots 1000 --to 10.0.0.4:6379");
     }
     if (code != 0) {
@@ -153,7 +163,8 @@ static void add_requested_by(json_t *request)
     free(text);
 }
 
-/* The body for POST plans and operations from the command line; a new reference or NULL with err. */
+/* The body for POST plans and operations from the command line; a new reference or NULL with err.
+ */
 static json_t *make_request(const struct ctl *ctl, struct err *err)
 {
     const struct arguments *arguments = &ctl->arguments;
@@ -251,10 +262,12 @@ int verb_plan(struct ctl *ctl, struct err *err)
 /* Without a terminal there is nobody to ask. */
 static int check_can_ask(const struct ctl *ctl, struct err *err)
 {
-    if (arguments_has(&ctl->arguments, "yes") || (ctl->terminal.is_in_screen && ctl->terminal.is_out_screen)) {
+    if (arguments_has(&ctl->arguments, "yes") ||
+        (ctl->terminal.is_in_screen && ctl->terminal.is_out_screen)) {
         return 0;
     }
-    int code = err_set(err, ERR_INVALID, "\"drover %s\" asks before it starts, and there is no terminal to ask on",
+    int code = err_set(err, ERR_INVALID,
+                       "\"drover %s\" asks before it starts, and there is no terminal to ask on",
                        ctl->arguments.verb->name);
     err_hint(err, "give --yes to start without asking");
     return code;
@@ -366,7 +379,8 @@ int verb_start(struct ctl *ctl, struct err *err)
 /* The request in a plan file, as the API takes it: without what was added for people. */
 static int clean_request(json_t *request, struct err *err)
 {
-    static const char *const derived[] = {"target_address", "node_address", "requested_by", "needs_approval"};
+    static const char *const derived[] = {"target_address", "node_address", "requested_by",
+                                          "needs_approval"};
     for (size_t i = 0; i < sizeof(derived) / sizeof(derived[0]); i++) {
         (void)json_object_del(request, derived[i]);
     }
@@ -386,9 +400,10 @@ int verb_apply(struct ctl *ctl, struct err *err)
     }
     json_t *file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (file == NULL) {
-        code = access(path, R_OK) != 0 ? err_set(err, ERR_NOT_FOUND, "cannot read %.200s: %s", path, strerror(errno))
-                                       : err_set(err, ERR_INVALID, "%.200s:%d:%d: %s", path, error.line,
-                                                 error.column, error.text);
+        code = access(path, R_OK) != 0
+                   ? err_set(err, ERR_NOT_FOUND, "cannot read %.200s: %s", path, strerror(errno))
+                   : err_set(err, ERR_INVALID, "%.200s:%d:%d: %s", path, error.line, error.column,
+                             error.text);
         return code;
     }
     const json_t *plan = field_object(file, "plan");

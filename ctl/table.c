@@ -59,8 +59,8 @@ int text_width(const char *text)
 void paint_add(struct strbuf *out, enum paint paint, bool has_color, const char *text)
 {
     static const char *const codes[] = {
-        [PAINT_NONE] = "", [PAINT_GOOD] = "\033[32m", [PAINT_WARN] = "\033[33m",
-        [PAINT_BAD] = "\033[31m", [PAINT_DIM] = "\033[2m", [PAINT_BOLD] = "\033[1m",
+        [PAINT_NONE] = "",        [PAINT_GOOD] = "\033[32m", [PAINT_WARN] = "\033[33m",
+        [PAINT_BAD] = "\033[31m", [PAINT_DIM] = "\033[2m",   [PAINT_BOLD] = "\033[1m",
     };
     bool is_painted = has_color && paint != PAINT_NONE;
     if (is_painted) {
@@ -129,16 +129,22 @@ static void measure(const struct table *table, int widths[TABLE_COLUMNS_MAX])
     }
 }
 
-void table_format(const struct table *table, int indent, int width_max, bool has_color, struct strbuf *out)
+void table_format(const struct table *table,
+                  int indent,
+                  int width_max,
+                  bool has_color,
+                  struct strbuf *out)
 {
     int widths[TABLE_COLUMNS_MAX];
     measure(table, widths);
     for (int row = -1; row < table_row_count(table); row++) {
-        struct line line = {.out = out, .left = width_max > 0 ? width_max : -1, .has_color = has_color};
+        struct line line = {
+            .out = out, .left = width_max > 0 ? width_max : -1, .has_color = has_color};
         add_blanks(&line, indent);
         for (int column = 0; column < table->column_count; column++) {
             const char *text = cell_text(table, row, column);
-            enum paint paint = row < 0 ? PAINT_DIM : table->cells[row * table->column_count + column].paint;
+            enum paint paint =
+                row < 0 ? PAINT_DIM : table->cells[row * table->column_count + column].paint;
             int pad = widths[column] - text_width(text);
             bool is_last = column + 1 == table->column_count;
             if (table->is_right[column]) {

@@ -31,7 +31,11 @@ void table_cell(struct table *table, const char *text, enum paint paint);
 void table_cellf(struct table *table, enum paint paint, const char *format, ...) PRINTF_LIKE(3, 4);
 int table_row_count(const struct table *table);
 /* Head line and rows, each with 'indent' blanks before. width_max > 0 cuts lines (with "..."). */
-void table_format(const struct table *table, int indent, int width_max, bool has_color, struct strbuf *out);
+void table_format(const struct table *table,
+                  int indent,
+                  int width_max,
+                  bool has_color,
+                  struct strbuf *out);
 void table_release(struct table *table);
 
 /* 'text' in a colour when has_color. */

@@ -29,7 +29,8 @@ void terminal_init(struct terminal *terminal, bool no_color)
 int terminal_width(const struct terminal *terminal)
 {
     struct winsize size = {0};
-    if (!terminal->is_out_screen || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
+    if (!terminal->is_out_screen || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 ||
+        size.ws_col == 0) {
         return 100;
     }
     return size.ws_col < 20 ? 20 : size.ws_col;
@@ -38,7 +39,8 @@ int terminal_width(const struct terminal *terminal)
 int terminal_height(const struct terminal *terminal)
 {
     struct winsize size = {0};
-    if (!terminal->is_out_screen || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) {
+    if (!terminal->is_out_screen || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 ||
+        size.ws_row == 0) {
         return 40;
     }
     return size.ws_row < 5 ? 5 : size.ws_row;

@@ -66,11 +66,12 @@ static const struct ctl_option watch_options[] = {
 static const struct ctl_option no_options[] = {END};
 /* clang-format on */
 
-#define PLAN_DETAILS                                                                             \
+#define PLAN_DETAILS                                                                               \
     "Nothing is changed. The plan is bound to the topology that it was made from; when that has\n" \
     "changed, `drover apply` refuses it."
-#define START_DETAILS                                                                              \
-    "Shows the plan and asks before it starts. While it runs, Ctrl-C only ends the watching: the\n"  \
+#define START_DETAILS                                                                          \
+    "Shows the plan and asks before it starts. While it runs, Ctrl-C only ends the watching: " \
+    "the\n"                                                                                    \
     "coordinator goes on. A drover that is killed, or another leader, goes on where it was."
 
 const struct ctl_verb ctl_verbs[] = {
@@ -80,50 +81,61 @@ const struct ctl_verb ctl_verbs[] = {
      "  drover nodes\n  drover nodes -o wide\n", verb_nodes},
     {"slots", NULL, 0, 0, slots_options, "Who owns which slots, what is open, who disagrees", NULL,
      "  drover slots\n  drover slots --key 'user:{42}'\n", verb_slots},
-    {"agents", NULL, 0, 0, no_options, "The agents that report", NULL, "  drover agents\n", verb_agents},
-    {"plan rebalance", NULL, 0, 0, plan_rebalance_options, "Dry run: equal or weighted shares", PLAN_DETAILS,
-     "  drover plan rebalance\n  drover plan rebalance --weight 10.0.0.4:6379=2 --out plan.json\n", verb_plan},
-    {"plan reshard", NULL, 0, 0, plan_reshard_options, "Dry run: slots from some nodes to one", PLAN_DETAILS,
+    {"agents", NULL, 0, 0, no_options, "The agents that report", NULL, "  drover agents\n",
+     verb_agents},
+    {"plan rebalance", NULL, 0, 0, plan_rebalance_options, "Dry run: equal or weighted shares",
+     PLAN_DETAILS,
+     "  drover plan rebalance\n  drover plan rebalance --weight 10.0.0.4:6379=2 --out plan.json\n",
+     verb_plan},
+    {"plan reshard", NULL, 0, 0, plan_reshard_options, "Dry run: slots from some nodes to one",
+     PLAN_DETAILS,
      "  drover plan reshard --slots 1000 --to 10.0.0.4:6379\n"
      "  drover plan reshard --slots 100 --from 3f2a --to 91c0 -o wide\n",
      verb_plan},
-    {"plan drain", "NODE", 1, 1, plan_drain_options, "Dry run: empty a node over the others", PLAN_DETAILS,
-     "  drover plan drain 10.0.0.4:6379\n", verb_plan},
+    {"plan drain", "NODE", 1, 1, plan_drain_options, "Dry run: empty a node over the others",
+     PLAN_DETAILS, "  drover plan drain 10.0.0.4:6379\n", verb_plan},
     {"apply", "FILE", 1, 1, apply_options, "Start a plan that was written by `drover plan --out`",
      "Refused with exit code 6 when the topology has changed since. Applying the same plan twice\n"
      "while it runs is the same as once.",
      "  drover plan rebalance --out plan.json\n  drover apply plan.json\n", verb_apply},
-    {"rebalance", NULL, 0, 0, rebalance_options, "Move slots until shares are equal or as weighted", START_DETAILS,
-     "  drover rebalance\n  drover rebalance --yes --speed soft\n  drover rebalance --weight 3f2a=2 --weight 91c0=0.5\n",
+    {"rebalance", NULL, 0, 0, rebalance_options, "Move slots until shares are equal or as weighted",
+     START_DETAILS,
+     "  drover rebalance\n  drover rebalance --yes --speed soft\n  drover rebalance --weight "
+     "3f2a=2 --weight 91c0=0.5\n",
      verb_start},
     {"reshard", NULL, 0, 0, reshard_options, "Move some slots to one node", START_DETAILS,
      "  drover reshard --slots 1000 --to 10.0.0.4:6379\n"
      "  drover reshard --slots 500 --from 10.0.0.1:6379,10.0.0.2:6379 --to 10.0.0.4:6379 --yes\n",
      verb_start},
-    {"drain", "NODE", 1, 1, drain_options, "Empty a node over the others, so that it may leave", START_DETAILS,
-     "  drover drain 10.0.0.4:6379\n  drover drain 3f2a91c0 --yes --detach\n", verb_start},
+    {"drain", "NODE", 1, 1, drain_options, "Empty a node over the others, so that it may leave",
+     START_DETAILS, "  drover drain 10.0.0.4:6379\n  drover drain 3f2a91c0 --yes --detach\n",
+     verb_start},
     {"ops", NULL, 0, 0, ops_options, "The operations, newest first", NULL,
      "  drover ops\n  drover ops --state running\n", verb_ops},
     {"op show", "ID", 1, 1, no_options, "One operation with its batches", NULL,
      "  drover op show op-318-4\n  drover op show op-318-4 -o wide\n", verb_op_show},
-    {"op follow", "ID", 1, 1, no_options, "Watch an operation to its end", NULL, "  drover op follow op-318-4\n",
-     verb_op_follow},
-    {"op pause", "ID", 1, 1, no_options, "Finish the slots in hand, then rest", NULL, "  drover op pause op-318-4\n",
-     verb_op_change},
+    {"op follow", "ID", 1, 1, no_options, "Watch an operation to its end", NULL,
+     "  drover op follow op-318-4\n", verb_op_follow},
+    {"op pause", "ID", 1, 1, no_options, "Finish the slots in hand, then rest", NULL,
+     "  drover op pause op-318-4\n", verb_op_change},
     {"op resume", "ID", 1, 1, no_options, "Go on after a pause, or try again what is held", NULL,
      "  drover op resume op-318-4\n", verb_op_change},
-    {"op cancel", "ID", 1, 1, no_options, "Finish the slots in hand, then end; nothing is left open", NULL,
+    {"op cancel", "ID", 1, 1, no_options,
+     "Finish the slots in hand, then end; nothing is left open", NULL,
      "  drover op cancel op-318-4\n", verb_op_change},
     {"op approve", "ID", 1, 1, no_options, "Start what was planned with --needs-approval", NULL,
      "  drover op approve op-318-4\n", verb_op_change},
     {"why", NULL, 0, 0, no_options, "One sentence: what drover does, or why it waits",
-     "Always prints one sentence, also when no coordinator answers (exit code 9).", "  drover why\n", verb_why},
+     "Always prints one sentence, also when no coordinator answers (exit code 9).",
+     "  drover why\n", verb_why},
     {"events", NULL, 0, 0, events_options, "What happened", NULL,
-     "  drover events\n  drover events --follow\n  drover events --after 120 -o json\n", verb_events},
+     "  drover events\n  drover events --follow\n  drover events --after 120 -o json\n",
+     verb_events},
     {"watch", NULL, 0, 0, watch_options, "A live picture of the cluster and what moves", NULL,
      "  drover watch\n  drover watch --interval 5s\n", verb_watch},
     {"help", "[VERB|exit-codes]", 0, 2, no_options, "Help about a verb or the exit codes", NULL,
      "  drover help reshard\n  drover help op show\n  drover help exit-codes\n", verb_help},
-    {"version", NULL, 0, 0, no_options, "The version of this command", NULL, "  drover version\n", verb_version},
+    {"version", NULL, 0, 0, no_options, "The version of this command", NULL, "  drover version\n",
+     verb_version},
     {NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };

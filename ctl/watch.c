@@ -41,7 +41,8 @@ static void add_events(const struct ctl *ctl, const json_t *events, struct strbu
     }
 }
 
-/* One picture. Parts that cannot be had are left out; without any status the error is the picture. */
+/* One picture. Parts that cannot be had are left out; without any status the error is the picture.
+ */
 static void draw_picture(struct ctl *ctl, struct strbuf *out)
 {
     struct err err = {0};
@@ -60,7 +61,8 @@ static void draw_picture(struct ctl *ctl, struct strbuf *out)
         }
         if (client_ask(ctl->client, "GET", "/v1/nodes", NULL, &part, NULL) == 0) {
             strbuf_add_char(out, '\n');
-            show_nodes_table(ctl, field_list(part, "nodes"), false, terminal_width(&ctl->terminal), out);
+            show_nodes_table(ctl, field_list(part, "nodes"), false, terminal_width(&ctl->terminal),
+                             out);
             json_decref(part);
         }
     }
@@ -142,7 +144,8 @@ int verb_watch(struct ctl *ctl, struct err *err)
         return code;
     }
     if (ctl->format == CTL_JSON) {
-        return err_set(err, ERR_INVALID, "\"drover watch\" draws on a screen; for JSON ask `drover status -o json`");
+        return err_set(err, ERR_INVALID,
+                       "\"drover watch\" draws on a screen; for JSON ask `drover status -o json`");
     }
     interval_ms = interval_ms < 100 ? 100 : interval_ms;
     terminal_catch_interrupt();

@@ -6,7 +6,8 @@
 #include "common/base/check.h"
 #include "common/wire/message_parts.h"
 
-static_assert(2 * MESSAGE_SIZE_MAX <= WIRE_UNPACK_MAX, "the texts of the largest message fit the unpack budget");
+static_assert(2 * MESSAGE_SIZE_MAX <= WIRE_UNPACK_MAX,
+              "the texts of the largest message fit the unpack budget");
 
 /* ---- decode ---- */
 
@@ -18,25 +19,32 @@ static void get_hello(struct wire_reader *reader, const Drover__Hello *from, str
         wire_refuse(reader, ERR_PROTOCOL, "agent is missing");
     }
     out->incarnation = from->incarnation;
-    out->proto_version = (int)wire_get_int(reader, "proto_version", from->proto_version, 1, INT32_MAX);
+    out->proto_version =
+        (int)wire_get_int(reader, "proto_version", from->proto_version, 1, INT32_MAX);
     wire_get_text(reader, "version", &from->version, out->version, sizeof(out->version));
     wire_get_text(reader, "cluster", &from->cluster, out->cluster, sizeof(out->cluster));
-    wire_get_text(reader, "credential", &from->credential, out->credential, sizeof(out->credential));
+    wire_get_text(reader, "credential", &from->credential, out->credential,
+                  sizeof(out->credential));
     out->fence_seen = wire_get_int(reader, "fence_seen", from->fence_seen, 0, INT64_MAX);
 }
 
-static void get_welcome(struct wire_reader *reader, const Drover__Welcome *from, struct welcome *out)
+static void get_welcome(struct wire_reader *reader,
+                        const Drover__Welcome *from,
+                        struct welcome *out)
 {
     wire_scope(reader, "welcome", -1);
     out->session = from->session;
     out->fence = wire_get_int(reader, "fence", from->fence, 0, INT64_MAX);
-    out->report_interval_ms =
-        wire_get_int(reader, "report_interval_ms", from->report_interval_ms, 0, MESSAGE_INTERVAL_MS_MAX);
-    out->proto_version = (int)wire_get_int(reader, "proto_version", from->proto_version, 1, INT32_MAX);
+    out->report_interval_ms = wire_get_int(reader, "report_interval_ms", from->report_interval_ms,
+                                           0, MESSAGE_INTERVAL_MS_MAX);
+    out->proto_version =
+        (int)wire_get_int(reader, "proto_version", from->proto_version, 1, INT32_MAX);
     wire_get_text(reader, "version", &from->version, out->version, sizeof(out->version));
 }
 
-static void get_refusal(struct wire_reader *reader, const Drover__Refusal *from, struct refusal *out)
+static void get_refusal(struct wire_reader *reader,
+                        const Drover__Refusal *from,
+                        struct refusal *out)
 {
     wire_scope(reader, "refusal", -1);
     out->code = wire_get_code(reader, "code", from->code);
@@ -44,7 +52,8 @@ static void get_refusal(struct wire_reader *reader, const Drover__Refusal *from,
         wire_refuse(reader, ERR_PROTOCOL, "code is missing");
     }
     wire_get_text(reader, "text", &from->text, out->text, sizeof(out->text));
-    wire_get_text(reader, "leader_url", &from->leader_url, out->leader_url, sizeof(out->leader_url));
+    wire_get_text(reader, "leader_url", &from->leader_url, out->leader_url,
+                  sizeof(out->leader_url));
 }
 
 static void get_body(struct wire_reader *reader, const Drover__Message *from, struct message *out)

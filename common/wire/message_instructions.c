@@ -7,8 +7,10 @@
 #include "common/base/check.h"
 #include "common/wire/message_codec.h"
 
-static_assert((int)ORDER_MOVE == (int)DROVER__ORDER_KIND__ORDER_KIND_MOVE, "order kinds have the same numbers");
-static_assert((int)ORDER_SCAN == (int)DROVER__ORDER_KIND__ORDER_KIND_SCAN, "order kinds have the same numbers");
+static_assert((int)ORDER_MOVE == (int)DROVER__ORDER_KIND__ORDER_KIND_MOVE,
+              "order kinds have the same numbers");
+static_assert((int)ORDER_SCAN == (int)DROVER__ORDER_KIND__ORDER_KIND_SCAN,
+              "order kinds have the same numbers");
 
 /* ---- decode ---- */
 
@@ -16,7 +18,8 @@ static void get_order(struct wire_reader *reader, const Drover__Order *from, str
 {
     wire_get_order_id(reader, from->id, &out->id);
     out->fence = wire_get_int(reader, "fence", from->fence, 1, INT64_MAX);
-    out->valid_for_ms = wire_get_int(reader, "valid_for_ms", from->valid_for_ms, 0, MESSAGE_INTERVAL_MS_MAX);
+    out->valid_for_ms =
+        wire_get_int(reader, "valid_for_ms", from->valid_for_ms, 0, MESSAGE_INTERVAL_MS_MAX);
     out->kind = (enum order_kind)wire_get_enum(reader, "kind", (int)from->kind, ORDER_SCAN);
     wire_need_node_id(reader, "source", &from->source, &out->source);
     wire_need_address(reader, "source_address", from->source_address, &out->source_address);
@@ -27,24 +30,30 @@ static void get_order(struct wire_reader *reader, const Drover__Order *from, str
         wire_get_node_id(reader, "target", &from->target, &out->target);
         wire_get_address(reader, "target_address", from->target_address, &out->target_address);
     }
-    wire_get_text(reader, "source_run_id", &from->source_run_id, out->source_run_id, sizeof(out->source_run_id));
+    wire_get_text(reader, "source_run_id", &from->source_run_id, out->source_run_id,
+                  sizeof(out->source_run_id));
     wire_get_slots(reader, "slots", from->slots, &out->slots);
     out->speed = wire_get_speed(reader, from->speed);
-    out->big_key_bytes_max = wire_get_int(reader, "big_key_bytes_max", from->big_key_bytes_max, 0, INT64_MAX);
+    out->big_key_bytes_max =
+        wire_get_int(reader, "big_key_bytes_max", from->big_key_bytes_max, 0, INT64_MAX);
     if (reader->code != 0) {
         return;
     }
     int slots = slotset_count(&out->slots);
     int slots_max = out->kind == ORDER_MOVE ? BATCH_SLOTS_MAX : SLOT_COUNT;
     if (slots == 0 || slots > slots_max) {
-        wire_refuse(reader, ERR_LIMIT, "%d slots in one order, allowed are 1 to %d", slots, slots_max);
+        wire_refuse(reader, ERR_LIMIT, "%d slots in one order, allowed are 1 to %d", slots,
+                    slots_max);
     }
     if (out->kind == ORDER_MOVE && node_id_is_equal(&out->source, &out->target)) {
-        wire_refuse(reader, ERR_PROTOCOL, "source and target are the same node %.8s", out->source.text);
+        wire_refuse(reader, ERR_PROTOCOL, "source and target are the same node %.8s",
+                    out->source.text);
     }
 }
 
-static struct order_id *get_order_ids(struct wire_reader *reader, const char *field, Drover__OrderId **from,
+static struct order_id *get_order_ids(struct wire_reader *reader,
+                                      const char *field,
+                                      Drover__OrderId **from,
                                       size_t count)
 {
     wire_scope(reader, "instructions", -1);
@@ -56,30 +65,35 @@ static struct order_id *get_order_ids(struct wire_reader *reader, const char *fi
     return out;
 }
 
-static void get_renewals(struct wire_reader *reader, const Drover__Instructions *from, struct instructions *out)
+static void get_renewals(struct wire_reader *reader,
+                         const Drover__Instructions *from,
+                         struct instructions *out)
 {
     wire_scope(reader, "instructions", -1);
-    out->renewals =
-        wire_get_items(reader, "renewals", from->n_renewals, MESSAGE_ORDERS_MAX, sizeof(*out->renewals));
+    out->renewals = wire_get_items(reader, "renewals", from->n_renewals, MESSAGE_ORDERS_MAX,
+                                   sizeof(*out->renewals));
     for (size_t i = 0; reader->code == 0 && i < from->n_renewals; i++) {
         wire_scope(reader, "instructions: renewal", (int)i);
         wire_get_order_id(reader, from->renewals[i]->id, &out->renewals[i].id);
-        out->renewals[i].valid_for_ms =
-            wire_get_int(reader, "valid_for_ms", from->renewals[i]->valid_for_ms, 0, MESSAGE_INTERVAL_MS_MAX);
+        out->renewals[i].valid_for_ms = wire_get_int(
+            reader, "valid_for_ms", from->renewals[i]->valid_for_ms, 0, MESSAGE_INTERVAL_MS_MAX);
         out->renewal_count = (int)i + 1;
     }
 }
 
-static void get_wanted(struct wire_reader *reader, const Drover__Instructions *from, struct instructions *out)
+static void get_wanted(struct wire_reader *reader,
+                       const Drover__Instructions *from,
+                       struct instructions *out)
 {
     wire_scope(reader, "instructions", -1);
-    out->views_wanted = wire_get_items(reader, "views wanted", from->n_views_wanted, MESSAGE_VIEWS_MAX,
-                                       sizeof(*out->views_wanted));
+    out->views_wanted = wire_get_items(reader, "views wanted", from->n_views_wanted,
+                                       MESSAGE_VIEWS_MAX, sizeof(*out->views_wanted));
     for (size_t i = 0; reader->code == 0 && i < from->n_views_wanted; i++) {
         out->views_wanted[i] = from->views_wanted[i];
         out->view_wanted_count = (int)i + 1;
     }
-    out->nodes = wire_get_items(reader, "nodes", from->n_nodes, REPORT_NODES_MAX, sizeof(*out->nodes));
+    out->nodes =
+        wire_get_items(reader, "nodes", from->n_nodes, REPORT_NODES_MAX, sizeof(*out->nodes));
     for (size_t i = 0; reader->code == 0 && i < from->n_nodes; i++) {
         wire_scope(reader, "instructions: node", (int)i);
         wire_need_address(reader, "address", from->nodes[i], &out->nodes[i]);
@@ -87,11 +101,14 @@ static void get_wanted(struct wire_reader *reader, const Drover__Instructions *f
     }
 }
 
-void wire_get_instructions(struct wire_reader *reader, const Drover__Instructions *from, struct instructions *out)
+void wire_get_instructions(struct wire_reader *reader,
+                           const Drover__Instructions *from,
+                           struct instructions *out)
 {
     wire_scope(reader, "instructions", -1);
     out->fence = wire_get_int(reader, "fence", from->fence, 0, INT64_MAX);
-    out->orders = wire_get_items(reader, "orders", from->n_orders, MESSAGE_ORDERS_MAX, sizeof(*out->orders));
+    out->orders =
+        wire_get_items(reader, "orders", from->n_orders, MESSAGE_ORDERS_MAX, sizeof(*out->orders));
     for (size_t i = 0; reader->code == 0 && i < from->n_orders; i++) {
         wire_scope(reader, "instructions: order", (int)i);
         get_order(reader, from->orders[i], &out->orders[i]);
@@ -135,7 +152,9 @@ static Drover__OrderId **put_order_ids(struct arena *arena, const struct order_i
     return out;
 }
 
-static void put_wanted(struct arena *arena, const struct instructions *instructions, Drover__Instructions *out)
+static void put_wanted(struct arena *arena,
+                       const struct instructions *instructions,
+                       Drover__Instructions *out)
 {
     out->n_views_wanted = wire_put_count(instructions->view_wanted_count, MESSAGE_VIEWS_MAX);
     out->views_wanted = instructions->views_wanted;
@@ -147,7 +166,8 @@ static void put_wanted(struct arena *arena, const struct instructions *instructi
     }
 }
 
-Drover__Instructions *wire_put_instructions(struct arena *arena, const struct instructions *instructions)
+Drover__Instructions *wire_put_instructions(struct arena *arena,
+                                            const struct instructions *instructions)
 {
     Drover__Instructions *out = arena_alloc(arena, sizeof(*out));
     drover__instructions__init(out);

@@ -6,14 +6,17 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 
-static_assert((int)NODE_ROLE_REPLICA == (int)DROVER__NODE_ROLE__NODE_ROLE_REPLICA, "roles have the same numbers");
+static_assert((int)NODE_ROLE_REPLICA == (int)DROVER__NODE_ROLE__NODE_ROLE_REPLICA,
+              "roles have the same numbers");
 
 /* ---- decode ---- */
 
-static void get_open_slots(struct wire_reader *reader, const Drover__NodeReport *from, struct node_report *out)
+static void get_open_slots(struct wire_reader *reader,
+                           const Drover__NodeReport *from,
+                           struct node_report *out)
 {
-    out->open_slots =
-        wire_get_items(reader, "open slots", from->n_open_slots, OPEN_SLOTS_REPORTED_MAX, sizeof(*out->open_slots));
+    out->open_slots = wire_get_items(reader, "open slots", from->n_open_slots,
+                                     OPEN_SLOTS_REPORTED_MAX, sizeof(*out->open_slots));
     for (size_t i = 0; reader->code == 0 && i < from->n_open_slots; i++) {
         const Drover__OpenSlot *open = from->open_slots[i];
         struct open_slot *to = &out->open_slots[i];
@@ -24,10 +27,12 @@ static void get_open_slots(struct wire_reader *reader, const Drover__NodeReport 
     }
 }
 
-static void get_links_down(struct wire_reader *reader, const Drover__NodeReport *from, struct node_report *out)
+static void get_links_down(struct wire_reader *reader,
+                           const Drover__NodeReport *from,
+                           struct node_report *out)
 {
-    out->links_down =
-        wire_get_items(reader, "links down", from->n_links_down, REPORT_NODES_MAX, sizeof(*out->links_down));
+    out->links_down = wire_get_items(reader, "links down", from->n_links_down, REPORT_NODES_MAX,
+                                     sizeof(*out->links_down));
     for (size_t i = 0; reader->code == 0 && i < from->n_links_down; i++) {
         wire_need_node_id(reader, "link down", &from->links_down[i], &out->links_down[i]);
         out->link_down_count = (int)i + 1;
@@ -35,13 +40,18 @@ static void get_links_down(struct wire_reader *reader, const Drover__NodeReport 
 }
 
 /* Numbers that are -1 when not known. */
-static void get_numbers(struct wire_reader *reader, const Drover__NodeReport *from, struct node_report *out)
+static void get_numbers(struct wire_reader *reader,
+                        const Drover__NodeReport *from,
+                        struct node_report *out)
 {
     out->age_ms = wire_get_int(reader, "age_ms", from->age_ms, -1, INT64_MAX);
     out->repl_offset = wire_get_int(reader, "repl_offset", from->repl_offset, -1, INT64_MAX);
-    out->used_memory_bytes = wire_get_int(reader, "used_memory_bytes", from->used_memory_bytes, -1, INT64_MAX);
-    out->maxmemory_bytes = wire_get_int(reader, "maxmemory_bytes", from->maxmemory_bytes, -1, INT64_MAX);
-    out->system_memory_bytes = wire_get_int(reader, "system_memory_bytes", from->system_memory_bytes, -1, INT64_MAX);
+    out->used_memory_bytes =
+        wire_get_int(reader, "used_memory_bytes", from->used_memory_bytes, -1, INT64_MAX);
+    out->maxmemory_bytes =
+        wire_get_int(reader, "maxmemory_bytes", from->maxmemory_bytes, -1, INT64_MAX);
+    out->system_memory_bytes =
+        wire_get_int(reader, "system_memory_bytes", from->system_memory_bytes, -1, INT64_MAX);
     out->keys = wire_get_int(reader, "keys", from->keys, -1, INT64_MAX);
     out->ops_per_s = wire_get_int(reader, "ops_per_s", from->ops_per_s, -1, INT64_MAX);
     out->clients = wire_get_int(reader, "clients", from->clients, -1, INT64_MAX);
@@ -49,19 +59,23 @@ static void get_numbers(struct wire_reader *reader, const Drover__NodeReport *fr
     out->known_nodes = wire_get_int(reader, "known_nodes", from->known_nodes, -1, INT64_MAX);
     out->config_epoch = wire_get_int(reader, "config_epoch", from->config_epoch, -1, INT64_MAX);
     out->current_epoch = wire_get_int(reader, "current_epoch", from->current_epoch, -1, INT64_MAX);
-    out->slots_owned = (int32_t)wire_get_int(reader, "slots_owned", from->slots_owned, -1, SLOT_COUNT);
+    out->slots_owned =
+        (int32_t)wire_get_int(reader, "slots_owned", from->slots_owned, -1, SLOT_COUNT);
 }
 
 static enum node_role get_role(struct wire_reader *reader, Drover__NodeRole role)
 {
     if ((int)role < 0 || (int)role > NODE_ROLE_REPLICA) {
-        wire_refuse(reader, ERR_VERSION, "role is %d, known are 0 to %d", (int)role, NODE_ROLE_REPLICA);
+        wire_refuse(reader, ERR_VERSION, "role is %d, known are 0 to %d", (int)role,
+                    NODE_ROLE_REPLICA);
         return NODE_ROLE_UNKNOWN;
     }
     return (enum node_role)role;
 }
 
-void wire_get_node_report(struct wire_reader *reader, const Drover__NodeReport *from, struct node_report *out)
+void wire_get_node_report(struct wire_reader *reader,
+                          const Drover__NodeReport *from,
+                          struct node_report *out)
 {
     wire_need_address(reader, "address", from->address, &out->address);
     wire_get_node_id(reader, "id", &from->id, &out->id);

@@ -8,34 +8,44 @@
 #include <assert.h>
 #include <string.h>
 
-static_assert((int)ORDER_EXPIRED == (int)DROVER__ORDER_STATE__ORDER_STATE_EXPIRED, "order states have the same numbers");
-static_assert((int)ORDER_DONE == (int)DROVER__ORDER_STATE__ORDER_STATE_DONE, "order states have the same numbers");
+static_assert((int)ORDER_EXPIRED == (int)DROVER__ORDER_STATE__ORDER_STATE_EXPIRED,
+              "order states have the same numbers");
+static_assert((int)ORDER_DONE == (int)DROVER__ORDER_STATE__ORDER_STATE_DONE,
+              "order states have the same numbers");
 
 /* ---- decode ---- */
 
-void wire_get_order_id(struct wire_reader *reader, const Drover__OrderId *from, struct order_id *out)
+void wire_get_order_id(struct wire_reader *reader,
+                       const Drover__OrderId *from,
+                       struct order_id *out)
 {
     if (from == NULL || from->operation_id.len == 0) {
         wire_refuse(reader, ERR_PROTOCOL, "order id is missing");
         return;
     }
-    wire_get_text(reader, "operation_id", &from->operation_id, out->operation_id, sizeof(out->operation_id));
-    out->batch_index = wire_get_count(reader, "batch_index", from->batch_index, PLAN_BATCHES_MAX - 1);
+    wire_get_text(reader, "operation_id", &from->operation_id, out->operation_id,
+                  sizeof(out->operation_id));
+    out->batch_index =
+        wire_get_count(reader, "batch_index", from->batch_index, PLAN_BATCHES_MAX - 1);
     out->attempt = wire_get_count(reader, "attempt", from->attempt, INT32_MAX);
 }
 
-static void get_big_keys(struct wire_reader *reader, const Drover__OrderStatus *from, struct order_status *out)
+static void get_big_keys(struct wire_reader *reader,
+                         const Drover__OrderStatus *from,
+                         struct order_status *out)
 {
     if (from->n_big_keys > BIG_KEYS_REPORTED_MAX) {
-        wire_refuse(reader, ERR_LIMIT, "%zu big keys are more than the %d that are allowed", from->n_big_keys,
-                    BIG_KEYS_REPORTED_MAX);
+        wire_refuse(reader, ERR_LIMIT, "%zu big keys are more than the %d that are allowed",
+                    from->n_big_keys, BIG_KEYS_REPORTED_MAX);
         return;
     }
     wire_get_big_keys(reader, from->big_keys, from->n_big_keys, out->big_keys);
     out->big_key_count = (int)from->n_big_keys;
 }
 
-static void get_order_status(struct wire_reader *reader, const Drover__OrderStatus *from, struct order_status *out)
+static void get_order_status(struct wire_reader *reader,
+                             const Drover__OrderStatus *from,
+                             struct order_status *out)
 {
     wire_get_order_id(reader, from->id, &out->id);
     out->state = (enum order_state)wire_get_enum(reader, "state", (int)from->state, ORDER_EXPIRED);
@@ -55,7 +65,8 @@ static void get_order_status(struct wire_reader *reader, const Drover__OrderStat
 static void get_views(struct wire_reader *reader, const Drover__Report *from, struct report *out)
 {
     wire_scope(reader, "report", -1);
-    out->views = wire_get_items(reader, "views", from->n_views, MESSAGE_VIEWS_MAX, sizeof(*out->views));
+    out->views =
+        wire_get_items(reader, "views", from->n_views, MESSAGE_VIEWS_MAX, sizeof(*out->views));
     for (size_t i = 0; reader->code == 0 && i < from->n_views; i++) {
         const Drover__ViewText *view = from->views[i];
         struct view_text *to = &out->views[i];
@@ -89,14 +100,16 @@ void wire_get_report(struct wire_reader *reader, const Drover__Report *from, str
     out->fence_acked = wire_get_int(reader, "fence_acked", from->fence_acked, 0, INT64_MAX);
     out->wait_ms = wire_get_int(reader, "wait_ms", from->wait_ms, 0, MESSAGE_WAIT_MS_MAX);
     out->has_nodes = from->has_nodes != 0;
-    out->nodes = wire_get_items(reader, "nodes", from->n_nodes, REPORT_NODES_MAX, sizeof(*out->nodes));
+    out->nodes =
+        wire_get_items(reader, "nodes", from->n_nodes, REPORT_NODES_MAX, sizeof(*out->nodes));
     for (size_t i = 0; reader->code == 0 && i < from->n_nodes; i++) {
         wire_scope(reader, "report: node", (int)i);
         out->node_count = (int)i + 1;
         wire_get_node_report(reader, from->nodes[i], &out->nodes[i]);
     }
     wire_scope(reader, "report", -1);
-    out->orders = wire_get_items(reader, "orders", from->n_orders, MESSAGE_ORDERS_MAX, sizeof(*out->orders));
+    out->orders =
+        wire_get_items(reader, "orders", from->n_orders, MESSAGE_ORDERS_MAX, sizeof(*out->orders));
     for (size_t i = 0; reader->code == 0 && i < from->n_orders; i++) {
         wire_scope(reader, "report: order", (int)i);
         out->order_count = (int)i + 1;

@@ -7,12 +7,16 @@
 #include "common/model/store_op.h"
 #include "common/wire/record_parts.h"
 
-static_assert((int)BATCH_STOPPED == (int)DROVER__BATCH_STATE__BATCH_STATE_STOPPED, "batch states keep their numbers");
-static_assert((int)BATCH_DONE == (int)DROVER__BATCH_STATE__BATCH_STATE_DONE, "batch states keep their numbers");
+static_assert((int)BATCH_STOPPED == (int)DROVER__BATCH_STATE__BATCH_STATE_STOPPED,
+              "batch states keep their numbers");
+static_assert((int)BATCH_DONE == (int)DROVER__BATCH_STATE__BATCH_STATE_DONE,
+              "batch states keep their numbers");
 
 /* ---- decode ---- */
 
-static void get_leader(struct wire_reader *reader, const Drover__LeaderRecord *from, struct leader_record *out)
+static void get_leader(struct wire_reader *reader,
+                       const Drover__LeaderRecord *from,
+                       struct leader_record *out)
 {
     wire_scope(reader, "leader record", -1);
     wire_get_text(reader, "name", &from->name, out->name, sizeof(out->name));
@@ -21,18 +25,24 @@ static void get_leader(struct wire_reader *reader, const Drover__LeaderRecord *f
     wire_get_text(reader, "api_url", &from->api_url, out->api_url, sizeof(out->api_url));
 }
 
-static void get_spec(struct wire_reader *reader, const Drover__SpecRecord *from, struct spec_record *out)
+static void get_spec(struct wire_reader *reader,
+                     const Drover__SpecRecord *from,
+                     struct spec_record *out)
 {
     wire_scope(reader, "spec record", -1);
-    wire_get_text(reader, "cluster_name", &from->cluster_name, out->cluster_name, sizeof(out->cluster_name));
-    out->primaries_wanted = wire_get_count(reader, "primaries_wanted", from->primaries_wanted, SLOT_COUNT);
+    wire_get_text(reader, "cluster_name", &from->cluster_name, out->cluster_name,
+                  sizeof(out->cluster_name));
+    out->primaries_wanted =
+        wire_get_count(reader, "primaries_wanted", from->primaries_wanted, SLOT_COUNT);
     out->replicas_per_shard =
         (int)wire_get_int(reader, "replicas_per_shard", from->replicas_per_shard, -1, SLOT_COUNT);
     out->memory_limit_percent =
         wire_get_double(reader, "memory_limit_percent", from->memory_limit_percent, 0, 100);
 }
 
-static void get_agent(struct wire_reader *reader, const Drover__AgentRecord *from, struct agent_record *out)
+static void get_agent(struct wire_reader *reader,
+                      const Drover__AgentRecord *from,
+                      struct agent_record *out)
 {
     wire_scope(reader, "agent record", -1);
     if (from->id.len == 0) {
@@ -46,7 +56,8 @@ static void get_agent(struct wire_reader *reader, const Drover__AgentRecord *fro
 static void get_plan(struct wire_reader *reader, const Drover__Plan *from, struct plan *out)
 {
     wire_scope(reader, "plan record", -1);
-    wire_get_text(reader, "operation_id", &from->operation_id, out->operation_id, sizeof(out->operation_id));
+    wire_get_text(reader, "operation_id", &from->operation_id, out->operation_id,
+                  sizeof(out->operation_id));
     out->topology_digest = from->topology_digest;
     out->batch_count = wire_get_count(reader, "batch_count", from->batch_count, PLAN_BATCHES_MAX);
     out->slot_count = wire_get_count(reader, "slot_count", from->slot_count, SLOT_COUNT);
@@ -55,8 +66,8 @@ static void get_plan(struct wire_reader *reader, const Drover__Plan *from, struc
     out->duration_estimate_ms =
         wire_get_int(reader, "duration_estimate_ms", from->duration_estimate_ms, 0, INT64_MAX);
     out->is_scanned = from->is_scanned != 0;
-    out->big_keys =
-        wire_get_items(reader, "big keys", from->n_big_keys, PLAN_BIG_KEYS_MAX, sizeof(*out->big_keys));
+    out->big_keys = wire_get_items(reader, "big keys", from->n_big_keys, PLAN_BIG_KEYS_MAX,
+                                   sizeof(*out->big_keys));
     if (reader->code == 0) {
         wire_get_big_keys(reader, from->big_keys, from->n_big_keys, out->big_keys);
         out->big_key_count = (int)from->n_big_keys;
@@ -81,8 +92,8 @@ static void get_batch(struct wire_reader *reader, const Drover__Batch *from, str
     out->reason_code = wire_get_code(reader, "reason_code", from->reason_code);
     wire_get_text(reader, "reason", &from->reason, out->reason, sizeof(out->reason));
     if (reader->code == 0 && slotset_count(&out->slots) > BATCH_SLOTS_MAX) {
-        wire_refuse(reader, ERR_LIMIT, "%d slots are more than the %d of a batch", slotset_count(&out->slots),
-                    BATCH_SLOTS_MAX);
+        wire_refuse(reader, ERR_LIMIT, "%d slots are more than the %d of a batch",
+                    slotset_count(&out->slots), BATCH_SLOTS_MAX);
     }
 }
 

@@ -8,28 +8,38 @@
 #include <assert.h>
 #include <float.h>
 
-static_assert((int)OPERATION_DRAIN == (int)DROVER__OPERATION_KIND__OPERATION_KIND_DRAIN, "kinds keep their numbers");
-static_assert((int)OPERATION_HELD == (int)DROVER__OPERATION_STATE__OPERATION_STATE_HELD, "states keep their numbers");
-static_assert((int)OPERATION_DONE == (int)DROVER__OPERATION_STATE__OPERATION_STATE_DONE, "states keep their numbers");
+static_assert((int)OPERATION_DRAIN == (int)DROVER__OPERATION_KIND__OPERATION_KIND_DRAIN,
+              "kinds keep their numbers");
+static_assert((int)OPERATION_HELD == (int)DROVER__OPERATION_STATE__OPERATION_STATE_HELD,
+              "states keep their numbers");
+static_assert((int)OPERATION_DONE == (int)DROVER__OPERATION_STATE__OPERATION_STATE_DONE,
+              "states keep their numbers");
 
 /* ---- decode ---- */
 
-static void get_request(struct wire_reader *reader, const Drover__OperationRequest *from,
+static void get_request(struct wire_reader *reader,
+                        const Drover__OperationRequest *from,
                         struct operation_request *out)
 {
     if (from == NULL) {
         wire_refuse(reader, ERR_PROTOCOL, "request is missing");
         return;
     }
-    out->kind = (enum operation_kind)wire_get_enum(reader, "kind", (int)from->kind, OPERATION_DRAIN);
-    out->weights = wire_get_items(reader, "weights", from->n_weights, REQUEST_NODES_MAX, sizeof(*out->weights));
+    out->kind =
+        (enum operation_kind)wire_get_enum(reader, "kind", (int)from->kind, OPERATION_DRAIN);
+    out->weights = wire_get_items(reader, "weights", from->n_weights, REQUEST_NODES_MAX,
+                                  sizeof(*out->weights));
     for (size_t i = 0; reader->code == 0 && i < from->n_weights; i++) {
-        wire_need_node_id(reader, "node of a weight", &from->weights[i]->node, &out->weights[i].node);
-        out->weights[i].weight = wire_get_double(reader, "weight", from->weights[i]->weight, 0, DBL_MAX);
+        wire_need_node_id(reader, "node of a weight", &from->weights[i]->node,
+                          &out->weights[i].node);
+        out->weights[i].weight =
+            wire_get_double(reader, "weight", from->weights[i]->weight, 0, DBL_MAX);
         out->weight_count = (int)i + 1;
     }
-    out->threshold_percent = wire_get_double(reader, "threshold_percent", from->threshold_percent, 0, 100);
-    out->sources = wire_get_items(reader, "sources", from->n_sources, REQUEST_NODES_MAX, sizeof(*out->sources));
+    out->threshold_percent =
+        wire_get_double(reader, "threshold_percent", from->threshold_percent, 0, 100);
+    out->sources = wire_get_items(reader, "sources", from->n_sources, REQUEST_NODES_MAX,
+                                  sizeof(*out->sources));
     for (size_t i = 0; reader->code == 0 && i < from->n_sources; i++) {
         wire_need_node_id(reader, "source", &from->sources[i], &out->sources[i]);
         out->source_count = (int)i + 1;
@@ -38,12 +48,16 @@ static void get_request(struct wire_reader *reader, const Drover__OperationReque
     out->slot_count = wire_get_count(reader, "slot_count", from->slot_count, SLOT_COUNT);
     wire_get_node_id(reader, "node", &from->node, &out->node);
     out->speed = wire_get_speed(reader, from->speed);
-    out->parallel_moves_max = wire_get_count(reader, "parallel_moves_max", from->parallel_moves_max, PLAN_BATCHES_MAX);
+    out->parallel_moves_max =
+        wire_get_count(reader, "parallel_moves_max", from->parallel_moves_max, PLAN_BATCHES_MAX);
     out->needs_approval = from->needs_approval != 0;
-    wire_get_text(reader, "requested_by", &from->requested_by, out->requested_by, sizeof(out->requested_by));
+    wire_get_text(reader, "requested_by", &from->requested_by, out->requested_by,
+                  sizeof(out->requested_by));
 }
 
-void wire_get_operation(struct wire_reader *reader, const Drover__Operation *from, struct operation *out)
+void wire_get_operation(struct wire_reader *reader,
+                        const Drover__Operation *from,
+                        struct operation *out)
 {
     wire_scope(reader, "operation", -1);
     if (from->id.len == 0) {
@@ -51,11 +65,14 @@ void wire_get_operation(struct wire_reader *reader, const Drover__Operation *fro
     }
     wire_get_text(reader, "id", &from->id, out->id, sizeof(out->id));
     get_request(reader, from->request, &out->request);
-    out->state = (enum operation_state)wire_get_enum(reader, "state", (int)from->state, OPERATION_HELD);
+    out->state =
+        (enum operation_state)wire_get_enum(reader, "state", (int)from->state, OPERATION_HELD);
     out->reason_code = wire_get_code(reader, "reason_code", from->reason_code);
     wire_get_text(reader, "reason", &from->reason, out->reason, sizeof(out->reason));
-    out->created_wall_ms = wire_get_int(reader, "created_wall_ms", from->created_wall_ms, 0, INT64_MAX);
-    out->started_wall_ms = wire_get_int(reader, "started_wall_ms", from->started_wall_ms, 0, INT64_MAX);
+    out->created_wall_ms =
+        wire_get_int(reader, "created_wall_ms", from->created_wall_ms, 0, INT64_MAX);
+    out->started_wall_ms =
+        wire_get_int(reader, "started_wall_ms", from->started_wall_ms, 0, INT64_MAX);
     out->ended_wall_ms = wire_get_int(reader, "ended_wall_ms", from->ended_wall_ms, 0, INT64_MAX);
     out->slots_total = wire_get_count(reader, "slots_total", from->slots_total, SLOT_COUNT);
     out->slots_moved = wire_get_count(reader, "slots_moved", from->slots_moved, SLOT_COUNT);
@@ -65,7 +82,9 @@ void wire_get_operation(struct wire_reader *reader, const Drover__Operation *fro
 
 /* ---- encode ---- */
 
-static void put_lists(struct arena *arena, const struct operation_request *request, Drover__OperationRequest *out)
+static void put_lists(struct arena *arena,
+                      const struct operation_request *request,
+                      Drover__OperationRequest *out)
 {
     out->n_weights = wire_put_count(request->weight_count, REQUEST_NODES_MAX);
     out->weights = wire_put_pointers(arena, request->weight_count);
@@ -85,7 +104,8 @@ static void put_lists(struct arena *arena, const struct operation_request *reque
     }
 }
 
-static Drover__OperationRequest *put_request(struct arena *arena, const struct operation_request *request)
+static Drover__OperationRequest *put_request(struct arena *arena,
+                                             const struct operation_request *request)
 {
     Drover__OperationRequest *out = arena_alloc(arena, sizeof(*out));
     drover__operation_request__init(out);

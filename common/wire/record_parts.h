@@ -7,7 +7,9 @@
 #include "record.pb-c.h"
 
 /* 'out' is zeroed. On an error (reader->code) it is half filled and may be released. */
-void wire_get_operation(struct wire_reader *reader, const Drover__Operation *from, struct operation *out);
+void wire_get_operation(struct wire_reader *reader,
+                        const Drover__Operation *from,
+                        struct operation *out);
 Drover__Operation *wire_put_operation(struct arena *arena, const struct operation *operation);
 
 #endif

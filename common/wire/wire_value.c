@@ -12,7 +12,8 @@
 #include "common/base/banned.h"
 
 #define NODE_ID_BYTES (NODE_ID_LEN / 2)
-#define CODE_MIN (-255) /* far below the last ERR_*: codes of a newer peer pass, nonsense does not */
+#define CODE_MIN \
+    (-255) /* far below the last ERR_*: codes of a newer peer pass, nonsense does not */
 
 /* ---- reading ---- */
 
@@ -35,18 +36,23 @@ static void budget_free(void *user, void *ptr)
     (void)ptr;
 }
 
-ProtobufCMessage *wire_unpack(struct wire_reader *reader, const ProtobufCMessageDescriptor *descriptor,
-                              const void *data, size_t size, size_t size_max)
+ProtobufCMessage *wire_unpack(struct wire_reader *reader,
+                              const ProtobufCMessageDescriptor *descriptor,
+                              const void *data,
+                              size_t size,
+                              size_t size_max)
 {
     if (size > size_max) {
-        wire_refuse(reader, ERR_LIMIT, "%zu bytes are more than the %zu that are allowed", size, size_max);
+        wire_refuse(reader, ERR_LIMIT, "%zu bytes are more than the %zu that are allowed", size,
+                    size_max);
         return NULL;
     }
     reader->budget_bytes = size * WIRE_UNPACK_FACTOR + WIRE_UNPACK_SPARE;
     if (reader->budget_bytes > WIRE_UNPACK_MAX) {
         reader->budget_bytes = WIRE_UNPACK_MAX;
     }
-    ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = reader};
+    ProtobufCAllocator allocator = {
+        .alloc = budget_alloc, .free = budget_free, .allocator_data = reader};
     ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, size, data);
     if (message == NULL) {
         wire_refuse(reader, ERR_PROTOCOL, "%zu bytes are not a drover message", size);
@@ -91,14 +97,18 @@ unsigned wire_unknown_field(const ProtobufCMessage *message)
     return message->n_unknown_fields == 0 ? 0 : message->unknown_fields[0].tag;
 }
 
-void wire_get_text(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from, char *out,
+void wire_get_text(struct wire_reader *reader,
+                   const char *field,
+                   const ProtobufCBinaryData *from,
+                   char *out,
                    size_t size)
 {
     if (reader->code != 0) {
         return;
     }
     if (from->len >= size) {
-        wire_refuse(reader, ERR_LIMIT, "%s has %zu bytes, %zu are allowed", field, from->len, size - 1);
+        wire_refuse(reader, ERR_LIMIT, "%s has %zu bytes, %zu are allowed", field, from->len,
+                    size - 1);
         return;
     }
     if (from->len > 0 && memchr(from->data, '\0', from->len) != NULL) {
@@ -111,7 +121,9 @@ void wire_get_text(struct wire_reader *reader, const char *field, const Protobuf
     }
 }
 
-void wire_get_node_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_get_node_id(struct wire_reader *reader,
+                      const char *field,
+                      const ProtobufCBinaryData *from,
                       struct node_id *out)
 {
     static const char digits[] = "0123456789abcdef";
@@ -123,7 +135,8 @@ void wire_get_node_id(struct wire_reader *reader, const char *field, const Proto
         return;
     }
     if (from->len != NODE_ID_BYTES) {
-        wire_refuse(reader, ERR_PROTOCOL, "%s has %zu bytes, a node id has %d", field, from->len, NODE_ID_BYTES);
+        wire_refuse(reader, ERR_PROTOCOL, "%s has %zu bytes, a node id has %d", field, from->len,
+                    NODE_ID_BYTES);
         return;
     }
     for (size_t i = 0; i < NODE_ID_BYTES; i++) {
@@ -132,7 +145,9 @@ void wire_get_node_id(struct wire_reader *reader, const char *field, const Proto
     }
 }
 
-void wire_need_node_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_need_node_id(struct wire_reader *reader,
+                       const char *field,
+                       const ProtobufCBinaryData *from,
                        struct node_id *out)
 {
     if (from->len == 0) {
@@ -141,20 +156,25 @@ void wire_need_node_id(struct wire_reader *reader, const char *field, const Prot
     wire_get_node_id(reader, field, from, out);
 }
 
-void wire_get_agent_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_get_agent_id(struct wire_reader *reader,
+                       const char *field,
+                       const ProtobufCBinaryData *from,
                        struct agent_id *out)
 {
     struct agent_id id = {0};
     wire_get_text(reader, field, from, id.text, sizeof(id.text));
     if (reader->code == 0 && id.text[0] != '\0' && !agent_id_is_valid(id.text)) {
-        wire_refuse(reader, ERR_PROTOCOL, "%s has other characters than letters, digits, '.', '-', '_'", field);
+        wire_refuse(reader, ERR_PROTOCOL,
+                    "%s has other characters than letters, digits, '.', '-', '_'", field);
     }
     if (reader->code == 0) {
         *out = id;
     }
 }
 
-void wire_get_address(struct wire_reader *reader, const char *field, const Drover__Address *from,
+void wire_get_address(struct wire_reader *reader,
+                      const char *field,
+                      const Drover__Address *from,
                       struct address *out)
 {
     if (reader->code != 0) {
@@ -176,7 +196,9 @@ void wire_get_address(struct wire_reader *reader, const char *field, const Drove
     }
 }
 
-void wire_need_address(struct wire_reader *reader, const char *field, const Drover__Address *from,
+void wire_need_address(struct wire_reader *reader,
+                       const char *field,
+                       const Drover__Address *from,
                        struct address *out)
 {
     if (from == NULL || from->host.len == 0 || from->port == 0) {
@@ -185,7 +207,10 @@ void wire_need_address(struct wire_reader *reader, const char *field, const Drov
     wire_get_address(reader, field, from, out);
 }
 
-void wire_get_slots(struct wire_reader *reader, const char *field, const Drover__Slots *from, struct slotset *out)
+void wire_get_slots(struct wire_reader *reader,
+                    const char *field,
+                    const Drover__Slots *from,
+                    struct slotset *out)
 {
     if (reader->code != 0) {
         return;
@@ -203,9 +228,10 @@ void wire_get_slots(struct wire_reader *reader, const char *field, const Drover_
         uint32_t gap = from->runs[i];
         uint32_t length = from->runs[i + 1];
         bool is_joined = i > 0 && gap == 0;
-        if (is_joined || length == 0 || gap >= SLOT_COUNT - next || length > SLOT_COUNT - next - gap) {
-            wire_refuse(reader, ERR_PROTOCOL, "%s: run %zu (gap %u, length %u) does not fit", field, i / 2, gap,
-                        length);
+        if (is_joined || length == 0 || gap >= SLOT_COUNT - next ||
+            length > SLOT_COUNT - next - gap) {
+            wire_refuse(reader, ERR_PROTOCOL, "%s: run %zu (gap %u, length %u) does not fit", field,
+                        i / 2, gap, length);
             return;
         }
         slotset_add_range(out, (int)(next + gap), (int)(next + gap + length - 1));
@@ -213,11 +239,15 @@ void wire_get_slots(struct wire_reader *reader, const char *field, const Drover_
     }
 }
 
-int64_t wire_get_int(struct wire_reader *reader, const char *field, int64_t value, int64_t min, int64_t max)
+int64_t wire_get_int(struct wire_reader *reader,
+                     const char *field,
+                     int64_t value,
+                     int64_t min,
+                     int64_t max)
 {
     if (value < min || value > max) {
-        wire_refuse(reader, ERR_PROTOCOL, "%s is %lld, allowed is %lld to %lld", field, (long long)value,
-                    (long long)min, (long long)max);
+        wire_refuse(reader, ERR_PROTOCOL, "%s is %lld, allowed is %lld to %lld", field,
+                    (long long)value, (long long)min, (long long)max);
         return 0;
     }
     return value;
@@ -260,7 +290,11 @@ enum move_speed wire_get_speed(struct wire_reader *reader, Drover__MoveSpeed val
     return MOVE_SPEED_BALANCED;
 }
 
-double wire_get_double(struct wire_reader *reader, const char *field, double value, double min, double max)
+double wire_get_double(struct wire_reader *reader,
+                       const char *field,
+                       double value,
+                       double min,
+                       double max)
 {
     if (!isfinite(value) || value < min || value > max) {
         wire_refuse(reader, ERR_PROTOCOL, "%s is %g, allowed is %g to %g", field, value, min, max);
@@ -269,24 +303,32 @@ double wire_get_double(struct wire_reader *reader, const char *field, double val
     return value;
 }
 
-void *wire_get_items(struct wire_reader *reader, const char *field, size_t count, int count_max, size_t size)
+void *wire_get_items(struct wire_reader *reader,
+                     const char *field,
+                     size_t count,
+                     int count_max,
+                     size_t size)
 {
     if (reader->code != 0 || count == 0) {
         return NULL;
     }
     if (count > (size_t)count_max) {
-        wire_refuse(reader, ERR_LIMIT, "%zu %s are more than the %d that are allowed", count, field, count_max);
+        wire_refuse(reader, ERR_LIMIT, "%zu %s are more than the %d that are allowed", count, field,
+                    count_max);
         return NULL;
     }
     return xcalloc(count, size);
 }
 
-void wire_get_big_keys(struct wire_reader *reader, Drover__BigKey *const *from, size_t from_count,
+void wire_get_big_keys(struct wire_reader *reader,
+                       Drover__BigKey *const *from,
+                       size_t from_count,
                        struct big_key *out)
 {
     for (size_t i = 0; reader->code == 0 && i < from_count; i++) {
         wire_get_text(reader, "big key", &from[i]->key, out[i].key, sizeof(out[i].key));
-        out[i].slot = (uint16_t)wire_get_count(reader, "slot of a big key", from[i]->slot, SLOT_COUNT - 1);
+        out[i].slot =
+            (uint16_t)wire_get_count(reader, "slot of a big key", from[i]->slot, SLOT_COUNT - 1);
         out[i].bytes = wire_get_int(reader, "size of a big key", from[i]->size_bytes, 0, INT64_MAX);
     }
 }
@@ -342,7 +384,8 @@ Drover__Slots *wire_put_slots(struct arena *arena, const struct slotset *slots)
     drover__slots__init(out);
     out->runs = arena_alloc(arena, 2 * (size_t)slotset_range_count(slots) * sizeof(*out->runs));
     int next = 0;
-    for (int first = slotset_next(slots, 0); first != SLOT_NONE; first = slotset_next(slots, next)) {
+    for (int first = slotset_next(slots, 0); first != SLOT_NONE;
+         first = slotset_next(slots, next)) {
         int last = slotset_run_end(slots, first);
         out->runs[out->n_runs++] = (uint32_t)(first - next);
         out->runs[out->n_runs++] = (uint32_t)(last - first + 1);

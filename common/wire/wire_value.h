@@ -1,8 +1,10 @@
-/* wire_value.h — the values that messages and records share, to and from protobuf-c; for the files of common/wire only.
+/* wire_value.h — the values that messages and records share, to and from protobuf-c; for the files
+ * of common/wire only.
  *
- * Reading is sticky: after the first bad field the reader keeps its error and every later call does nothing, so a
- * decoder is a flat list of fields and looks at reader.code once. Nothing from outside is trusted: lengths, ranges,
- * enum values and counts are checked before they reach a plain struct. Rules: proto/types.proto. */
+ * Reading is sticky: after the first bad field the reader keeps its error and every later call does
+ * nothing, so a decoder is a flat list of fields and looks at reader.code once. Nothing from
+ * outside is trusted: lengths, ranges, enum values and counts are checked before they reach a plain
+ * struct. Rules: proto/types.proto. */
 #ifndef DROVER_WIRE_WIRE_VALUE_H
 #define DROVER_WIRE_WIRE_VALUE_H
 
@@ -17,8 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Memory that unpacking may take: size * FACTOR + SPARE, at most MAX. A part of two bytes on the wire can become a
- * struct of 500, so a small forged message could otherwise ask for far more than an honest one ever needs. */
+/* Memory that unpacking may take: size * FACTOR + SPARE, at most MAX. A part of two bytes on the
+ * wire can become a struct of 500, so a small forged message could otherwise ask for far more than
+ * an honest one ever needs. */
 #define WIRE_UNPACK_FACTOR 32
 #define WIRE_UNPACK_SPARE (2 * 1024 * 1024)
 #define WIRE_UNPACK_MAX (64 * 1024 * 1024)
@@ -34,10 +37,13 @@ struct wire_reader {
     size_t budget_bytes; /* what the arena may still hand out */
 };
 
-/* Unpacks 'size' bytes into the reader's memory. NULL with reader->code set: ERR_LIMIT over size_max, else
- * ERR_PROTOCOL. The result lives until wire_reader_release(). */
-ProtobufCMessage *wire_unpack(struct wire_reader *reader, const ProtobufCMessageDescriptor *descriptor,
-                              const void *data, size_t size, size_t size_max);
+/* Unpacks 'size' bytes into the reader's memory. NULL with reader->code set: ERR_LIMIT over
+ * size_max, else ERR_PROTOCOL. The result lives until wire_reader_release(). */
+ProtobufCMessage *wire_unpack(struct wire_reader *reader,
+                              const ProtobufCMessageDescriptor *descriptor,
+                              const void *data,
+                              size_t size,
+                              size_t size_max);
 void wire_reader_release(struct wire_reader *reader);
 /* Names the part that the next fields belong to. index -1: there is only one. */
 void wire_scope(struct wire_reader *reader, const char *scope, int index);
@@ -47,25 +53,45 @@ void wire_refuse(struct wire_reader *reader, int code, const char *format, ...) 
 unsigned wire_unknown_field(const ProtobufCMessage *message);
 
 /* Text without NUL of at most size - 1 bytes into out[size]. */
-void wire_get_text(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from, char *out,
+void wire_get_text(struct wire_reader *reader,
+                   const char *field,
+                   const ProtobufCBinaryData *from,
+                   char *out,
                    size_t size);
-void wire_get_node_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_get_node_id(struct wire_reader *reader,
+                      const char *field,
+                      const ProtobufCBinaryData *from,
                       struct node_id *out);
 /* As wire_get_node_id, but none is refused. */
-void wire_need_node_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_need_node_id(struct wire_reader *reader,
+                       const char *field,
+                       const ProtobufCBinaryData *from,
                        struct node_id *out);
-void wire_get_agent_id(struct wire_reader *reader, const char *field, const ProtobufCBinaryData *from,
+void wire_get_agent_id(struct wire_reader *reader,
+                       const char *field,
+                       const ProtobufCBinaryData *from,
                        struct agent_id *out);
 /* Host without blanks; NULL gives an empty address. */
-void wire_get_address(struct wire_reader *reader, const char *field, const Drover__Address *from,
+void wire_get_address(struct wire_reader *reader,
+                      const char *field,
+                      const Drover__Address *from,
                       struct address *out);
 /* As wire_get_address, but host and port must be there. */
-void wire_need_address(struct wire_reader *reader, const char *field, const Drover__Address *from,
+void wire_need_address(struct wire_reader *reader,
+                       const char *field,
+                       const Drover__Address *from,
                        struct address *out);
 /* NULL gives the empty set. */
-void wire_get_slots(struct wire_reader *reader, const char *field, const Drover__Slots *from, struct slotset *out);
+void wire_get_slots(struct wire_reader *reader,
+                    const char *field,
+                    const Drover__Slots *from,
+                    struct slotset *out);
 /* min <= value <= max, or 0. */
-int64_t wire_get_int(struct wire_reader *reader, const char *field, int64_t value, int64_t min, int64_t max);
+int64_t wire_get_int(struct wire_reader *reader,
+                     const char *field,
+                     int64_t value,
+                     int64_t min,
+                     int64_t max);
 /* The same for 32-bit counts and numbers of things. */
 int wire_get_count(struct wire_reader *reader, const char *field, uint32_t value, int max);
 /* 0 or a negative code. */
@@ -74,12 +100,23 @@ int wire_get_code(struct wire_reader *reader, const char *field, int32_t value);
 int wire_get_enum(struct wire_reader *reader, const char *field, int value, int last);
 enum move_speed wire_get_speed(struct wire_reader *reader, Drover__MoveSpeed value);
 /* A finite number, min <= value <= max. */
-double wire_get_double(struct wire_reader *reader, const char *field, double value, double min, double max);
-/* Zeroed memory for 'count' items of 'size' bytes, for free(); NULL when count is 0, too big or an error stands. */
-void *wire_get_items(struct wire_reader *reader, const char *field, size_t count, int count_max, size_t size);
+double wire_get_double(struct wire_reader *reader,
+                       const char *field,
+                       double value,
+                       double min,
+                       double max);
+/* Zeroed memory for 'count' items of 'size' bytes, for free(); NULL when count is 0, too big or an
+ * error stands. */
+void *wire_get_items(struct wire_reader *reader,
+                     const char *field,
+                     size_t count,
+                     int count_max,
+                     size_t size);
 
 /* Fills out[from_count] after wire_get_items() or a count check. */
-void wire_get_big_keys(struct wire_reader *reader, Drover__BigKey *const *from, size_t from_count,
+void wire_get_big_keys(struct wire_reader *reader,
+                       Drover__BigKey *const *from,
+                       size_t from_count,
                        struct big_key *out);
 
 /* ---- writing; everything lives in the arena or points into the plain struct ---- */

@@ -1,4 +1,5 @@
-/* api.c — see api.h. Routes, answers and the life of the server; what each route says is in api_<noun>.c. */
+/* api.c — see api.h. Routes, answers and the life of the server; what each route says is in
+ * api_<noun>.c. */
 #include "coordinator/shell/api_internal.h"
 
 #include "common/base/alloc.h"
@@ -12,9 +13,9 @@
 typedef void api_handler(struct api *api, struct http_request *request, const char *rest);
 
 struct api_route {
-    const char *path;     /* whole path, or its start when it ends in '/' */
-    bool needs_leader;    /* others do not know the cluster */
-    api_handler *get;     /* NULL: not allowed */
+    const char *path;  /* whole path, or its start when it ends in '/' */
+    bool needs_leader; /* others do not know the cluster */
+    api_handler *get;  /* NULL: not allowed */
     api_handler *post;
 };
 

@@ -1,8 +1,10 @@
-/* api.h — the HTTP API of the coordinator: JSON for operators and tools, probes, metrics, a stream of events.
+/* api.h — the HTTP API of the coordinator: JSON for operators and tools, probes, metrics, a stream
+ * of events.
  *
- * Routes, fields and errors: docs/api.md. Reads the core through coordinator_shell and hands operators' commands in; it
- * decides nothing about the cluster. Every coordinator answers; one that does not lead says who does. Loop thread only.
- * It must not know the store, the bus or protobuf. */
+ * Routes, fields and errors: docs/api.md. Reads the core through coordinator_shell and hands
+ * operators' commands in; it decides nothing about the cluster. Every coordinator answers; one that
+ * does not lead says who does. Loop thread only. It must not know the store, the bus or protobuf.
+ */
 #ifndef DROVER_COORDINATOR_SHELL_API_H
 #define DROVER_COORDINATOR_SHELL_API_H
 

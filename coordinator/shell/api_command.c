@@ -43,7 +43,10 @@ static const struct operation *find_operation(const struct coordinator *core, co
     return NULL;
 }
 
-static void command_done(void *user, const struct err *err, const char *operation_id, const struct plan *plan)
+static void command_done(void *user,
+                         const struct err *err,
+                         const char *operation_id,
+                         const struct plan *plan)
 {
     struct api_pending *pending = user;
     struct api *api = pending->api;
@@ -58,7 +61,8 @@ static void command_done(void *user, const struct err *err, const char *operatio
     const struct operation *operation = find_operation(core, operation_id);
     json_t *out = json_object();
     if (pending->kind != COMMAND_PLAN) {
-        api_set(out, "operation", operation == NULL ? json_null() : api_operation_json(api, operation, false));
+        api_set(out, "operation",
+                operation == NULL ? json_null() : api_operation_json(api, operation, false));
     }
     if (plan != NULL) {
         json_t *body = api_plan_json(plan, topology);
@@ -69,7 +73,9 @@ static void command_done(void *user, const struct err *err, const char *operatio
     pending_release(pending);
 }
 
-void api_command(struct api *api, struct http_request *request, const struct coordinator_command *command)
+void api_command(struct api *api,
+                 struct http_request *request,
+                 const struct coordinator_command *command)
 {
     if (api->pending_count >= API_PENDING_MAX) {
         struct err err = {0};
@@ -79,7 +85,8 @@ void api_command(struct api *api, struct http_request *request, const struct coo
         return;
     }
     struct api_pending *pending = xcalloc(1, sizeof(*pending));
-    *pending = (struct api_pending){.api = api, .request = request, .kind = command->kind, .next = api->pending};
+    *pending = (struct api_pending){
+        .api = api, .request = request, .kind = command->kind, .next = api->pending};
     operation_request_copy(&pending->asked, &command->request);
     api->pending = pending;
     api->pending_count++;

@@ -71,7 +71,8 @@ static void stream_flush(struct api_stream *stream)
         json_t *event = event_json(&line);
         char *data = json_dumps(event, JSON_COMPACT);
         CHECK(data != NULL);
-        strbuf_addf(&text, "id: %llu\nevent: event\ndata: %s\n\n", (unsigned long long)line.sequence, data);
+        strbuf_addf(&text, "id: %llu\nevent: event\ndata: %s\n\n",
+                    (unsigned long long)line.sequence, data);
         free(data);
         json_decref(event);
         stream->sequence = line.sequence;
@@ -114,7 +115,8 @@ static void stream_begin(struct api *api, struct http_request *request, uint64_t
 {
     if (api->stream_count >= API_STREAMS_MAX) {
         struct err err = {0};
-        err_set(&err, ERR_UNAVAILABLE, "%d event streams are open, more are not served", api->stream_count);
+        err_set(&err, ERR_UNAVAILABLE, "%d event streams are open, more are not served",
+                api->stream_count);
         err_hint(&err, "close one, or ask without text/event-stream");
         api_respond_error(api, request, &err);
         return;

@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define API_STREAMS_MAX 64   /* event streams at once: dashboards and `drover events --follow` */
-#define API_METERS_MAX 16    /* running operations whose speed is measured */
-#define API_PENDING_MAX 256  /* commands without an answer yet; more are told to come back */
-#define API_TICK_MS 1000     /* how often speeds are sampled while something runs */
+#define API_STREAMS_MAX 64     /* event streams at once: dashboards and `drover events --follow` */
+#define API_METERS_MAX 16      /* running operations whose speed is measured */
+#define API_PENDING_MAX 256    /* commands without an answer yet; more are told to come back */
+#define API_TICK_MS 1000       /* how often speeds are sampled while something runs */
 #define API_KEEPALIVE_MS 15000 /* a comment on quiet streams, so that a dead peer is noticed */
 
 struct api_stream;
@@ -56,15 +56,18 @@ json_t *api_text_or_null(const char *text);
 json_t *api_count(uint64_t value);
 /* -1 becomes null. */
 json_t *api_known(int64_t value);
-json_t *api_hex(uint64_t value);   /* 16 hex digits */
+json_t *api_hex(uint64_t value);                /* 16 hex digits */
 json_t *api_slots(const struct slotset *slots); /* "0-99,200" */
-json_t *api_wall_time(int64_t wall_ms); /* "2026-01-31T23:59:59.123Z"; null for 0 */
+json_t *api_wall_time(int64_t wall_ms);         /* "2026-01-31T23:59:59.123Z"; null for 0 */
 /* Sets key to a new reference; 'value' must not be NULL. */
 void api_set(json_t *object, const char *key, json_t *value);
 /* "host:port", null for an unknown node. */
 json_t *api_node_address(const struct topology *topology, int node);
 /* key: id, key_address: host:port of the node with that id. */
-void api_set_node(json_t *object, const char *key, const struct topology *topology, const struct node_id *id);
+void api_set_node(json_t *object,
+                  const char *key,
+                  const struct topology *topology,
+                  const struct node_id *id);
 
 /* ---- parts of answers ---- */
 
@@ -73,8 +76,10 @@ json_t *api_operation_json(struct api *api, const struct operation *operation, b
 json_t *api_plan_json(const struct plan *plan, const struct topology *topology);
 json_t *api_request_json(const struct operation_request *request, const struct topology *topology);
 /* What an operation has done, with what its running orders say, and what it has to do in all. */
-void api_operation_amounts(const struct coordinator *core, const struct operation *operation,
-                           struct progress_amount *done, struct progress_amount *total);
+void api_operation_amounts(const struct coordinator *core,
+                           const struct operation *operation,
+                           struct progress_amount *done,
+                           struct progress_amount *total);
 /* Samples the speed of what runs; called by the timer. */
 void api_meters_tick(struct api *api, int64_t now_ms);
 const struct progress_meter *api_meter(const struct api *api, const char *operation_id);
@@ -105,20 +110,31 @@ void api_streams_free(struct api *api);
 
 /* ---- commands (api_command.c) ---- */
 
-/* Hands the command over and answers the request when the core has answered: with the plan, the operation or the
- * error. 'request_echo' (stolen, may be NULL) is put beside a plan. */
-void api_command(struct api *api, struct http_request *request, const struct coordinator_command *command);
+/* Hands the command over and answers the request when the core has answered: with the plan, the
+ * operation or the error. 'request_echo' (stolen, may be NULL) is put beside a plan. */
+void api_command(struct api *api,
+                 struct http_request *request,
+                 const struct coordinator_command *command);
 void api_pending_free(struct api *api);
 
 /* ---- reading requests (api_request.c) ---- */
 
-/* The body as an object. ERR_INVALID naming line and column; ERR_INVALID when it is no object. New reference. */
+/* The body as an object. ERR_INVALID naming line and column; ERR_INVALID when it is no object. New
+ * reference. */
 json_t *api_read_body(const struct http_request *request, struct err *err);
-/* Fills a command from the body of POST plans or operations. Release command->request afterwards. */
-int api_read_command(const struct topology *topology, json_t *body, struct coordinator_command *command,
+/* Fills a command from the body of POST plans or operations. Release command->request afterwards.
+ */
+int api_read_command(const struct topology *topology,
+                     json_t *body,
+                     struct coordinator_command *command,
                      struct err *err) WARN_UNUSED;
 /* A query argument as a number; 'fallback' when absent. */
-int api_query_int(const struct http_request *request, const char *name, int64_t min, int64_t max, int64_t fallback,
-                  int64_t *out, struct err *err) WARN_UNUSED;
+int api_query_int(const struct http_request *request,
+                  const char *name,
+                  int64_t min,
+                  int64_t max,
+                  int64_t fallback,
+                  int64_t *out,
+                  struct err *err) WARN_UNUSED;
 
 #endif

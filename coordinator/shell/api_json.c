@@ -81,7 +81,10 @@ json_t *api_node_address(const struct topology *topology, int node)
     return api_text(address_format(&topology->nodes[node].address, text));
 }
 
-void api_set_node(json_t *object, const char *key, const struct topology *topology, const struct node_id *id)
+void api_set_node(json_t *object,
+                  const char *key,
+                  const struct topology *topology,
+                  const struct node_id *id)
 {
     char address_key[64];
     (void)snprintf(address_key, sizeof(address_key), "%s_address", key);

@@ -1,4 +1,5 @@
-/* api_metrics.c — /metrics: what drover does and sees, in the Prometheus text format. Names: docs/api.md. */
+/* api_metrics.c — /metrics: what drover does and sees, in the Prometheus text format. Names:
+ * docs/api.md. */
 #include "coordinator/shell/api_internal.h"
 
 #include "common/io/clock.h"
@@ -24,20 +25,26 @@ static void add_coordinator(struct metrics *page, const struct api *api)
     const struct coordinator *core = api_core(api);
     const struct coordinator_counters *counters = coordinator_shell_counters(api->shell);
     const struct metric_label version = {"version", DROVER_VERSION};
-    metrics_family(page, METRIC_GAUGE, "drover_build_info", "Version of this coordinator; always 1.");
+    metrics_family(page, METRIC_GAUGE, "drover_build_info",
+                   "Version of this coordinator; always 1.");
     metrics_add(page, &version, 1, 1);
     gauge(page, "drover_leader", "1 while this coordinator leads.", coordinator_is_leader(core));
-    gauge(page, "drover_fence", "Fence of the present term, 0 when not leading.", (double)coordinator_fence(core));
+    gauge(page, "drover_fence", "Fence of the present term, 0 when not leading.",
+          (double)coordinator_fence(core));
     gauge(page, "drover_store_up", "1 while the last answer of the store was no failure.",
           coordinator_shell_store_is_up(api->shell, NULL));
     gauge(page, "drover_uptime_seconds", "Since the API was started.",
           (double)(clock_now_ms() - api->started_ms) / 1000.0);
     counter(page, "drover_terms_total", "Times this coordinator became leader.", counters->terms);
     counter(page, "drover_steps_total", "Events fed into the core.", counters->steps);
-    counter(page, "drover_messages_received_total", "Messages of agents.", counters->messages_received);
-    counter(page, "drover_messages_refused_total", "Messages that could not be decoded.", counters->messages_refused);
-    counter(page, "drover_store_requests_total", "Requests to the store.", counters->store_requests);
-    counter(page, "drover_store_failures_total", "Requests to the store that failed.", counters->store_failures);
+    counter(page, "drover_messages_received_total", "Messages of agents.",
+            counters->messages_received);
+    counter(page, "drover_messages_refused_total", "Messages that could not be decoded.",
+            counters->messages_refused);
+    counter(page, "drover_store_requests_total", "Requests to the store.",
+            counters->store_requests);
+    counter(page, "drover_store_failures_total", "Requests to the store that failed.",
+            counters->store_failures);
     counter(page, "drover_store_undecodable_total", "Stored values that are no records of ours.",
             counters->store_undecodable);
     metrics_family(page, METRIC_COUNTER, "drover_store_latency_seconds_total",
@@ -49,7 +56,8 @@ static void add_coordinator(struct metrics *page, const struct api *api)
         const struct metric_label label = {"level", log_level_name((enum log_level)level)};
         metrics_add(page, &label, 1, (double)counters->log_events[level]);
     }
-    metrics_family(page, METRIC_COUNTER, "drover_api_answers_total", "Answers of the HTTP API by class of status.");
+    metrics_family(page, METRIC_COUNTER, "drover_api_answers_total",
+                   "Answers of the HTTP API by class of status.");
     for (int i = 2; i < 6; i++) {
         char name[8];
         (void)snprintf(name, sizeof(name), "%dxx", i);
@@ -70,7 +78,8 @@ static void add_agents(struct metrics *page, const struct coordinator *core)
     }
     gauge(page, "drover_agents", "Agents that are known.", count);
     gauge(page, "drover_agents_connected", "Agents that report.", connected);
-    metrics_family(page, METRIC_GAUGE, "drover_agent_report_age_seconds", "Since the last report of an agent.");
+    metrics_family(page, METRIC_GAUGE, "drover_agent_report_age_seconds",
+                   "Since the last report of an agent.");
     for (int i = 0; i < count; i++) {
         struct agent_view agent;
         coordinator_agent(core, i, &agent);
@@ -82,7 +91,10 @@ static void add_agents(struct metrics *page, const struct coordinator *core)
 }
 
 /* One family with a sample a node; 'value' says which. Unknown values are left out. */
-static void node_family(struct metrics *page, const struct topology *topology, const char *name, const char *help,
+static void node_family(struct metrics *page,
+                        const struct topology *topology,
+                        const char *name,
+                        const char *help,
                         double (*value)(const struct topology_node *node))
 {
     metrics_family(page, METRIC_GAUGE, name, help);
@@ -145,7 +157,8 @@ static void add_topology(struct metrics *page, const struct topology *topology)
         assigned += topology->owner[i] != NO_NODE;
     }
     bool is_settled = topology->node_count > 0 && topology_is_settled(topology, NULL);
-    gauge(page, "drover_settled", "1 while slots may be moved: all views agree and nothing is open.", is_settled);
+    gauge(page, "drover_settled",
+          "1 while slots may be moved: all views agree and nothing is open.", is_settled);
     gauge(page, "drover_slots_assigned", "Slots with one owner in every view.", assigned);
     gauge(page, "drover_slots_open", "Half-moved slots that nodes report.", topology->open_count);
     gauge(page, "drover_views", "Different views of the cluster that live nodes hold; 1 at rest.",
@@ -153,11 +166,14 @@ static void add_topology(struct metrics *page, const struct topology *topology)
     node_family(page, topology, "drover_node_up", "1 while an agent reaches the node.", node_up);
     node_family(page, topology, "drover_node_slots", "Slots that the node owns.", node_slots);
     node_family(page, topology, "drover_node_keys", "Keys of the node.", node_keys);
-    node_family(page, topology, "drover_node_used_memory_bytes", "Memory in use, as the node counts it.", node_memory);
-    node_family(page, topology, "drover_node_maxmemory_bytes", "Memory limit of the node, 0 for none.",
-                node_memory_max);
-    node_family(page, topology, "drover_node_operations_per_second", "Commands a second, as the node says.", node_ops);
-    node_family(page, topology, "drover_node_ping_seconds", "Round trip of the agent's last PING.", node_ping);
+    node_family(page, topology, "drover_node_used_memory_bytes",
+                "Memory in use, as the node counts it.", node_memory);
+    node_family(page, topology, "drover_node_maxmemory_bytes",
+                "Memory limit of the node, 0 for none.", node_memory_max);
+    node_family(page, topology, "drover_node_operations_per_second",
+                "Commands a second, as the node says.", node_ops);
+    node_family(page, topology, "drover_node_ping_seconds", "Round trip of the agent's last PING.",
+                node_ping);
 }
 
 static void add_operations(struct metrics *page, const struct coordinator *core)
@@ -180,14 +196,19 @@ static void add_operations(struct metrics *page, const struct coordinator *core)
     }
     metrics_family(page, METRIC_GAUGE, "drover_operations", "Operations that are known, by state.");
     for (int state = OPERATION_PLANNED; state <= OPERATION_HELD; state++) {
-        const struct metric_label label = {"state", operation_state_name((enum operation_state)state)};
+        const struct metric_label label = {"state",
+                                           operation_state_name((enum operation_state)state)};
         metrics_add(page, &label, 1, by_state[state]);
     }
     /* Gauges: they shrink when old operations are forgotten and on a change of leader. */
-    gauge(page, "drover_moved_slots", "Slots moved by the operations that are known.", (double)done.slots);
-    gauge(page, "drover_moved_keys", "Keys moved by the operations that are known.", (double)done.keys);
-    gauge(page, "drover_moved_bytes", "Bytes moved by the operations that are known.", (double)done.bytes);
-    gauge(page, "drover_slots_to_move", "Slots that open operations have still to move.", (double)left.slots);
+    gauge(page, "drover_moved_slots", "Slots moved by the operations that are known.",
+          (double)done.slots);
+    gauge(page, "drover_moved_keys", "Keys moved by the operations that are known.",
+          (double)done.keys);
+    gauge(page, "drover_moved_bytes", "Bytes moved by the operations that are known.",
+          (double)done.bytes);
+    gauge(page, "drover_slots_to_move", "Slots that open operations have still to move.",
+          (double)left.slots);
 }
 
 void api_get_metrics(struct api *api, struct http_request *request, const char *rest)

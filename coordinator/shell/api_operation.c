@@ -1,4 +1,5 @@
-/* api_operation.c — operations: what they are, how far they are, and pause, resume, cancel, approve. */
+/* api_operation.c — operations: what they are, how far they are, and pause, resume, cancel,
+ * approve. */
 #include "coordinator/shell/api_internal.h"
 
 #include "common/base/check.h"
@@ -16,7 +17,8 @@ static void append(json_t *array, json_t *value)
 /* ---- how much is done ---- */
 
 /* What the agent says of the order that a batch is in, or NULL when it is in none. */
-static const struct order_status *live_status(const struct coordinator *core, const char *operation_id,
+static const struct order_status *live_status(const struct coordinator *core,
+                                              const char *operation_id,
                                               const struct batch *batch)
 {
     if (batch->state != BATCH_ORDERED) {
@@ -36,12 +38,16 @@ static int batch_slots_done(const struct batch *batch, const struct order_status
     return slotset_count(&done);
 }
 
-void api_operation_amounts(const struct coordinator *core, const struct operation *operation,
-                           struct progress_amount *done, struct progress_amount *total)
+void api_operation_amounts(const struct coordinator *core,
+                           const struct operation *operation,
+                           struct progress_amount *done,
+                           struct progress_amount *total)
 {
     const struct plan *plan = coordinator_plan(core, operation->id);
-    *done = (struct progress_amount){operation->slots_moved, operation->keys_moved, operation->bytes_moved};
-    *total = (struct progress_amount){operation->slots_total, operation->keys_moved, operation->bytes_moved};
+    *done = (struct progress_amount){operation->slots_moved, operation->keys_moved,
+                                     operation->bytes_moved};
+    *total = (struct progress_amount){operation->slots_total, operation->keys_moved,
+                                      operation->bytes_moved};
     if (plan == NULL || plan->batches == NULL) {
         return;
     }
@@ -60,12 +66,14 @@ void api_operation_amounts(const struct coordinator *core, const struct operatio
     total->slots = plan->slot_count;
     /* Estimates may be too low or too high; what was moved is known. */
     total->keys = is_over || plan->keys_estimate < done->keys ? done->keys : plan->keys_estimate;
-    total->bytes = is_over || plan->bytes_estimate < done->bytes ? done->bytes : plan->bytes_estimate;
+    total->bytes =
+        is_over || plan->bytes_estimate < done->bytes ? done->bytes : plan->bytes_estimate;
 }
 
 static bool is_moving(enum operation_state state)
 {
-    return state == OPERATION_RUNNING || state == OPERATION_PAUSING || state == OPERATION_CANCELLING;
+    return state == OPERATION_RUNNING || state == OPERATION_PAUSING ||
+           state == OPERATION_CANCELLING;
 }
 
 const struct progress_meter *api_meter(const struct api *api, const char *operation_id)
@@ -143,7 +151,9 @@ static void set_rates(json_t *out, const struct progress_rate *rate)
     api_set(out, "eta_ms", api_known(rate->eta_ms));
 }
 
-static json_t *progress_json(struct api *api, const struct operation *operation, const struct progress_amount *done,
+static json_t *progress_json(struct api *api,
+                             const struct operation *operation,
+                             const struct progress_amount *done,
                              const struct progress_amount *total)
 {
     const struct progress_amount left = {total->slots - done->slots, total->keys - done->keys,
@@ -168,11 +178,14 @@ static json_t *progress_json(struct api *api, const struct operation *operation,
     api_set(out, "bytes_total", api_count(total->bytes));
     api_set(out, "percent", json_real((double)(int64_t)(percent * 10) / 10));
     set_rates(out, &rate);
-    api_set(out, "elapsed_ms", api_known(operation->started_wall_ms == 0 ? -1 : end_ms - operation->started_wall_ms));
+    api_set(out, "elapsed_ms",
+            api_known(operation->started_wall_ms == 0 ? -1 : end_ms - operation->started_wall_ms));
     return out;
 }
 
-static json_t *batch_json(const struct coordinator *core, const struct topology *topology, const char *operation_id,
+static json_t *batch_json(const struct coordinator *core,
+                          const struct topology *topology,
+                          const char *operation_id,
                           const struct batch *batch)
 {
     const struct order_status *status = live_status(core, operation_id, batch);
@@ -186,11 +199,14 @@ static json_t *batch_json(const struct coordinator *core, const struct topology 
     api_set(out, "slots_done", json_integer(batch_slots_done(batch, status)));
     api_set(out, "keys_estimate", api_count(batch->keys_estimate));
     api_set(out, "bytes_estimate", api_count(batch->bytes_estimate));
-    api_set(out, "keys_moved", api_count(batch->keys_moved + (status == NULL ? 0 : status->keys_moved)));
-    api_set(out, "bytes_moved", api_count(batch->bytes_moved + (status == NULL ? 0 : status->bytes_moved)));
+    api_set(out, "keys_moved",
+            api_count(batch->keys_moved + (status == NULL ? 0 : status->keys_moved)));
+    api_set(out, "bytes_moved",
+            api_count(batch->bytes_moved + (status == NULL ? 0 : status->bytes_moved)));
     api_set(out, "attempt", json_integer(batch->attempt));
     api_set(out, "agent", api_text_or_null(batch->agent.text));
-    api_set(out, "reason_code", batch->reason_code == 0 ? json_null() : json_string(err_word(batch->reason_code)));
+    api_set(out, "reason_code",
+            batch->reason_code == 0 ? json_null() : json_string(err_word(batch->reason_code)));
     api_set(out, "reason", api_text_or_null(batch->reason));
     if (status != NULL) {
         json_t *order = json_object();
@@ -206,19 +222,25 @@ static json_t *batch_json(const struct coordinator *core, const struct topology 
     return out;
 }
 
-static void set_batches(json_t *out, const struct coordinator *core, const struct operation *operation)
+static void set_batches(json_t *out,
+                        const struct coordinator *core,
+                        const struct operation *operation)
 {
     const struct plan *plan = coordinator_plan(core, operation->id);
     json_t *batches = json_array();
     for (int i = 0; plan != NULL && plan->batches != NULL && i < plan->batch_count; i++) {
-        append(batches, batch_json(core, coordinator_topology(core), operation->id, &plan->batches[i]));
+        append(batches,
+               batch_json(core, coordinator_topology(core), operation->id, &plan->batches[i]));
     }
     api_set(out, "topology_digest", plan == NULL ? json_null() : api_hex(plan->topology_digest));
-    api_set(out, "duration_estimate_ms", plan == NULL ? json_null() : json_integer(plan->duration_estimate_ms));
+    api_set(out, "duration_estimate_ms",
+            plan == NULL ? json_null() : json_integer(plan->duration_estimate_ms));
     api_set(out, "batches", batches);
 }
 
-static void set_batch_counts(json_t *out, const struct coordinator *core, const struct operation *operation)
+static void set_batch_counts(json_t *out,
+                             const struct coordinator *core,
+                             const struct operation *operation)
 {
     const struct plan *plan = coordinator_plan(core, operation->id);
     int done = 0;
@@ -243,8 +265,9 @@ json_t *api_operation_json(struct api *api, const struct operation *operation, b
     api_set(out, "kind", json_string(operation_kind_name(operation->request.kind)));
     api_set(out, "state", json_string(operation_state_name(operation->state)));
     api_set(out, "is_final", json_boolean(operation_state_is_final(operation->state)));
-    api_set(out, "reason_code",
-            operation->reason_code == 0 ? json_null() : json_string(err_word(operation->reason_code)));
+    api_set(
+        out, "reason_code",
+        operation->reason_code == 0 ? json_null() : json_string(err_word(operation->reason_code)));
     api_set(out, "reason", api_text_or_null(operation->reason));
     api_set(out, "requested_by", api_text_or_null(operation->request.requested_by));
     api_set(out, "created_wall_ms", json_integer(operation->created_wall_ms));
@@ -290,7 +313,9 @@ void api_get_operations(struct api *api, struct http_request *request, const cha
     api_respond(api, request, 200, out);
 }
 
-static const struct operation *find_operation(const struct coordinator *core, const char *id, struct err *err)
+static const struct operation *find_operation(const struct coordinator *core,
+                                              const char *id,
+                                              struct err *err)
 {
     for (int i = 0; i < coordinator_operation_count(core); i++) {
         const struct operation *operation = coordinator_operation(core, i);
@@ -340,7 +365,8 @@ void api_post_operation_verb(struct api *api, struct http_request *request, cons
         }
     }
     if (command.kind == 0) {
-        err_set(&err, ERR_NOT_FOUND, "there is nothing to POST to at %.200s", http_request_path(request));
+        err_set(&err, ERR_NOT_FOUND, "there is nothing to POST to at %.200s",
+                http_request_path(request));
         err_hint(&err, "an operation can be approved, paused, resumed and cancelled");
         api_respond_error(api, request, &err);
         return;

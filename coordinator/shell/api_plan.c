@@ -93,7 +93,8 @@ json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
     struct plan inverse = {0};
     struct plan_options options;
     plan_options_init(&options);
-    /* The topology may have changed while the plan was scanned: then there is no inverse of it to tell. */
+    /* The topology may have changed while the plan was scanned: then there is no inverse of it to
+     * tell. */
     if (topology != NULL && plan_invert(plan, topology, &options, &inverse, NULL) == 0) {
         json_t *back = json_object();
         set_plan(back, &inverse, topology);
@@ -109,8 +110,9 @@ json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
 
 static bool is_same_request(const struct operation_request *a, const struct operation_request *b)
 {
-    bool is_same = a->kind == b->kind && a->weight_count == b->weight_count && a->source_count == b->source_count &&
-                   a->slot_count == b->slot_count && a->threshold_percent == b->threshold_percent &&
+    bool is_same = a->kind == b->kind && a->weight_count == b->weight_count &&
+                   a->source_count == b->source_count && a->slot_count == b->slot_count &&
+                   a->threshold_percent == b->threshold_percent &&
                    node_id_is_equal(&a->target, &b->target) && node_id_is_equal(&a->node, &b->node);
     for (int i = 0; is_same && i < a->weight_count; i++) {
         is_same = node_id_is_equal(&a->weights[i].node, &b->weights[i].node) &&
@@ -122,9 +124,10 @@ static bool is_same_request(const struct operation_request *a, const struct oper
     return is_same;
 }
 
-/* A start that names the digest of its plan may be sent twice, e.g. after a lost answer: the operation that the first
- * one made is the answer to the second. */
-static const struct operation *find_started(const struct coordinator *core, const struct coordinator_command *command)
+/* A start that names the digest of its plan may be sent twice, e.g. after a lost answer: the
+ * operation that the first one made is the answer to the second. */
+static const struct operation *find_started(const struct coordinator *core,
+                                            const struct coordinator_command *command)
 {
     for (int i = 0; command->topology_digest != 0 && i < coordinator_operation_count(core); i++) {
         const struct operation *operation = coordinator_operation(core, i);
@@ -138,12 +141,16 @@ static const struct operation *find_started(const struct coordinator *core, cons
     return NULL;
 }
 
-static void post_command(struct api *api, struct http_request *request, enum coordinator_command_kind kind)
+static void post_command(struct api *api,
+                         struct http_request *request,
+                         enum coordinator_command_kind kind)
 {
     struct err err = {0};
     struct coordinator_command command = {.kind = kind};
     json_t *body = api_read_body(request, &err);
-    int code = body == NULL ? err.code : api_read_command(coordinator_topology(api_core(api)), body, &command, &err);
+    int code = body == NULL
+                   ? err.code
+                   : api_read_command(coordinator_topology(api_core(api)), body, &command, &err);
     if (code == 0 && command.request.requested_by[0] == '\0') {
         struct strbuf who = {0};
         strbuf_addf(&who, "api %.50s", http_request_peer(request));

@@ -11,7 +11,9 @@ static bool is_less(const struct progress_amount *a, const struct progress_amoun
     return a->slots < b->slots || a->keys < b->keys || a->bytes < b->bytes;
 }
 
-void progress_meter_add(struct progress_meter *meter, int64_t now_ms, const struct progress_amount *done)
+void progress_meter_add(struct progress_meter *meter,
+                        int64_t now_ms,
+                        const struct progress_amount *done)
 {
     if (meter->count > 0) {
         const struct progress_sample *last = sample_at(meter, meter->count - 1);
@@ -46,7 +48,9 @@ static double time_s(double left, double per_s)
     return per_s > 0 ? left / per_s : -1;
 }
 
-void progress_meter_rate(const struct progress_meter *meter, int64_t now_ms, const struct progress_amount *left,
+void progress_meter_rate(const struct progress_meter *meter,
+                         int64_t now_ms,
+                         const struct progress_amount *left,
                          struct progress_rate *out)
 {
     *out = (struct progress_rate){.eta_ms = -1};

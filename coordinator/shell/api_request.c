@@ -1,4 +1,5 @@
-/* api_request.c — what clients send, checked strictly: an unknown or misplaced field is an error that names it. */
+/* api_request.c — what clients send, checked strictly: an unknown or misplaced field is an error
+ * that names it. */
 #include "coordinator/shell/api_internal.h"
 
 #include "common/base/alloc.h"
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REQUEST_NODES_MAX 1024 /* weights or sources of one request; more do not fit the stored record */
+#define REQUEST_NODES_MAX \
+    1024 /* weights or sources of one request; more do not fit the stored record */
 
 /* ---- single values; each returns 0 or refuses by name ---- */
 
@@ -20,7 +22,12 @@ static int bad_type(const char *key, const char *wanted, struct err *err)
     return err_set(err, ERR_INVALID, "field \"%s\" must be %s", key, wanted);
 }
 
-static int read_int(json_t *body, const char *key, int64_t min, int64_t max, int *out, struct err *err)
+static int read_int(json_t *body,
+                    const char *key,
+                    int64_t min,
+                    int64_t max,
+                    int *out,
+                    struct err *err)
 {
     json_t *value = json_object_get(body, key);
     if (value == NULL) {
@@ -37,7 +44,12 @@ static int read_int(json_t *body, const char *key, int64_t min, int64_t max, int
     return 0;
 }
 
-static int read_double(json_t *value, const char *key, double min, double max, double *out, struct err *err)
+static int read_double(json_t *value,
+                       const char *key,
+                       double min,
+                       double max,
+                       double *out,
+                       struct err *err)
 {
     if (value == NULL) {
         return 0;
@@ -47,7 +59,8 @@ static int read_double(json_t *value, const char *key, double min, double max, d
     }
     double number = json_number_value(value);
     if (!isfinite(number) || number < min || number > max) {
-        return err_set(err, ERR_INVALID, "field \"%s\" is %g, allowed is %g to %g", key, number, min, max);
+        return err_set(err, ERR_INVALID, "field \"%s\" is %g, allowed is %g to %g", key, number,
+                       min, max);
     }
     *out = number;
     return 0;
@@ -81,7 +94,10 @@ static int read_text(json_t *body, const char *key, const char **out, struct err
     return 0;
 }
 
-static int find_node(const struct topology *topology, const char *text, struct node_id *out, struct err *err)
+static int find_node(const struct topology *topology,
+                     const char *text,
+                     struct node_id *out,
+                     struct err *err)
 {
     int node = topology_find_node(topology, text, err);
     if (node < 0) {
@@ -92,7 +108,10 @@ static int find_node(const struct topology *topology, const char *text, struct n
 }
 
 /* A node that must be there. */
-static int need_node(const struct topology *topology, json_t *body, const char *key, struct node_id *out,
+static int need_node(const struct topology *topology,
+                     json_t *body,
+                     const char *key,
+                     struct node_id *out,
                      struct err *err)
 {
     const char *text = NULL;
@@ -121,12 +140,15 @@ static int read_speed(json_t *body, enum move_speed *out, struct err *err)
             return 0;
         }
     }
-    return err_set(err, ERR_INVALID, "speed \"%.40s\" is none; allowed are soft, balanced and fast", text);
+    return err_set(err, ERR_INVALID, "speed \"%.40s\" is none; allowed are soft, balanced and fast",
+                   text);
 }
 
 /* ---- lists ---- */
 
-static int read_weights(const struct topology *topology, json_t *body, struct operation_request *out,
+static int read_weights(const struct topology *topology,
+                        json_t *body,
+                        struct operation_request *out,
                         struct err *err)
 {
     json_t *weights = json_object_get(body, "weights");
@@ -137,12 +159,14 @@ static int read_weights(const struct topology *topology, json_t *body, struct op
         return bad_type("weights", "an object of node: weight", err);
     }
     if (json_object_size(weights) > REQUEST_NODES_MAX) {
-        return err_set(err, ERR_LIMIT, "%zu weights are more than %d", json_object_size(weights), REQUEST_NODES_MAX);
+        return err_set(err, ERR_LIMIT, "%zu weights are more than %d", json_object_size(weights),
+                       REQUEST_NODES_MAX);
     }
     out->weights = xcalloc(json_object_size(weights) + 1, sizeof(*out->weights));
     const char *name = NULL;
     json_t *value = NULL;
-    json_object_foreach(weights, name, value) {
+    json_object_foreach(weights, name, value)
+    {
         struct node_weight *weight = &out->weights[out->weight_count];
         int code = find_node(topology, name, &weight->node, err);
         if (code == 0) {
@@ -161,7 +185,9 @@ static int read_weights(const struct topology *topology, json_t *body, struct op
     return 0;
 }
 
-static int read_sources(const struct topology *topology, json_t *body, struct operation_request *out,
+static int read_sources(const struct topology *topology,
+                        json_t *body,
+                        struct operation_request *out,
                         struct err *err)
 {
     json_t *sources = json_object_get(body, "sources");
@@ -172,7 +198,8 @@ static int read_sources(const struct topology *topology, json_t *body, struct op
         return bad_type("sources", "a list of nodes", err);
     }
     if (json_array_size(sources) > REQUEST_NODES_MAX) {
-        return err_set(err, ERR_LIMIT, "%zu sources are more than %d", json_array_size(sources), REQUEST_NODES_MAX);
+        return err_set(err, ERR_LIMIT, "%zu sources are more than %d", json_array_size(sources),
+                       REQUEST_NODES_MAX);
     }
     out->sources = xcalloc(json_array_size(sources) + 1, sizeof(*out->sources));
     for (size_t i = 0; i < json_array_size(sources); i++) {
@@ -180,7 +207,8 @@ static int read_sources(const struct topology *topology, json_t *body, struct op
         if (!json_is_string(value)) {
             return bad_type("sources", "a list of nodes", err);
         }
-        int code = find_node(topology, json_string_value(value), &out->sources[out->source_count], err);
+        int code =
+            find_node(topology, json_string_value(value), &out->sources[out->source_count], err);
         if (code != 0) {
             return code;
         }
@@ -191,8 +219,9 @@ static int read_sources(const struct topology *topology, json_t *body, struct op
 
 /* ---- the whole body ---- */
 
-static const char *const common_fields[] = {"kind",           "speed",        "parallel_moves_max", "topology_digest",
-                                            "needs_approval", "requested_by", "scan",               NULL};
+static const char *const common_fields[] = {
+    "kind", "speed", "parallel_moves_max", "topology_digest", "needs_approval", "requested_by",
+    "scan", NULL};
 static const char *const rebalance_fields[] = {"weights", "threshold_percent", NULL};
 static const char *const reshard_fields[] = {"sources", "target", "slot_count", NULL};
 static const char *const drain_fields[] = {"node", "weights", NULL};
@@ -231,12 +260,14 @@ static int check_fields(json_t *body, enum operation_kind kind, struct err *err)
 {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach(body, key, value) {
+    json_object_foreach(body, key, value)
+    {
         if (!is_in(common_fields, key) && !is_in(fields_of(kind), key)) {
             struct strbuf known = {0};
             list_fields(fields_of(kind), &known);
             list_fields(common_fields, &known);
-            int code = err_set(err, ERR_INVALID, "a %s has no field \"%.60s\"", operation_kind_name(kind), key);
+            int code = err_set(err, ERR_INVALID, "a %s has no field \"%.60s\"",
+                               operation_kind_name(kind), key);
             err_hint(err, "known are %s", strbuf_text(&known));
             strbuf_release(&known);
             return code;
@@ -277,14 +308,19 @@ static int read_digest(json_t *body, uint64_t *out, struct err *err)
     char *end = NULL;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 16);
-    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16 || *end != '\0' || errno != 0) {
-        return err_set(err, ERR_INVALID, "topology_digest \"%.40s\" is not 16 hex digits as a plan carries them", text);
+    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16 || *end != '\0' ||
+        errno != 0) {
+        return err_set(err, ERR_INVALID,
+                       "topology_digest \"%.40s\" is not 16 hex digits as a plan carries them",
+                       text);
     }
     *out = (uint64_t)value;
     return 0;
 }
 
-static int read_reshard(const struct topology *topology, json_t *body, struct operation_request *out,
+static int read_reshard(const struct topology *topology,
+                        json_t *body,
+                        struct operation_request *out,
                         struct err *err)
 {
     if (json_object_get(body, "slot_count") == NULL) {
@@ -297,7 +333,9 @@ static int read_reshard(const struct topology *topology, json_t *body, struct op
     return code != 0 ? code : read_sources(topology, body, out, err);
 }
 
-static int read_kind_fields(const struct topology *topology, json_t *body, struct operation_request *out,
+static int read_kind_fields(const struct topology *topology,
+                            json_t *body,
+                            struct operation_request *out,
                             struct err *err)
 {
     int code = 0;
@@ -316,7 +354,9 @@ static int read_kind_fields(const struct topology *topology, json_t *body, struc
     UNREACHABLE("operation kind");
 }
 
-int api_read_command(const struct topology *topology, json_t *body, struct coordinator_command *command,
+int api_read_command(const struct topology *topology,
+                     json_t *body,
+                     struct coordinator_command *command,
                      struct err *err)
 {
     struct operation_request *request = &command->request;
@@ -329,7 +369,8 @@ int api_read_command(const struct topology *topology, json_t *body, struct coord
         code = read_speed(body, &request->speed, err);
     }
     if (code == 0) {
-        code = read_int(body, "parallel_moves_max", 0, PLAN_BATCHES_MAX, &request->parallel_moves_max, err);
+        code = read_int(body, "parallel_moves_max", 0, PLAN_BATCHES_MAX,
+                        &request->parallel_moves_max, err);
     }
     if (code == 0) {
         code = read_bool(body, "needs_approval", &request->needs_approval, err);
@@ -348,8 +389,8 @@ int api_read_command(const struct topology *topology, json_t *body, struct coord
     }
     if (code == 0 && requested_by != NULL) {
         if (strlen(requested_by) >= sizeof(request->requested_by)) {
-            return err_set(err, ERR_INVALID, "requested_by has %zu bytes, %zu are allowed", strlen(requested_by),
-                           sizeof(request->requested_by) - 1);
+            return err_set(err, ERR_INVALID, "requested_by has %zu bytes, %zu are allowed",
+                           strlen(requested_by), sizeof(request->requested_by) - 1);
         }
         memcpy(request->requested_by, requested_by, strlen(requested_by) + 1);
     }
@@ -363,8 +404,8 @@ json_t *api_read_body(const struct http_request *request, struct err *err)
     json_error_t error;
     json_t *body = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (body == NULL) {
-        err_set(err, ERR_INVALID, "the body is not JSON: line %d column %d: %s", error.line, error.column,
-                error.text);
+        err_set(err, ERR_INVALID, "the body is not JSON: line %d column %d: %s", error.line,
+                error.column, error.text);
         return NULL;
     }
     if (!json_is_object(body)) {
@@ -375,8 +416,13 @@ json_t *api_read_body(const struct http_request *request, struct err *err)
     return body;
 }
 
-int api_query_int(const struct http_request *request, const char *name, int64_t min, int64_t max, int64_t fallback,
-                  int64_t *out, struct err *err)
+int api_query_int(const struct http_request *request,
+                  const char *name,
+                  int64_t min,
+                  int64_t max,
+                  int64_t fallback,
+                  int64_t *out,
+                  struct err *err)
 {
     const char *text = http_request_query(request, name);
     if (text == NULL) {
@@ -387,7 +433,8 @@ int api_query_int(const struct http_request *request, const char *name, int64_t 
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (*text == '\0' || *end != '\0' || errno != 0 || value < min || value > max) {
-        return err_set(err, ERR_INVALID, "query argument %s is \"%.40s\", allowed is a number from %lld to %lld",
+        return err_set(err, ERR_INVALID,
+                       "query argument %s is \"%.40s\", allowed is a number from %lld to %lld",
                        name, text, (long long)min, (long long)max);
     }
     *out = value;

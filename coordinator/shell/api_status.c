@@ -51,7 +51,8 @@ static void set_cluster(json_t *out, const struct topology *topology)
     api_set(out, "slots_assigned", json_integer(assigned));
     api_set(out, "slots_open", json_integer(topology->open_count));
     api_set(out, "views", json_integer(topology->view_count));
-    api_set(out, "disagreements", json_integer(topology->disagreement_count + topology->disagreements_left_out));
+    api_set(out, "disagreements",
+            json_integer(topology->disagreement_count + topology->disagreements_left_out));
     api_set(out, "keys", json_integer(keys));
     api_set(out, "used_memory_bytes", json_integer(used_memory_bytes));
     api_set(out, "ops_per_s", json_integer(ops_per_s));
@@ -78,7 +79,8 @@ static void set_operations(json_t *out, const struct coordinator *core)
     int held = 0;
     for (int i = 0; i < coordinator_operation_count(core); i++) {
         enum operation_state state = coordinator_operation(core, i)->state;
-        running += state == OPERATION_RUNNING || state == OPERATION_PAUSING || state == OPERATION_CANCELLING;
+        running += state == OPERATION_RUNNING || state == OPERATION_PAUSING ||
+                   state == OPERATION_CANCELLING;
         waiting += state == OPERATION_PLANNED || state == OPERATION_PAUSED;
         held += state == OPERATION_HELD;
     }
@@ -108,9 +110,11 @@ void api_get_status(struct api *api, struct http_request *request, const char *r
     api_set(out, "why", api_text(coordinator_why(core)));
     api_set(out, "uptime_ms", json_integer(clock_now_ms() - api->started_ms));
     struct strbuf why = {0};
-    bool is_settled = is_leader && topology != NULL && topology->node_count > 0 && topology_is_settled(topology, &why);
+    bool is_settled = is_leader && topology != NULL && topology->node_count > 0 &&
+                      topology_is_settled(topology, &why);
     api_set(out, "settled", json_boolean(is_settled));
-    api_set(out, "unsettled_reason", is_settled ? json_null() : api_text_or_null(strbuf_text(&why)));
+    api_set(out, "unsettled_reason",
+            is_settled ? json_null() : api_text_or_null(strbuf_text(&why)));
     strbuf_release(&why);
     if (is_leader && topology != NULL) {
         set_cluster(out, topology);
@@ -146,7 +150,8 @@ void api_get_agents(struct api *api, struct http_request *request, const char *r
         api_set(row, "version", api_text(agent.version));
         api_set(row, "incarnation", api_hex(agent.incarnation));
         api_set(row, "nodes", json_integer(agent.node_count));
-        api_set(row, "last_report_age_ms", api_known(agent.last_report_ms == NEVER ? -1 : now_ms - agent.last_report_ms));
+        api_set(row, "last_report_age_ms",
+                api_known(agent.last_report_ms == NEVER ? -1 : now_ms - agent.last_report_ms));
         api_set(row, "fence_acked", json_integer(agent.fence_acked));
         int failed = json_array_append_new(agents, row);
         CHECK(failed == 0);
@@ -164,8 +169,9 @@ void api_get_health(struct api *api, struct http_request *request, const char *r
     api_respond(api, request, 200, out);
 }
 
-/* Ready: leads with its journal read, or knows who else leads; and the store answers. A leader record with our own URL
- * that is not us is what a killed predecessor left: then nobody leads yet. */
+/* Ready: leads with its journal read, or knows who else leads; and the store answers. A leader
+ * record with our own URL that is not us is what a killed predecessor left: then nobody leads yet.
+ */
 void api_get_ready(struct api *api, struct http_request *request, const char *rest)
 {
     (void)rest;

@@ -69,7 +69,9 @@ static json_t *node_json(const struct coordinator *core, const struct topology *
     api_set(out, "address", api_node_address(topology, index));
     api_set(out, "role", json_string(role_word(node->role)));
     api_set(out, "state", json_string(state_word(node)));
-    api_set(out, "primary", api_text_or_null(node->primary == NO_NODE ? "" : topology->nodes[node->primary].id.text));
+    api_set(
+        out, "primary",
+        api_text_or_null(node->primary == NO_NODE ? "" : topology->nodes[node->primary].id.text));
     api_set(out, "primary_address", api_node_address(topology, node->primary));
     api_set(out, "shard", api_known(node->shard));
     api_set(out, "slot_count", json_integer(node->slot_count));
@@ -160,7 +162,8 @@ static json_t *ranges_json(const struct topology *topology)
         json_t *row = json_object();
         api_set(row, "first", json_integer(first));
         api_set(row, "last", json_integer(last));
-        api_set(row, "node", owner == NO_NODE ? json_null() : api_text(topology->nodes[owner].id.text));
+        api_set(row, "node",
+                owner == NO_NODE ? json_null() : api_text(topology->nodes[owner].id.text));
         api_set(row, "node_address", api_node_address(topology, owner));
         append(ranges, row);
         first = last + 1;

@@ -13,13 +13,20 @@ static struct progress_amount amount(int64_t slots, uint64_t keys, uint64_t byte
     return (struct progress_amount){slots, keys, bytes};
 }
 
-static void add(struct progress_meter *meter, int64_t now_ms, int64_t slots, uint64_t keys, uint64_t bytes)
+static void add(struct progress_meter *meter,
+                int64_t now_ms,
+                int64_t slots,
+                uint64_t keys,
+                uint64_t bytes)
 {
     struct progress_amount done = amount(slots, keys, bytes);
     progress_meter_add(meter, now_ms, &done);
 }
 
-static struct progress_rate rate(const struct progress_meter *meter, int64_t now_ms, int64_t slots, uint64_t bytes)
+static struct progress_rate rate(const struct progress_meter *meter,
+                                 int64_t now_ms,
+                                 int64_t slots,
+                                 uint64_t bytes)
 {
     struct progress_rate out;
     struct progress_amount left = amount(slots, 0, bytes);
@@ -43,7 +50,8 @@ static void test_empty(void **state)
     assert_int_equal(rate(&meter, 1000, 10, 10).eta_ms, -1);
 }
 
-/* Steady work: the rate is the work by the time, the time left follows the slower of slots and bytes. */
+/* Steady work: the rate is the work by the time, the time left follows the slower of slots and
+ * bytes. */
 static void test_steady(void **state)
 {
     (void)state;
@@ -101,7 +109,8 @@ static void test_burst(void **state)
     assert_true(meter.samples[meter.first].now_ms <= 1000);
 }
 
-/* Nothing moved for long: the old speed is not told any more. A batch that is taken back starts anew. */
+/* Nothing moved for long: the old speed is not told any more. A batch that is taken back starts
+ * anew. */
 static void test_stalled_and_taken_back(void **state)
 {
     (void)state;
@@ -120,10 +129,9 @@ static void test_stalled_and_taken_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),  cmocka_unit_test(test_steady),
-        cmocka_unit_test(test_one_stands),
-        cmocka_unit_test(test_window), cmocka_unit_test(test_burst),
-        cmocka_unit_test(test_stalled_and_taken_back),
+        cmocka_unit_test(test_empty),      cmocka_unit_test(test_steady),
+        cmocka_unit_test(test_one_stands), cmocka_unit_test(test_window),
+        cmocka_unit_test(test_burst),      cmocka_unit_test(test_stalled_and_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,18 +68,23 @@ static void test_taken(void **state)
     (void)state;
     assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"rebalance\"}"), 0);
     assert_int_equal(command.request.kind, OPERATION_REBALANCE);
-    assert_true(command.request.threshold_percent > 0); /* the default, not "nothing is close enough" */
-    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"rebalance\", \"threshold_percent\": 0, \"scan\": true, "
-                                             "\"weights\": {\"a:1\": 2, \"bbbbbbbbbbc\": 0.5}}"),
-                     0);
+    assert_true(command.request.threshold_percent >
+                0); /* the default, not "nothing is close enough" */
+    assert_int_equal(
+        read_body(COMMAND_PLAN,
+                  "{\"kind\": \"rebalance\", \"threshold_percent\": 0, \"scan\": true, "
+                  "\"weights\": {\"a:1\": 2, \"bbbbbbbbbbc\": 0.5}}"),
+        0);
     assert_true(command.with_scan);
     assert_true(command.request.threshold_percent <= 0);
     assert_int_equal(command.request.weight_count, 2);
     assert_string_equal(command.request.weights[1].node.text, topology.nodes[2].id.text);
     assert_int_equal(
-        read_body(COMMAND_START, "{\"kind\": \"reshard\", \"target\": \"a:1\", \"sources\": [\"b:2\"], \"slot_count\": 16384, "
-                                 "\"speed\": \"fast\", \"parallel_moves_max\": 3, \"needs_approval\": true, "
-                                 "\"requested_by\": \"ann\", \"topology_digest\": \"00000000deadbeef\"}"),
+        read_body(COMMAND_START,
+                  "{\"kind\": \"reshard\", \"target\": \"a:1\", \"sources\": [\"b:2\"], "
+                  "\"slot_count\": 16384, "
+                  "\"speed\": \"fast\", \"parallel_moves_max\": 3, \"needs_approval\": true, "
+                  "\"requested_by\": \"ann\", \"topology_digest\": \"00000000deadbeef\"}"),
         0);
     assert_string_equal(command.request.target.text, topology.nodes[0].id.text);
     assert_int_equal(command.request.source_count, 1);
@@ -105,30 +110,43 @@ static void test_refused(void **state)
     refused("{\"kind\": \"rebalance\", \"speed\": \"ludicrous\"}", ERR_INVALID, "ludicrous");
     refused("{\"kind\": \"rebalance\", \"weights\": [1]}", ERR_INVALID, "weights");
     refused("{\"kind\": \"rebalance\", \"weights\": {\"a:1\": -1}}", ERR_INVALID, "weights");
-    refused("{\"kind\": \"rebalance\", \"weights\": {\"a:1\": 1, \"aaaa\": 1}}", ERR_INVALID, "two weights");
+    refused("{\"kind\": \"rebalance\", \"weights\": {\"a:1\": 1, \"aaaa\": 1}}", ERR_INVALID,
+            "two weights");
     refused("{\"kind\": \"rebalance\", \"weights\": {\"x:9\": 1}}", ERR_NOT_FOUND, "x:9");
-    refused("{\"kind\": \"rebalance\", \"topology_digest\": \"0xdeadbeef\"}", ERR_INVALID, "16 hex digits");
-    refused("{\"kind\": \"rebalance\", \"topology_digest\": \"00000000DEADBEEF\"}", ERR_INVALID, "16 hex digits");
+    refused("{\"kind\": \"rebalance\", \"topology_digest\": \"0xdeadbeef\"}", ERR_INVALID,
+            "16 hex digits");
+    refused("{\"kind\": \"rebalance\", \"topology_digest\": \"00000000DEADBEEF\"}", ERR_INVALID,
+            "16 hex digits");
     refused("{\"kind\": \"reshard\", \"target\": \"a:1\"}", ERR_INVALID, "slot_count");
-    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slot_count\": 16385}", ERR_INVALID, "16384");
-    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slot_count\": 1.5}", ERR_INVALID, "whole number");
+    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slot_count\": 16385}", ERR_INVALID,
+            "16384");
+    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slot_count\": 1.5}", ERR_INVALID,
+            "whole number");
     refused("{\"kind\": \"reshard\", \"slot_count\": 1}", ERR_INVALID, "\"target\" is missing");
-    refused("{\"kind\": \"reshard\", \"slot_count\": 1, \"target\": \"a:1\", \"sources\": \"b:2\"}", ERR_INVALID, "sources");
-    refused("{\"kind\": \"reshard\", \"slot_count\": 1, \"target\": \"a:1\", \"sources\": [7]}", ERR_INVALID, "sources");
+    refused("{\"kind\": \"reshard\", \"slot_count\": 1, \"target\": \"a:1\", \"sources\": \"b:2\"}",
+            ERR_INVALID, "sources");
+    refused("{\"kind\": \"reshard\", \"slot_count\": 1, \"target\": \"a:1\", \"sources\": [7]}",
+            ERR_INVALID, "sources");
     refused("{\"kind\": \"drain\", \"node\": 7}", ERR_INVALID, "a text");
-    refused("{\"kind\": \"drain\", \"node\": \"bbbb\"}", ERR_INVALID, "bbbb"); /* two nodes begin so */
+    refused("{\"kind\": \"drain\", \"node\": \"bbbb\"}", ERR_INVALID,
+            "bbbb"); /* two nodes begin so */
     refused("{\"kind\": \"drain\", \"node\": \"ffffffff\"}", ERR_NOT_FOUND, "ffffffff");
-    refused("{\"kind\": \"drain\", \"node\": \"a:1\", \"requested_by\": \"0123456789012345678901234567890123456789"
-            "0123456789012345678901234\"}",
-            ERR_INVALID, "requested_by");
-    assert_int_equal(read_body(COMMAND_START, "{\"kind\": \"rebalance\", \"scan\": true}"), ERR_INVALID);
+    refused(
+        "{\"kind\": \"drain\", \"node\": \"a:1\", \"requested_by\": "
+        "\"0123456789012345678901234567890123456789"
+        "0123456789012345678901234\"}",
+        ERR_INVALID, "requested_by");
+    assert_int_equal(read_body(COMMAND_START, "{\"kind\": \"rebalance\", \"scan\": true}"),
+                     ERR_INVALID);
 }
 
 /* Texts of servers need not be UTF-8; the answer must be. */
 static void test_text(void **state)
 {
     (void)state;
-    json_t *value = api_text("a\xff" "b");
+    json_t *value = api_text(
+        "a\xff"
+        "b");
     assert_string_equal(json_string_value(value), "a?b");
     json_decref(value);
     value = api_text("M\xc3\xbcller");

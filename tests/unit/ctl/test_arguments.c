@@ -17,7 +17,7 @@ static struct err err;
 /* Parses up to 15 words ended by NULL. */
 static int parse(const char *first, ...)
 {
-    char *argv[16] = {(char *)(uintptr_t)"drover"};
+    char *argv[16] = {(char *)(uintptr_t) "drover"};
     int argc = 1;
     va_list list;
     va_start(list, first);
@@ -48,7 +48,9 @@ static void test_verbs(void **state)
 static void test_options(void **state)
 {
     (void)state;
-    assert_int_equal(parse("-o", "json", "reshard", "--to=b", "--slots", "100", "--from", "a", "-f", "c,d", "-y", NULL), 0);
+    assert_int_equal(parse("-o", "json", "reshard", "--to=b", "--slots", "100", "--from", "a", "-f",
+                           "c,d", "-y", NULL),
+                     0);
     assert_string_equal(arguments_text(&arguments, "output"), "json");
     assert_string_equal(arguments_text(&arguments, "to"), "b");
     assert_true(arguments_has(&arguments, "yes"));
@@ -117,9 +119,9 @@ static void test_values(void **state)
     static const struct {
         const char *text;
         long ms; /* -1 = refused */
-    } rows[] = {{"250ms", 250}, {"10", 10000}, {"10s", 10000}, {"1h", 3600000}, {"24h", 86400000}, {"25h", -1},
-                {"", -1},       {"s", -1},     {"1 s", -1},    {"-1s", -1},     {"1d", -1},
-                {"9999999999999999999s", -1}};
+    } rows[] = {{"250ms", 250},    {"10", 10000}, {"10s", 10000}, {"1h", 3600000},
+                {"24h", 86400000}, {"25h", -1},   {"", -1},       {"s", -1},
+                {"1 s", -1},       {"-1s", -1},   {"1d", -1},     {"9999999999999999999s", -1}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         assert_int_equal(parse("status", "--timeout", rows[i].text, NULL), 0);
         int code = arguments_duration(&arguments, "timeout", 0, &out, &err);
@@ -130,7 +132,8 @@ static void test_values(void **state)
     }
 }
 
-/* Every verb has help with an example that names it, no line is wider than 100 columns, and every example parses. */
+/* Every verb has help with an example that names it, no line is wider than 100 columns, and every
+ * example parses. */
 static void test_help_of_every_verb(void **state)
 {
     (void)state;
@@ -142,7 +145,8 @@ static void test_help_of_every_verb(void **state)
         assert_non_null(verb->examples);
         assert_non_null(strstr(verb->examples, strbuf_text(&name)));
         char *rest = NULL;
-        for (char *line = strtok_r(text.data, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        for (char *line = strtok_r(text.data, "\n", &rest); line != NULL;
+             line = strtok_r(NULL, "\n", &rest)) {
             assert_true(strlen(line) <= 120);
         }
         strbuf_release(&text);
@@ -205,14 +209,10 @@ static void test_yaml(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verbs),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_help_needs_nothing),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_help_of_every_verb),
-        cmocka_unit_test(test_urls),
-        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_verbs),    cmocka_unit_test(test_options),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_help_needs_nothing),
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_help_of_every_verb),
+        cmocka_unit_test(test_urls),     cmocka_unit_test(test_yaml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_client.c — asking the API over real sockets: who leads is found, failures have the right code, nothing that may
- * have been carried out is sent twice. Each server is a child process that answers every connection with one text. */
+/* test_client.c — asking the API over real sockets: who leads is found, failures have the right
+ * code, nothing that may have been carried out is sent twice. Each server is a child process that
+ * answers every connection with one text. */
 #include "ctl/client.h"
 #include "ctl/fields.h"
 
@@ -34,7 +35,8 @@ static int server_count;
 
 static int listen_anywhere(char *url, size_t size)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
@@ -45,7 +47,8 @@ static int listen_anywhere(char *url, size_t size)
     return fd;
 }
 
-/* Reads a request's head and what of the body came with it, answers, closes. An empty answer hangs up. */
+/* Reads a request's head and what of the body came with it, answers, closes. An empty answer hangs
+ * up. */
 static void serve(int fd, const char *answer, int *requests)
 {
     for (;;) {
@@ -81,7 +84,8 @@ static struct server *server_open(void)
     struct server *server = &servers[server_count++];
     *server = (struct server){0};
     server->fd = listen_anywhere(server->url, sizeof(server->url));
-    server->requests = mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    server->requests =
+        mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(server->requests != MAP_FAILED);
     return server;
 }
@@ -139,7 +143,9 @@ static void test_answers_and_errors(void **state)
     struct err err = {0};
     json_t *out = NULL;
     server_start(good, 200, "{\"a\": 7}");
-    server_start(bad, 422, "{\"error\": {\"code\": \"refused\", \"text\": \"no room\", \"hint\": \"add memory\"}}");
+    server_start(
+        bad, 422,
+        "{\"error\": {\"code\": \"refused\", \"text\": \"no room\", \"hint\": \"add memory\"}}");
     struct client *client = client_of(good->url, 5000);
     assert_int_equal(client_ask(client, "GET", "/x", NULL, &out, &err), 0);
     assert_int_equal(field_int(out, "a"), 7);
@@ -178,7 +184,8 @@ static void test_follows_to_the_leader(void **state)
     json_t *out = NULL;
     char body[256];
     (void)snprintf(body, sizeof(body),
-                   "{\"error\": {\"code\": \"not_leader\", \"text\": \"c2 does not lead\"}, \"leader\": \"%s\"}",
+                   "{\"error\": {\"code\": \"not_leader\", \"text\": \"c2 does not lead\"}, "
+                   "\"leader\": \"%s\"}",
                    leader->url);
     server_start(follower, 503, body);
     server_start(leader, 200, "{}");
@@ -216,7 +223,8 @@ static void test_next_address(void **state)
     dead->fd = socket(AF_INET, SOCK_STREAM, 0); /* so that the teardown closes something of ours */
 }
 
-/* A POST whose answer is lost may have been carried out: it goes to nobody else, and the hint says so. */
+/* A POST whose answer is lost may have been carried out: it goes to nobody else, and the hint says
+ * so. */
 static void test_lost_answer_of_a_post(void **state)
 {
     (void)state;
@@ -257,7 +265,9 @@ static void test_no_leader(void **state)
     struct server *follower = server_open();
     struct err err = {0};
     json_t *out = NULL;
-    server_start(follower, 503, "{\"error\": {\"code\": \"not_leader\", \"text\": \"nobody leads\"}, \"leader\": null}");
+    server_start(
+        follower, 503,
+        "{\"error\": {\"code\": \"not_leader\", \"text\": \"nobody leads\"}, \"leader\": null}");
     struct client *client = client_of(follower->url, 2000);
     assert_int_equal(client_ask(client, "GET", "/x", NULL, &out, &err), ERR_NOT_LEADER);
     assert_true(*follower->requests > 3);
@@ -273,7 +283,8 @@ static void test_ask_any(void **state)
     struct err err = {0};
     json_t *out = NULL;
     char body[256];
-    (void)snprintf(body, sizeof(body), "{\"leading\": false, \"why\": \"f\", \"leader\": {\"api_url\": \"%s\"}}",
+    (void)snprintf(body, sizeof(body),
+                   "{\"leading\": false, \"why\": \"f\", \"leader\": {\"api_url\": \"%s\"}}",
                    leader->url);
     server_start(follower, 200, body);
     server_start(leader, 200, "{\"leading\": true, \"why\": \"l\"}");

@@ -1,4 +1,5 @@
-/* test_units.c — numbers as people read them, tables, and the line that tells how far an operation is. */
+/* test_units.c — numbers as people read them, tables, and the line that tells how far an operation
+ * is. */
 #include "ctl/progress.h"
 #include "ctl/table.h"
 #include "ctl/units.h"
@@ -13,10 +14,10 @@
 
 #include <cmocka.h>
 
-#define TEXT(call)                                     \
-    do {                                               \
-        strbuf_clear(&text);                           \
-        call;                                          \
+#define TEXT(call)           \
+    do {                     \
+        strbuf_clear(&text); \
+        call;                \
     } while (0)
 
 static void test_bytes(void **state)
@@ -26,9 +27,16 @@ static void test_bytes(void **state)
         double bytes;
         const char *text;
     } rows[] = {
-        {0, "0 B"}, {1, "1 B"}, {1023, "1023 B"}, {1024, "1.0 KiB"}, {1536, "1.5 KiB"},
-        {1024.0 * 1024 - 1, "1.0 MiB"}, {67108864, "64.0 MiB"}, {1024.0 * 1024 * 1024 * 5, "5.0 GiB"},
-        {1e18, "888.2 PiB"}, {1e20, "88817.8 PiB"},
+        {0, "0 B"},
+        {1, "1 B"},
+        {1023, "1023 B"},
+        {1024, "1.0 KiB"},
+        {1536, "1.5 KiB"},
+        {1024.0 * 1024 - 1, "1.0 MiB"},
+        {67108864, "64.0 MiB"},
+        {1024.0 * 1024 * 1024 * 5, "5.0 GiB"},
+        {1e18, "888.2 PiB"},
+        {1e20, "88817.8 PiB"},
     };
     struct strbuf text = {0};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -68,8 +76,16 @@ static void test_durations(void **state)
         int64_t ms;
         const char *text;
     } rows[] = {
-        {-1, "-"}, {0, "0.0 s"}, {400, "0.4 s"}, {9949, "9.9 s"}, {9950, "10 s"}, {59499, "59 s"},
-        {59500, "1m 00s"}, {65000, "1m 05s"}, {3599600, "1h 00m"}, {7380000, "2h 03m"},
+        {-1, "-"},
+        {0, "0.0 s"},
+        {400, "0.4 s"},
+        {9949, "9.9 s"},
+        {9950, "10 s"},
+        {59499, "59 s"},
+        {59500, "1m 00s"},
+        {65000, "1m 05s"},
+        {3599600, "1h 00m"},
+        {7380000, "2h 03m"},
         {86400000LL * 3 + 3600000 * 4, "3d 04h"},
     };
     struct strbuf text = {0};
@@ -119,13 +135,15 @@ static void test_table(void **state)
     table_cell(&table, "x\ny", PAINT_GOOD);
     assert_int_equal(table_row_count(&table), 2);
     table_format(&table, 0, 0, false, &text);
-    assert_string_equal(strbuf_text(&text), "NODE           SLOTS  NOTE\n"
-                                            "10.0.0.1:6379   5461\n"
-                                            "b                  7  x?y\n");
+    assert_string_equal(strbuf_text(&text),
+                        "NODE           SLOTS  NOTE\n"
+                        "10.0.0.1:6379   5461\n"
+                        "b                  7  x?y\n");
     TEXT(table_format(&table, 2, 12, false, &text));
-    assert_string_equal(strbuf_text(&text), "  NODE\n"
-                                            "  10.0.0....\n"
-                                            "  b\n");
+    assert_string_equal(strbuf_text(&text),
+                        "  NODE\n"
+                        "  10.0.0....\n"
+                        "  b\n");
     TEXT(table_format(&table, 0, 0, true, &text));
     assert_non_null(strstr(strbuf_text(&text), "\033[32mx?y\033[0m"));
     table_release(&table);
@@ -151,8 +169,16 @@ static void test_table_utf8(void **state)
 }
 
 static const struct progress half = {
-    .state = "running", .slots_done = 1843, .slots_total = 4096, .keys_done = 1234567, .keys_total = 3000000,
-    .bytes_done = 325058560, .bytes_total = 650117120, .slots_per_s = 812.4, .keys_per_s = 60321, .eta_ms = 65000,
+    .state = "running",
+    .slots_done = 1843,
+    .slots_total = 4096,
+    .keys_done = 1234567,
+    .keys_total = 3000000,
+    .bytes_done = 325058560,
+    .bytes_total = 650117120,
+    .slots_per_s = 812.4,
+    .keys_per_s = 60321,
+    .eta_ms = 65000,
     .elapsed_ms = 30000,
 };
 
@@ -179,7 +205,8 @@ static void test_progress_line(void **state)
 static void test_progress_fraction(void **state)
 {
     (void)state;
-    struct progress progress = {.slots_done = 90, .slots_total = 100, .bytes_done = 0, .bytes_total = 1000};
+    struct progress progress = {
+        .slots_done = 90, .slots_total = 100, .bytes_done = 0, .bytes_total = 1000};
     assert_true(progress_fraction(&progress) > 0.44 && progress_fraction(&progress) < 0.46);
     progress.bytes_done = 5000;
     assert_true(progress_fraction(&progress) < 1.0);

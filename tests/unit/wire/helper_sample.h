@@ -1,4 +1,5 @@
-/* helper_sample.h — messages and records filled from a seed, and comparisons field by field, for the codec tests. */
+/* helper_sample.h — messages and records filled from a seed, and comparisons field by field, for
+ * the codec tests. */
 #ifndef DROVER_TESTS_WIRE_HELPER_SAMPLE_H
 #define DROVER_TESTS_WIRE_HELPER_SAMPLE_H
 
@@ -6,7 +7,8 @@
 #include "common/model/message.h"
 #include "common/model/record.h"
 
-/* Every field gets a value from the whole of its range; lists have 0 to 'items_max' items. Release as usual. */
+/* Every field gets a value from the whole of its range; lists have 0 to 'items_max' items. Release
+ * as usual. */
 void sample_message(struct prng *prng, enum message_kind kind, int items_max, struct message *out);
 void sample_record(struct prng *prng, enum record_kind kind, int items_max, struct record *out);
 

@@ -1,8 +1,9 @@
 /* test_golden.c — bytes of today and of every earlier version stay readable and mean the same.
  *
- * Each tests/golden/wire/<name>.hex is what an encoder of some version wrote for the sample of that name. A change of
- * the schema that alters one breaks mixed fleets and stored journals: add a new sample beside it instead. Set
- * DROVER_GOLDEN_WRITE=1 to write the files of new samples; files that exist are never overwritten. */
+ * Each tests/golden/wire/<name>.hex is what an encoder of some version wrote for the sample of that
+ * name. A change of the schema that alters one breaks mixed fleets and stored journals: add a new
+ * sample beside it instead. Set DROVER_GOLDEN_WRITE=1 to write the files of new samples; files that
+ * exist are never overwritten. */
 #include "common/wire/message_codec.h"
 #include "common/wire/record_codec.h"
 #include "helper_sample.h"
@@ -130,34 +131,86 @@ static void test_small_messages(void **state)
     check_message("refusal-1", &refusal);
 }
 
+static struct order_status sample_status(void)
+{
+    struct order_status order = {
+        .id = {"op-318-1", 7, 2},
+        .state = ORDER_RUNNING,
+        .slots_open = 1,
+        .keys_moved = 500,
+        .bytes_moved = 70000,
+        .call_us_p50 = 900,
+        .call_us_max = -1,
+        .retries = 1,
+        .is_replica_synced = true,
+        .reason = "copying",
+        .big_key_count = 1,
+        .big_keys = {{.key = "cart:{9}", .slot = 4432, .bytes = 64 << 20}}};
+    slotset_add_range(&order.slots_done, 0, 99);
+    slotset_add(&order.slots_done, 200);
+    return order;
+}
+
 static void test_report(void **state)
 {
     (void)state;
     struct open_slot open = {.slot = 42, .is_importing = true, .peer = node('b')};
     struct node_id down = node('c');
     struct node_report nodes[2] = {
-        {.address = {"10.0.0.1", 6379}, .id = node('a'), .is_reachable = true, .age_ms = 15, .run_id = "r1",
-         .version = "7.0.15", .role = NODE_ROLE_PRIMARY, .is_cluster_enabled = true, .is_cluster_ok = true,
-         .repl_offset = 123456789, .used_memory_bytes = 1 << 30, .maxmemory_bytes = 0, .evicts = true,
-         .system_memory_bytes = -1, .keys = 1000, .ops_per_s = 5, .clients = 7, .ping_us = 80, .known_nodes = 6,
-         .config_epoch = 3, .current_epoch = 9, .slots_owned = 5461, .view_digest = 0xdeadbeef,
-         .open_slots = &open, .open_slot_count = 1, .links_down = &down, .link_down_count = 1},
-        {.address = {"::1", 6380}, .reason_code = ERR_UNAVAILABLE, .reason = "connection refused", .age_ms = -1,
-         .is_valkey = true, .is_loading = true, .is_link_up = true, .role = NODE_ROLE_REPLICA, .slots_owned = -1},
+        {.address = {"10.0.0.1", 6379},
+         .id = node('a'),
+         .is_reachable = true,
+         .age_ms = 15,
+         .run_id = "r1",
+         .version = "7.0.15",
+         .role = NODE_ROLE_PRIMARY,
+         .is_cluster_enabled = true,
+         .is_cluster_ok = true,
+         .repl_offset = 123456789,
+         .used_memory_bytes = 1 << 30,
+         .maxmemory_bytes = 0,
+         .evicts = true,
+         .system_memory_bytes = -1,
+         .keys = 1000,
+         .ops_per_s = 5,
+         .clients = 7,
+         .ping_us = 80,
+         .known_nodes = 6,
+         .config_epoch = 3,
+         .current_epoch = 9,
+         .slots_owned = 5461,
+         .view_digest = 0xdeadbeef,
+         .open_slots = &open,
+         .open_slot_count = 1,
+         .links_down = &down,
+         .link_down_count = 1},
+        {.address = {"::1", 6380},
+         .reason_code = ERR_UNAVAILABLE,
+         .reason = "connection refused",
+         .age_ms = -1,
+         .is_valkey = true,
+         .is_loading = true,
+         .is_link_up = true,
+         .role = NODE_ROLE_REPLICA,
+         .slots_owned = -1},
     };
-    struct order_status order = {.id = {"op-318-1", 7, 2}, .state = ORDER_RUNNING, .slots_open = 1,
-                                 .keys_moved = 500, .bytes_moved = 70000, .call_us_p50 = 900, .call_us_max = -1,
-                                 .retries = 1, .is_replica_synced = true, .reason = "copying", .big_key_count = 1,
-                                 .big_keys = {{.key = "cart:{9}", .slot = 4432, .bytes = 64 << 20}}};
-    slotset_add_range(&order.slots_done, 0, 99);
-    slotset_add(&order.slots_done, 200);
+    struct order_status order = sample_status();
     char text[] = "a:1 myself\n";
-    struct view_text view = {.digest = 0xdeadbeef, .node = node('a'), .text = text, .len = sizeof(text) - 1};
+    struct view_text view = {
+        .digest = 0xdeadbeef, .node = node('a'), .text = text, .len = sizeof(text) - 1};
     const struct message report = {.kind = MESSAGE_REPORT,
-                                   .as.report = {.agent = {"host-1"}, .session = 42, .sequence = 5,
-                                                 .fence_acked = 318, .wait_ms = 5000, .has_nodes = true,
-                                                 .nodes = nodes, .node_count = 2, .orders = &order,
-                                                 .order_count = 1, .views = &view, .view_count = 1}};
+                                   .as.report = {.agent = {"host-1"},
+                                                 .session = 42,
+                                                 .sequence = 5,
+                                                 .fence_acked = 318,
+                                                 .wait_ms = 5000,
+                                                 .has_nodes = true,
+                                                 .nodes = nodes,
+                                                 .node_count = 2,
+                                                 .orders = &order,
+                                                 .order_count = 1,
+                                                 .views = &view,
+                                                 .view_count = 1}};
     check_message("report-1", &report);
 }
 
@@ -165,10 +218,22 @@ static void test_instructions(void **state)
 {
     (void)state;
     struct order orders[2] = {
-        {.id = {"op-318-1", 8, 1}, .fence = 318, .valid_for_ms = 30000, .kind = ORDER_MOVE, .source = node('a'),
-         .target = node('b'), .source_address = {"10.0.0.1", 6379}, .target_address = {"10.0.0.2", 6379},
-         .source_run_id = "r1", .speed = MOVE_SPEED_SOFT, .big_key_bytes_max = 512 << 20},
-        {.id = {"op-318-2", 0, 1}, .fence = 318, .valid_for_ms = 30000, .kind = ORDER_SCAN, .source = node('a'),
+        {.id = {"op-318-1", 8, 1},
+         .fence = 318,
+         .valid_for_ms = 30000,
+         .kind = ORDER_MOVE,
+         .source = node('a'),
+         .target = node('b'),
+         .source_address = {"10.0.0.1", 6379},
+         .target_address = {"10.0.0.2", 6379},
+         .source_run_id = "r1",
+         .speed = MOVE_SPEED_SOFT,
+         .big_key_bytes_max = 512 << 20},
+        {.id = {"op-318-2", 0, 1},
+         .fence = 318,
+         .valid_for_ms = 30000,
+         .kind = ORDER_SCAN,
+         .source = node('a'),
          .source_address = {"10.0.0.1", 6379}},
     };
     slotset_add_range(&orders[0].slots, 100, 199);
@@ -179,12 +244,20 @@ static void test_instructions(void **state)
     struct order_id forget = {"op-318-1", 5, 1};
     uint64_t wanted = 0xdeadbeef;
     struct address address = {"10.0.0.9", 6379};
-    const struct message message = {
-        .kind = MESSAGE_INSTRUCTIONS,
-        .as.instructions = {.fence = 318, .orders = orders, .order_count = 2, .renewals = &renewal,
-                            .renewal_count = 1, .stops = &stop, .stop_count = 1, .forgets = &forget,
-                            .forget_count = 1, .views_wanted = &wanted, .view_wanted_count = 1, .nodes = &address,
-                            .node_count = 1}};
+    const struct message message = {.kind = MESSAGE_INSTRUCTIONS,
+                                    .as.instructions = {.fence = 318,
+                                                        .orders = orders,
+                                                        .order_count = 2,
+                                                        .renewals = &renewal,
+                                                        .renewal_count = 1,
+                                                        .stops = &stop,
+                                                        .stop_count = 1,
+                                                        .forgets = &forget,
+                                                        .forget_count = 1,
+                                                        .views_wanted = &wanted,
+                                                        .view_wanted_count = 1,
+                                                        .nodes = &address,
+                                                        .node_count = 1}};
     check_message("instructions-1", &message);
 }
 
@@ -192,24 +265,37 @@ static void test_records(void **state)
 {
     (void)state;
     const struct record leader = {.kind = RECORD_LEADER,
-                                  .as.leader = {"c1", "0123456789abcdef0123456789abcdef", "tcp://10.0.0.1:7412",
-                                                "http://10.0.0.1:7411"}};
+                                  .as.leader = {"c1", "0123456789abcdef0123456789abcdef",
+                                                "tcp://10.0.0.1:7412", "http://10.0.0.1:7411"}};
     const struct record spec = {.kind = RECORD_SPEC, .as.spec = {"shop", 3, -1, 80}};
-    const struct record agent = {.kind = RECORD_AGENT, .as.agent = {{"host-1"}, 0x1122334455667788, 318}};
+    const struct record agent = {.kind = RECORD_AGENT,
+                                 .as.agent = {{"host-1"}, 0x1122334455667788, 318}};
     const struct record plan = {.kind = RECORD_PLAN,
-                                .as.plan = {.operation_id = "op-318-1", .topology_digest = 0xfeed, .batch_count = 12,
-                                            .slot_count = 4096, .keys_estimate = 1000000,
-                                            .bytes_estimate = UINT64_C(1) << 40, .duration_estimate_ms = 61000}};
+                                .as.plan = {.operation_id = "op-318-1",
+                                            .topology_digest = 0xfeed,
+                                            .batch_count = 12,
+                                            .slot_count = 4096,
+                                            .keys_estimate = 1000000,
+                                            .bytes_estimate = UINT64_C(1) << 40,
+                                            .duration_estimate_ms = 61000}};
     struct big_key big = {.key = "cart:{9}", .slot = 4432, .bytes = 64 << 20};
     struct record scanned = plan;
     scanned.as.plan.is_scanned = true;
     scanned.as.plan.big_keys = &big;
     scanned.as.plan.big_key_count = 1;
     struct record batch = {.kind = RECORD_BATCH,
-                           .as.batch = {.index = 3, .source = node('a'), .target = node('b'), .keys_estimate = 10,
-                                        .bytes_estimate = 2000, .state = BATCH_FAILED, .attempt = 2,
-                                        .agent = {"host-1"}, .keys_moved = 4, .bytes_moved = 800,
-                                        .reason_code = ERR_TIMEOUT, .reason = "no answer from 10.0.0.2:6379"}};
+                           .as.batch = {.index = 3,
+                                        .source = node('a'),
+                                        .target = node('b'),
+                                        .keys_estimate = 10,
+                                        .bytes_estimate = 2000,
+                                        .state = BATCH_FAILED,
+                                        .attempt = 2,
+                                        .agent = {"host-1"},
+                                        .keys_moved = 4,
+                                        .bytes_moved = 800,
+                                        .reason_code = ERR_TIMEOUT,
+                                        .reason = "no answer from 10.0.0.2:6379"}};
     slotset_add_range(&batch.as.batch.slots, 5, 9);
     slotset_add(&batch.as.batch.slots, 11);
     slotset_add_range(&batch.as.batch.slots_done, 5, 6);
@@ -226,25 +312,40 @@ static void test_operation(void **state)
     (void)state;
     struct node_weight weights[2] = {{node('a'), 0.5}, {node('b'), 2}};
     struct node_id sources[2] = {node('c'), node('d')};
-    const struct record operation = {
-        .kind = RECORD_OPERATION,
-        .as.operation = {.id = "op-318-1",
-                         .request = {.kind = OPERATION_RESHARD, .weights = weights, .weight_count = 2,
-                                     .threshold_percent = 2.5, .sources = sources, .source_count = 2,
-                                     .target = node('e'), .slot_count = 1000, .node = node('f'),
-                                     .speed = MOVE_SPEED_FAST, .parallel_moves_max = 4, .needs_approval = true,
-                                     .requested_by = "ann"},
-                         .state = OPERATION_HELD, .reason_code = ERR_LIMIT, .reason = "a key of 600 MiB",
-                         .created_wall_ms = 1767225600000, .started_wall_ms = 1767225601000, .ended_wall_ms = 0,
-                         .slots_total = 1000, .slots_moved = 10, .keys_moved = 400, .bytes_moved = 56000}};
+    const struct record operation = {.kind = RECORD_OPERATION,
+                                     .as.operation = {.id = "op-318-1",
+                                                      .request = {.kind = OPERATION_RESHARD,
+                                                                  .weights = weights,
+                                                                  .weight_count = 2,
+                                                                  .threshold_percent = 2.5,
+                                                                  .sources = sources,
+                                                                  .source_count = 2,
+                                                                  .target = node('e'),
+                                                                  .slot_count = 1000,
+                                                                  .node = node('f'),
+                                                                  .speed = MOVE_SPEED_FAST,
+                                                                  .parallel_moves_max = 4,
+                                                                  .needs_approval = true,
+                                                                  .requested_by = "ann"},
+                                                      .state = OPERATION_HELD,
+                                                      .reason_code = ERR_LIMIT,
+                                                      .reason = "a key of 600 MiB",
+                                                      .created_wall_ms = 1767225600000,
+                                                      .started_wall_ms = 1767225601000,
+                                                      .ended_wall_ms = 0,
+                                                      .slots_total = 1000,
+                                                      .slots_moved = 10,
+                                                      .keys_moved = 400,
+                                                      .bytes_moved = 56000}};
     check_record("operation-1", &operation);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_messages), cmocka_unit_test(test_report), cmocka_unit_test(test_instructions),
-        cmocka_unit_test(test_records),        cmocka_unit_test(test_operation),
+        cmocka_unit_test(test_small_messages), cmocka_unit_test(test_report),
+        cmocka_unit_test(test_instructions),   cmocka_unit_test(test_records),
+        cmocka_unit_test(test_operation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-static const enum message_kind kinds[] = {MESSAGE_HELLO, MESSAGE_WELCOME, MESSAGE_REFUSAL, MESSAGE_REPORT,
-                                          MESSAGE_INSTRUCTIONS};
+static const enum message_kind kinds[] = {MESSAGE_HELLO, MESSAGE_WELCOME, MESSAGE_REFUSAL,
+                                          MESSAGE_REPORT, MESSAGE_INSTRUCTIONS};
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
 /* What is encoded comes back field by field, for values from the whole of every range. */
@@ -58,8 +58,8 @@ static void test_encoding_appends_and_is_stable(void **state)
     strbuf_release(&bytes);
 }
 
-/* A damaged message is either refused with a code and a text, or is a valid message; the output is not touched when it
- * is refused. */
+/* A damaged message is either refused with a code and a text, or is a valid message; the output is
+ * not touched when it is refused. */
 static void test_damage_never_crashes(void **state)
 {
     (void)state;
@@ -78,7 +78,8 @@ static void test_damage_never_crashes(void **state)
         int damages = (int)prng_range(&prng, 0, 4);
         for (int i = 0; i < damages && size > 0; i++) {
             /* Mostly near the front, where the structure is. */
-            size_t at = (size_t)prng_below(&prng, prng_chance(&prng, 1, 2) && size > 40 ? 40 : size);
+            size_t at =
+                (size_t)prng_below(&prng, prng_chance(&prng, 1, 2) && size > 40 ? 40 : size);
             bytes.data[at] = (char)prng_below(&prng, 256);
         }
         /* Memory of its own, so that a read past the end is seen. */
@@ -128,7 +129,8 @@ static void test_unknown_kind_is_refused(void **state)
 static void test_unknown_field_is_skipped(void **state)
 {
     (void)state;
-    struct message message = {.kind = MESSAGE_REFUSAL, .as.refusal = {.code = ERR_AUTH, .text = "no"}};
+    struct message message = {.kind = MESSAGE_REFUSAL,
+                              .as.refusal = {.code = ERR_AUTH, .text = "no"}};
     struct strbuf bytes = {0};
     message_encode(&message, &bytes);
     const uint8_t unknown[] = {200u % 128u | 128u, 0x0c, 5}; /* field 201, varint 5 */
@@ -242,13 +244,14 @@ static void test_bad_order(void **state)
     }
 }
 
-/* Runs of slots that overlap, leave the table or have no length are refused; each set has one form. */
+/* Runs of slots that overlap, leave the table or have no length are refused; each set has one form.
+ */
 static void test_bad_slots(void **state)
 {
     (void)state;
     static const uint32_t bad[][4] = {
-        {0, 0, 1, 1}, {16384, 1, 1, 1}, {0, 16385, 1, 1}, {0, 1, 0, 1}, {16383, 1, 1, 1}, {1, UINT32_MAX, 1, 1},
-        {UINT32_MAX, 2, 1, 1},
+        {0, 0, 1, 1},     {16384, 1, 1, 1},      {0, 16385, 1, 1},      {0, 1, 0, 1},
+        {16383, 1, 1, 1}, {1, UINT32_MAX, 1, 1}, {UINT32_MAX, 2, 1, 1},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct wire_reader reader = {0};
@@ -303,7 +306,8 @@ static void test_counts_at_the_limit(void **state)
     assert_string_equal(err.text, "report: 1025 nodes are more than the 1024 that are allowed");
 }
 
-/* Too many bytes are refused before anything is unpacked; a small message that unfolds into much memory is refused. */
+/* Too many bytes are refused before anything is unpacked; a small message that unfolds into much
+ * memory is refused. */
 static void test_size_limits(void **state)
 {
     (void)state;

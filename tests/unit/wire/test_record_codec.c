@@ -127,7 +127,8 @@ static int decode_packed(const Drover__Record *record, struct err *err)
     return code;
 }
 
-/* Numbers that are none, states of a newer version and missing parts are refused with the fitting code. */
+/* Numbers that are none, states of a newer version and missing parts are refused with the fitting
+ * code. */
 static void test_bad_operation(void **state)
 {
     (void)state;
