@@ -6,7 +6,6 @@
 #include "common/io/bus.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/bus_transport.h"
 #include "common/io/clock.h"
@@ -16,6 +15,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define RECONNECT_MS_MIN 100
 #define RECONNECT_MS_MAX 2000

@@ -9,7 +9,6 @@
 #include "common/io/bus.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/bus_transport.h"
 
@@ -20,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define SLOTS_STEP 16 /* slots are made so many at a time, as soon as fewer than half of that are free */
 #define PEER_TEXT_SIZE 64

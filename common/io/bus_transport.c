@@ -1,13 +1,14 @@
 /* bus_transport.c — see bus_transport.h. */
 #include "common/io/bus_transport.h"
 
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/file_state.h"
 #include "common/io/tls_files.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define HEADER_SIZE_MAX 64 /* nng counts its own header of a request as part of the message */
 #define PEM_SIZE_MAX 524288 /* 512 KiB; a bundle of CAs; the system's whole store is about 220 KiB */

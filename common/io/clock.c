@@ -1,13 +1,14 @@
 /* clock.c — see clock.h. */
 #include "common/io/clock.h"
 
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define WALL_MS_MAX INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 

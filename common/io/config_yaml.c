@@ -4,7 +4,6 @@
 #include "common/io/config_yaml.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
 #include "common/io/file_state.h"
@@ -13,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 _Static_assert(CONFIG_SIZE_MAX <= FILE_STATE_SIZE_MAX, "a configuration is read like a small file");
 

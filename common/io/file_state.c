@@ -2,7 +2,6 @@
 #include "common/io/file_state.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <errno.h>
@@ -14,6 +13,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 static int io_err(const char *what, const char *path, struct err *err)
 {

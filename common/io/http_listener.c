@@ -1,7 +1,6 @@
 /* http_listener.c — see http_listener.h. */
 #include "common/io/http_listener.h"
 
-#include "common/base/banned.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define BACKLOG 128 /* connections the kernel holds until we accept them */
 

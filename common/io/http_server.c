@@ -9,7 +9,6 @@
 #include "common/io/http_server.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
 #include "common/io/clock.h"
@@ -26,6 +25,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define PEER_TEXT_SIZE 64
 #define DISCARDED_BYTES_MAX ((size_t)8 * HTTP_BODY_SIZE_MAX) /* of a body that is too big, before we hang up */

@@ -5,7 +5,6 @@
 #include "common/io/log_sink.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
 #include "common/io/clock.h"
@@ -17,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define WINDOW_MS 1000 /* LOG_LINES_A_SECOND counts per window of this length */
 

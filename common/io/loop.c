@@ -6,7 +6,6 @@
 #include "common/io/loop.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
 
@@ -18,6 +17,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <uv.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 struct post {
     void (*function)(void *user);

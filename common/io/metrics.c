@@ -1,13 +1,14 @@
 /* metrics.c — see metrics.h. */
 #include "common/io/metrics.h"
 
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define INTEGER_MAX 9007199254740992.0 /* 2^53: whole numbers below are printed as such */
 

@@ -2,13 +2,14 @@
 #include "common/io/options_internal.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define WORD_DISTANCE_MAX 3 /* edits up to which a known name is proposed for an unknown one */
 

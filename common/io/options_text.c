@@ -1,7 +1,6 @@
 /* options_text.c — see options.h: texts to values of one type, and the options as people read them. */
 #include "common/io/options_internal.h"
 
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <errno.h>
@@ -10,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define HELP_WIDTH 100       /* columns */
 #define HELP_TEXT_COLUMN 34  /* where the help texts begin */

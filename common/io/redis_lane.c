@@ -9,15 +9,16 @@
 #include "common/io/redis_lane.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
+#include "common/io/redis_format.h"
 #include "common/io/redis_reader.h"
 
-#include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 static void lane_connect(struct redis_lane *lane);
 static void lane_connected(void *user);
@@ -185,42 +186,36 @@ static void lane_socket_failed(void *user, const struct err *err)
 
 /* ---- login ---- */
 
-static void login_add(struct redis_lane *lane, struct strbuf *out, int count, const char **words)
+static void login_fill(const struct redis_lane_owner *owner, struct command_list *commands)
 {
-    char *text = NULL;
-    int len = (int)redisFormatCommandArgv(&text, count, words, NULL);
-    CHECK(len > 0);
-    strbuf_add(out, text, (size_t)len);
-    explicit_bzero(text, (size_t)len); /* may hold the password */
-    redisFreeCommand(text);
-    lane->login_count++;
+    if (owner->password.len > 0 && owner->user.len > 0) {
+        commands_add(commands, "AUTH", strbuf_text(&owner->user), strbuf_text(&owner->password), NULL);
+    } else if (owner->password.len > 0) {
+        commands_add(commands, "AUTH", strbuf_text(&owner->password), NULL);
+    }
+    if (owner->client_name.len > 0) {
+        commands_add(commands, "CLIENT", "SETNAME", strbuf_text(&owner->client_name), NULL);
+    }
 }
 
 static void lane_connected(void *user)
 {
     struct redis_lane *lane = user;
-    const struct redis_lane_owner *owner = lane->owner;
-    struct strbuf out = {0};
-    lane->login_count = 0;
-    if (owner->password.len > 0 && owner->user.len > 0) {
-        const char *words[] = {"AUTH", strbuf_text(&owner->user), strbuf_text(&owner->password)};
-        login_add(lane, &out, 3, words);
-    } else if (owner->password.len > 0) {
-        const char *words[] = {"AUTH", strbuf_text(&owner->password)};
-        login_add(lane, &out, 2, words);
-    }
-    if (owner->client_name.len > 0) {
-        const char *words[] = {"CLIENT", "SETNAME", strbuf_text(&owner->client_name)};
-        login_add(lane, &out, 3, words);
-    }
-    if (lane->login_count == 0) {
+    struct command_list commands = {0};
+    login_fill(lane->owner, &commands);
+    lane->login_count = commands.count;
+    if (commands.count == 0) {
         lane_ready(lane);
         return;
     }
+    struct strbuf out = {0};
+    redis_format(&commands, &out);
     lane->state = REDIS_LANE_LOGIN;
     redis_socket_write(lane->socket, out.data, out.len);
-    explicit_bzero(out.data, out.len);
+    explicit_bzero(out.data, out.len); /* it may hold the password */
+    explicit_bzero(commands.bytes.data, commands.bytes.len);
     strbuf_release(&out);
+    commands_release(&commands);
 }
 
 static int login_err(const struct reply *reply, struct err *err)

@@ -5,15 +5,16 @@
 #include "common/io/redis_link.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
+#include "common/io/redis_format.h"
 #include "common/io/redis_lane.h"
 #include "common/io/redis_tls.h"
 
-#include <hiredis/hiredis.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define BUCKET_COUNT 256                    /* lanes are some per node; chains stay short up to a thousand nodes */
 #define SCRATCH_KEPT_BYTES_MAX 1048576      /* a pipeline's bytes are built in kept memory up to this size */
@@ -25,9 +26,6 @@ struct redis_pool {
     struct strbuf tls_name;
     struct loop_timer *drain_timer; /* runs results that were found inside a call of ours */
     struct strbuf scratch;          /* the pipeline being formatted */
-    const char **argv;              /* for the formatter; owned */
-    size_t *argv_len;               /* owned */
-    int argv_capacity;
     bool is_draining;
     bool is_closing;
 };
@@ -36,7 +34,6 @@ static void pool_drain(struct redis_lane_owner *owner);
 static void pool_drain_later(void *user);
 static void pool_sweep(struct redis_pool *pool);
 static struct redis_lane **pool_find(struct redis_pool *pool, const struct address *address, int number);
-static void pool_format(struct redis_pool *pool, const struct command_list *commands);
 
 static int64_t or_default(int64_t value, int64_t fallback)
 {
@@ -116,8 +113,6 @@ void redis_pool_free(struct redis_pool *pool)
     strbuf_release(&pool->owner.password);
     strbuf_release(&pool->owner.client_name);
     free(pool->owner.place.buffers);
-    free(pool->argv);
-    free(pool->argv_len);
     free(pool);
 }
 
@@ -169,32 +164,11 @@ void redis_pool_submit(struct redis_pool *pool, const struct redis_request *requ
     if (*place == NULL) {
         *place = redis_lane_new(&pool->owner, request->address, request->lane);
     }
-    pool_format(pool, request->commands);
+    strbuf_clear(&pool->scratch);
+    redis_format(request->commands, &pool->scratch);
     redis_lane_submit(*place, job, &pool->scratch);
     if (pool->scratch.capacity > SCRATCH_KEPT_BYTES_MAX) {
         strbuf_release(&pool->scratch);
-    }
-}
-
-static void pool_format(struct redis_pool *pool, const struct command_list *commands)
-{
-    strbuf_clear(&pool->scratch);
-    for (int i = 0; i < commands->count; i++) {
-        int count = commands->commands[i].arg_count;
-        CHECK(count >= 1);
-        if (count > pool->argv_capacity) {
-            pool->argv_capacity = count * 2;
-            pool->argv = xreallocarray(pool->argv, (size_t)pool->argv_capacity, sizeof(*pool->argv));
-            pool->argv_len = xreallocarray(pool->argv_len, (size_t)pool->argv_capacity, sizeof(*pool->argv_len));
-        }
-        for (int arg = 0; arg < count; arg++) {
-            pool->argv[arg] = commands_get(commands, i, arg, &pool->argv_len[arg]);
-        }
-        char *text = NULL;
-        long long len = redisFormatCommandArgv(&text, count, pool->argv, pool->argv_len);
-        CHECK(len > 0);
-        strbuf_add(&pool->scratch, text, (size_t)len);
-        redisFreeCommand(text);
     }
 }
 

@@ -4,7 +4,7 @@
  * a blocking command on one lane does not delay another. Pipelines of one lane are sent and answered in the order of
  * their submission; several may be in flight. Nothing is ever sent twice, and nothing is retried: that is the caller's
  * decision. Knows no cluster, slot or role. TCP (IPv4, IPv6, names), TLS, and unix sockets (a host that starts with '/').
- * Uses hiredis to format and to read RESP2. Loop thread only. */
+ * RESP2, read by hiredis. Loop thread only. */
 #ifndef DROVER_IO_REDIS_LINK_H
 #define DROVER_IO_REDIS_LINK_H
 

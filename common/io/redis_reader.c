@@ -2,13 +2,14 @@
 #include "common/io/redis_reader.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/redis_link.h"
 
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 struct redis_reader {
     redisReader *parser;     /* owned */

@@ -7,7 +7,6 @@
 #include "common/io/redis_socket.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
 #include "common/io/redis_tls.h"
@@ -18,6 +17,8 @@
 #include <string.h>
 #include <sys/un.h>
 #include <uv.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define KEEPALIVE_S 15 /* a peer that vanished is noticed on an idle connection */
 

@@ -2,7 +2,6 @@
 #include "common/io/redis_tls.h"
 
 #include "common/base/alloc.h"
-#include "common/base/banned.h"
 #include "common/base/check.h"
 #include "common/io/redis_link.h"
 #include "common/io/tls_files.h"
@@ -13,6 +12,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 struct redis_tls_context {
     SSL_CTX *ctx;

@@ -1,7 +1,6 @@
 /* tls_files.c — see tls_files.h. */
 #include "common/io/tls_files.h"
 
-#include "common/base/banned.h"
 #include "common/base/check.h"
 
 #include <errno.h>
@@ -9,6 +8,8 @@
 #include <openssl/ssl.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/base/banned.h" /* last: system headers may use what it bans */
 
 static int file_err(const char *what, const char *kind, const char *path, struct err *err)
 {
