@@ -252,10 +252,10 @@ static void ghost_add(struct topology *topology,
     nodes_row_address(row, &ghost->address);
 }
 
-static bool is_live_view(const struct build *build, const struct nodes_view *view)
+static bool is_live_digest(const struct build *build, uint64_t digest)
 {
     for (int v = 0; v < build->view_count; v++) {
-        if (build->views[v].view == view) {
+        if (build->views[v].digest == digest) {
             return true;
         }
     }
@@ -285,7 +285,10 @@ static void find_ghosts(struct build *build)
     }
     for (int i = 0; i < build->input->view_count; i++) {
         const struct nodes_view *view = build->input->views[i];
-        for (int row = 0; !is_live_view(build, view) && row < view->row_count; row++) {
+        if (is_live_digest(build, build->input->view_digests[i])) {
+            continue;
+        }
+        for (int row = 0; row < view->row_count; row++) {
             if (topology_find(topology, &view->rows[row].id) == NO_NODE) {
                 ghost_add(topology, &view->rows[row], GHOST_UNKNOWN, 1, NO_NODE);
             }
