@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Two agents may work on one slot after another, never in turns: the fence and the orders' expiry forbid it. */
-#define TURNS_US (5 * SECOND_US)
+#define TURNS_US (3 * SECOND_US)
 /* How far back a fault of Redis explains a surprise: failover and resync take node timeout and more. */
 #define FAULT_ECHO_US (30 * SECOND_US)
 
@@ -35,22 +35,40 @@ static void see_claim(void *owner, struct model_node *node, int slot)
 static void see_stored(void *owner, struct model_node *node, int key, const struct model_stored *stored)
 {
     struct world *world = owner;
-    (void)stored;
-    for (int i = 0; i < world->client_count; i++) {
-        struct world_client *client = &world->clients[i];
-        for (int k = 0; k < client->key_count; k++) {
-            if (client->keys[k].number == key) {
-                client->keys[k].holders |= UINT32_C(1) << node->index;
-                return;
-            }
-        }
+    if (key == world->traced_key) {
+        world_note(world, "node%d stores key %d: %.*s", node->index, key, (int)stored->len, stored->value);
     }
+    if (world->client_keys[key] != NULL) {
+        world->client_keys[key]->holders |= UINT32_C(1) << node->index;
+    }
+}
+
+static const char *removal_text(enum model_removal why)
+{
+    switch (why) {
+    case REMOVED_BY_CLIENT:
+        return "deleted";
+    case REMOVED_MOVED:
+        return "moved";
+    case REMOVED_FOREIGN:
+        return "of a slot that another node claims";
+    case REMOVED_EXPIRED:
+        return "expired";
+    case REMOVED_RESYNC:
+        return "before copying anew";
+    case REMOVED_LOST:
+        return "crash";
+    }
+    return "?";
 }
 
 /* I2: a node that deletes keys as foreign must not delete the only copy. */
 static void see_removed(void *owner, struct model_node *node, int key, enum model_removal why)
 {
     struct world *world = owner;
+    if (key == world->traced_key) {
+        world_note(world, "node%d removes key %d (%s)", node->index, key, removal_text(why));
+    }
     if (why == REMOVED_RESYNC || why == REMOVED_LOST) {
         world->disturbed_us[node->index] = world->schedule.now_us;
     }
@@ -153,10 +171,11 @@ static void see_mover(struct world_agent *agent, int slot)
     struct slot_mover_seen *seen = &world->movers[slot];
     int64_t now_us = world->schedule.now_us;
     if (seen->agent != agent->index) {
-        if (seen->agent_before == agent->index && now_us - seen->at_us < TURNS_US) {
+        if (seen->agent_before == agent->index && now_us - seen->at_before_us < TURNS_US) {
             world_violated(world, "I8: agents %d and %d work on slot %d in turns", agent->index, seen->agent, slot);
         }
         seen->agent_before = seen->agent;
+        seen->at_before_us = seen->at_us;
         seen->agent = (int8_t)agent->index;
     }
     seen->at_us = now_us;
@@ -165,17 +184,23 @@ static void see_mover(struct world_agent *agent, int slot)
 void checkers_see_commands(struct world_agent *agent, struct model_node *node, const struct command_list *commands)
 {
     struct world *world = agent->world;
+    bool is_step = false;
     (void)node;
     for (int i = 0; i < commands->count; i++) {
         int64_t slot = 0;
         if (commands_arg_is(commands, i, 0, "cluster") && commands_arg_is(commands, i, 1, "setslot") &&
             model_number(commands, i, 2, &slot) && slot >= 0 && slot < SLOT_COUNT) {
             see_mover(agent, (int)slot);
+            is_step = true;
         } else if (commands_arg_is(commands, i, 0, "migrate") && commands->commands[i].arg_count > 6) {
             size_t len = 0;
             const char *name = commands_get(commands, i, commands->commands[i].arg_count - 1, &len);
             see_mover(agent, world->redis.keys.keys[model_keys_number(&world->redis.keys, name, len)].slot);
+            is_step = true;
         }
+    }
+    if (is_step) {
+        world_faults_tempt(world);
     }
 }
 

@@ -70,7 +70,7 @@ enum fault {
     X(SIGHT_CLIENT_READ, true, "client reads checked")                         \
     X(SIGHT_CLIENT_UNKNOWN, true, "client writes with unknown outcome")        \
     X(SIGHT_LOSS_EXPLAINED, false, "keys lost by Redis's own faults")          \
-    X(SIGHT_REPLAN_EMPTY, true, "finished operations that plan nothing again") \
+    X(SIGHT_CAME_BACK, false, "second copies of keys that clients came to see")  \
     X(SIGHT_UNKNOWN_COMMAND, false, "commands the model does not know")        \
     X(SIGHT_TICK_STORM, false, "cores that want to be woken without end")
 

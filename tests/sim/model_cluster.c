@@ -285,6 +285,18 @@ static void open_slot(struct model_node *node, const struct command_list *comman
     model_reply_status(replies, "OK");
 }
 
+static void trace(struct model_node *node, int slot, const struct command_list *commands, int index)
+{
+    if (slot != node->redis->traced_slot) {
+        return;
+    }
+    size_t len = 0;
+    const char *what = commands_get(commands, index, 3, &len);
+    int peer = commands->commands[index].arg_count == 5 ? find_id(node, commands, index, 4) : MODEL_NONE;
+    model_node_note(node, "gets SETSLOT %d %.*s node%d; owner node%d, %d keys here", slot, (int)len, what, peer,
+                    node->owner[slot], node->key_counts[slot]);
+}
+
 static void command_setslot(struct model_node *node, const struct command_list *commands, int index,
                             struct reply_list *replies)
 {
@@ -298,6 +310,7 @@ static void command_setslot(struct model_node *node, const struct command_list *
         model_reply_error(replies, "ERR Invalid or out of range slot");
         return;
     }
+    trace(node, slot, commands, index);
     bool is_open =
         commands_arg_is(commands, index, 3, "migrating") || commands_arg_is(commands, index, 3, "importing");
     if (is_open && count == 5) {

@@ -23,6 +23,7 @@ void model_redis_init(struct model_redis *redis, struct schedule *schedule, stru
         .gossip_us = 100 * MS_US,
         .replication_lag_us_max = 20 * MS_US,
         .persistence = PERSIST_ALL,
+        .traced_slot = MODEL_NONE,
     };
     prng_init(&redis->prng, seed);
     model_keys_init(&redis->keys);

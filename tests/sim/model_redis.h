@@ -223,6 +223,7 @@ struct model_redis {
     enum model_persistence persistence;
     bool has_valkey_rules; /* SETSLOT reaches replicas, as from Valkey 8 and Redis 7.2.. on; unused by 7.0 */
     uint64_t next_transfer;
+    int traced_slot; /* whose SETSLOTs are noted; MODEL_NONE = none */
     /* how often things were seen, for the coverage table */
     int ask_count, moved_count, tryagain_count, busykey_count, ioerr_count, nokey_count, failover_count, dirty_count;
     int clusterdown_count, migrate_count, resync_count, target_moved_count, oom_count, collision_count;

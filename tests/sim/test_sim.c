@@ -1,6 +1,6 @@
 /* test_sim.c — runs many seeds of the simulator and prints, for a seed that fails, the one command that repeats it.
  *
- *   test_sim [--seeds N] [--first S] [--seed S] [--verbose] [--mutation NAME]
+ *   test_sim [--seeds N] [--first S] [--seed S] [--verbose] [--key N] [--slot N] [--go-on] [--mutation NAME]
  * Without arguments: the pinned past failures, then DROVER_SIM_SEEDS seeds (default 300), then the mutations, each of
  * which must be caught by a checker. */
 #include "common/base/alloc.h"
@@ -24,6 +24,9 @@ struct options {
     long count;
     bool is_single;
     bool is_verbose;
+    bool goes_on;     /* after many failures too */
+    long traced_key; /* -1 = none */
+    long traced_slot;
     enum mutation mutation;
 };
 
@@ -31,6 +34,8 @@ static bool run_seed(uint64_t seed, const struct options *options, struct covera
 {
     struct world *world = xmalloc(sizeof(*world));
     world_init(world, seed, options->mutation, options->is_verbose, coverage);
+    world->traced_key = (int)options->traced_key;
+    world->redis.traced_slot = (int)options->traced_slot;
     bool is_good = world_run(world) == 0;
     snprintf(violation, 512, "%s", world->violation);
     world_release(world);
@@ -81,7 +86,7 @@ static int run_range(const struct options *options, struct coverage *coverage, c
     (void)clock_gettime(CLOCK_MONOTONIC, &begin);
     int failed = 0;
     long ran = 0;
-    for (long i = 0; i < options->count && failed < FAILURES_SHOWN_MAX; i++) {
+    for (long i = 0; i < options->count && (options->goes_on || failed < FAILURES_SHOWN_MAX); i++) {
         failed += !try_seed(options->first + (uint64_t)i, options, coverage, program);
         ran++;
     }
@@ -96,7 +101,7 @@ static int run_mutations(uint64_t first)
 {
     int missed = 0;
     for (int m = 1; m < MUTATION_NR; m++) {
-        struct options options = {.mutation = (enum mutation)m};
+        struct options options = {.mutation = (enum mutation)m, .traced_key = -1, .traced_slot = -1};
         struct coverage coverage = {0};
         char violation[512] = "";
         uint64_t seed = first;
@@ -121,6 +126,10 @@ static bool read_options(int argc, char **argv, struct options *options)
             options->is_verbose = true;
             continue;
         }
+        if (strcmp(argv[i], "--go-on") == 0) {
+            options->goes_on = true;
+            continue;
+        }
         i++;
         if (strcmp(argv[i - 1], "--seed") == 0) {
             options->first = strtoull(value, NULL, 10);
@@ -128,6 +137,10 @@ static bool read_options(int argc, char **argv, struct options *options)
             options->is_single = true;
         } else if (strcmp(argv[i - 1], "--first") == 0) {
             options->first = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i - 1], "--key") == 0) {
+            options->traced_key = strtol(value, NULL, 10);
+        } else if (strcmp(argv[i - 1], "--slot") == 0) {
+            options->traced_slot = strtol(value, NULL, 10);
         } else if (strcmp(argv[i - 1], "--seeds") == 0) {
             options->count = strtol(value, NULL, 10);
         } else if (strcmp(argv[i - 1], "--mutation") == 0) {
@@ -147,7 +160,7 @@ static bool read_options(int argc, char **argv, struct options *options)
 int main(int argc, char **argv)
 {
     const char *wanted = getenv("DROVER_SIM_SEEDS");
-    struct options options = {.first = 1, .count = wanted != NULL ? strtol(wanted, NULL, 10) : SEEDS_DEFAULT};
+    struct options options = {.first = 1, .traced_key = -1, .traced_slot = -1, .count = wanted != NULL ? strtol(wanted, NULL, 10) : SEEDS_DEFAULT};
     struct coverage coverage = {0};
     if (!read_options(argc, argv, &options)) {
         return 2;

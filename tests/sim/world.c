@@ -130,12 +130,16 @@ void world_init(struct world *world, uint64_t seed, enum mutation mutation, bool
     world->mutation = mutation;
     world->is_verbose = is_verbose;
     world->coverage = coverage;
+    world->traced_key = MODEL_NONE;
     prng_init(&world->prng, seed);
     draw_setup(world);
     const struct world_setup *setup = &world->setup;
     int places = setup->host_count + setup->coordinator_count + 2;
     world->client_place = places - 1;
     network_init(&world->network, &world->schedule, prng_next(&world->prng), places);
+    int64_t slowness = prng_range(&world->prng, 0, 2); /* one rack, one town, or far away */
+    world->network.delay_us_min = slowness == 0 ? 50 : slowness == 1 ? MS_US : 8 * MS_US;
+    world->network.delay_us_max = slowness == 0 ? 400 : slowness == 1 ? 5 * MS_US : 30 * MS_US;
     model_store_init(&world->store, &world->schedule, &world->network, places - 2, prng_next(&world->prng));
     model_redis_init(&world->redis, &world->schedule, &world->network, prng_next(&world->prng));
     checkers_attach(world);
@@ -262,6 +266,7 @@ void world_release(struct world *world)
         world_drop_held(&world->coordinators[i].held);
         free(world->coordinators[i].held.items);
     }
+    operation_request_release(&world->person.request);
     world->redis.hooks = (struct model_hooks){0};
     model_redis_release(&world->redis);
     schedule_release(&world->schedule);

@@ -15,7 +15,7 @@
 #define WORLD_COORDINATORS_MAX 3
 #define WORLD_HOSTS_MAX 8
 #define WORLD_CLIENTS_MAX 4
-#define CLIENT_KEYS_MAX 256
+#define CLIENT_KEYS_MAX 1024
 #define LANES 4
 #define TRANSCRIPT_SIZE_MAX (64 * 1024 * 1024)
 
@@ -113,6 +113,7 @@ struct client_key {
     int number;        /* in model_keys */
     int64_t version;   /* acknowledged; 0 = never written */
     bool is_deleted;   /* the acknowledged state is "not there" */
+    bool is_doubled;   /* when it was acknowledged, another primary held a copy too */
     bool is_uncertain; /* an attempt has an unknown outcome: the key is not written any more */
     int64_t attempt;
     bool attempt_is_deletion;
@@ -145,6 +146,8 @@ struct world_operator {
     bool is_final;        /* the last operation of the run, after healing */
     int holds_resumed;
     int64_t next_us;
+    bool has_plan; /* the request below was planned and its slots have keys */
+    struct operation_request request;
     bool has_replanned;
 };
 
@@ -167,6 +170,7 @@ struct world_setup {
 struct world {
     uint64_t seed;
     bool is_verbose;
+    int traced_key; /* whose every change is told; MODEL_NONE = none */
     enum mutation mutation;
     struct world_setup setup;
     struct schedule schedule;
@@ -184,7 +188,9 @@ struct world {
     uint64_t next_number;
     bool is_healed; /* phase two: no more faults */
     int64_t healed_us;
+    int64_t next_trap_us;
     int client_place;
+    struct client_key *client_keys[MODEL_KEYS_MAX]; /* by number of the key; NULL = no client's; not owned */
     struct coverage *coverage;
     /* checkers */
     char violation[512]; /* the first one; "" = none */
@@ -192,6 +198,7 @@ struct world {
         int8_t agent;
         int8_t agent_before;
         int64_t at_us;
+        int64_t at_before_us;
     } movers[SLOT_COUNT];
     int64_t disturbed_us[MODEL_NODES_MAX]; /* when a node last crashed, was promoted, demoted or copied anew */
     bool is_explained_held;                /* the run ends held by a conflict that Redis's own faults made */
@@ -235,6 +242,7 @@ struct world_coordinator *world_leader(struct world *world); /* who believes to 
 
 /* world_clients.c */
 void world_clients_start(struct world *world);
+/* Gives a slot new keys, already written and known to a client. */
 void world_clients_add_slot(struct world *world, int slot, int keys);
 void world_clients_check_end(struct world *world);
 
@@ -246,6 +254,8 @@ bool world_operator_is_done(const struct world *world);
 /* world_faults.c */
 void world_faults_draw(struct world *world);
 void world_faults_start(struct world *world);
+/* A move takes a step: a fault may strike right now. */
+void world_faults_tempt(struct world *world);
 void world_heal(struct world *world);
 
 #endif

@@ -49,6 +49,25 @@ static const int *slot_tags(void)
     return tags;
 }
 
+/* As if the client had written it a while ago. */
+static void preload(struct world *world, struct client_key *key)
+{
+    int slot = world->redis.keys.keys[key->number].slot;
+    for (int i = 0; i < world->redis.node_count; i++) {
+        struct model_node *node = world->redis.nodes[i];
+        if (node->is_up && model_node_is_primary(node) && node->owner[slot] == i &&
+            node->migrating_to[slot] == MODEL_NONE && !world->setup.has_redis_faults) {
+            struct model_stored stored = {.len = 1, .value = "1", .weight_bytes = 64};
+            stored.weight_bytes = (int32_t)prng_range(&world->prng, 60, 100000);
+            key->version = 1;
+            key->attempt = 1;
+            key->acked_us = world->schedule.now_us;
+            model_node_put(node, key->number, &stored);
+            return;
+        }
+    }
+}
+
 void world_clients_add_slot(struct world *world, int slot, int keys)
 {
     for (int i = 0; i < keys; i++) {
@@ -65,6 +84,8 @@ void world_clients_add_slot(struct world *world, int slot, int keys)
         struct client_key *key = &client->keys[client->key_count++];
         *key = (struct client_key){.number = model_keys_number(&world->redis.keys, name, (size_t)len)};
         CHECK(world->redis.keys.keys[key->number].slot == slot);
+        world->client_keys[key->number] = key;
+        preload(world, key);
     }
 }
 
@@ -78,6 +99,20 @@ static uint32_t holders_of(struct world *world, int number)
         }
     }
     return holders;
+}
+
+/* A MIGRATE without an answer leaves a copy at the target. Should a client then delete the key at the source, ASK leads
+ * to that copy: Redis cannot tell it from a new key, nor can drover. */
+static bool is_doubled(struct world *world, const struct client_key *key, int serving)
+{
+    for (int i = 0; i < world->redis.node_count; i++) {
+        const struct model_node *node = world->redis.nodes[i];
+        if (i != serving && model_node_is_primary(node) && key->number < node->stored_capacity &&
+            node->stored[key->number].is_present) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static const char *describe(struct world *world, const struct client_key *key, char text[120])
@@ -104,6 +139,13 @@ static void check_read(struct world_client *client, struct client_key *key, int6
         return;
     }
     char text[120];
+    if (key->is_doubled && (key->is_deleted || world->setup.has_redis_faults)) {
+        coverage_add(world->coverage, SIGHT_CAME_BACK, 1);
+        world_note(world, "a second copy shows: %s reads %lld", describe(world, key, text), (long long)seen);
+        key->version = seen;
+        key->is_deleted = seen == 0;
+        return;
+    }
     if (world->setup.has_redis_faults && checkers_is_explained(world, key->holders, key->acked_us)) {
         coverage_add(world->coverage, SIGHT_LOSS_EXPLAINED, 1);
         world_note(world, "lost by a fault of Redis: %s reads %lld", describe(world, key, text), (long long)seen);
@@ -205,6 +247,7 @@ static void take_answer(struct world_client *client, const struct reply *reply)
         key->version = key->attempt;
         key->is_deleted = key->attempt_is_deletion;
         key->acked_us = world->schedule.now_us;
+        key->is_doubled = is_doubled(world, key, client->node);
         key->holders = holders_of(world, key->number) | UINT32_C(1) << client->node;
     }
     finish(client);
@@ -321,7 +364,10 @@ static void next_request(struct happening *what)
         think(client, THINK_US_MAX);
         return;
     }
-    client->key = (int)prng_below(&world->prng, (uint64_t)client->key_count);
+    /* The newest keys are where the operator works now. */
+    int newest = client->key_count < 32 ? client->key_count : 32;
+    client->key = prng_chance(&world->prng, 1, 2) ? client->key_count - 1 - (int)prng_below(&world->prng, (uint64_t)newest)
+                                                  : (int)prng_below(&world->prng, (uint64_t)client->key_count);
     struct client_key *key = &client->keys[client->key];
     client->verb = CLIENT_GET;
     if (!key->is_uncertain && prng_chance(&world->prng, 3, 5)) {
@@ -350,26 +396,36 @@ void world_clients_start(struct world *world)
     }
 }
 
-/* At rest the one holder of each key must hold what was acknowledged. */
+/* Where a client would find the key: at the owner of its slot or, while the slot is open, at the importing node. */
+static const struct model_stored *find_stored(struct world *world, const struct client_key *key)
+{
+    int slot = world->redis.keys.keys[key->number].slot;
+    int owner = world->redis.nodes[0]->owner[slot];
+    const struct model_stored *stored = NULL;
+    if (owner != MODEL_NONE) {
+        stored = model_node_get(world->redis.nodes[owner], key->number);
+    }
+    for (int i = 0; i < world->redis.node_count && stored == NULL; i++) {
+        if (world->redis.nodes[i]->importing_from[slot] != MODEL_NONE) {
+            stored = model_node_get(world->redis.nodes[i], key->number);
+        }
+    }
+    return stored;
+}
+
 void world_clients_check_end(struct world *world)
 {
     for (int i = 0; i < world->client_count; i++) {
         struct world_client *client = &world->clients[i];
         for (int k = 0; k < client->key_count; k++) {
             struct client_key *key = &client->keys[k];
-            int slot = world->redis.keys.keys[key->number].slot;
-            int owner = world->redis.nodes[0]->owner[slot];
-            if (owner == MODEL_NONE) {
-                continue;
-            }
-            const struct model_stored *stored = model_node_get(world->redis.nodes[owner], key->number);
+            const struct model_stored *stored = find_stored(world, key);
             char value[MODEL_VALUE_SIZE + 1] = {0};
             if (stored != NULL) {
                 memcpy(value, stored->value, stored->len);
             }
-            bool is_open_attempt = client->key == k && client->verb != CLIENT_GET;
-            if (is_open_attempt) {
-                key->is_uncertain = true;
+            if (client->key == k && client->verb != CLIENT_GET) {
+                key->is_uncertain = true; /* the run may have ended before the answer */
             }
             check_read(client, key, stored == NULL ? 0 : atoll(value));
         }

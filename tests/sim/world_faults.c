@@ -11,6 +11,10 @@
 #define REDIS_FAULTS                                                                                        \
     (1U << FAULT_HOST_CUT | 1U << FAULT_REDIS_CRASH | 1U << FAULT_REDIS_DEATH | 1U << FAULT_REDIS_PAUSE)
 
+/* Moves are over in milliseconds: faults lie in wait for them. */
+#define TRAP_ONE_IN 12
+#define TRAP_GAP_US (1500 * MS_US)
+
 /* The end of one fault. */
 static void add_end(struct world *world, int64_t after_us, void (*run)(struct happening *what), void *owner, int to)
 {
@@ -258,24 +262,49 @@ static bool is_any_slot_open(const struct world *world)
     return false;
 }
 
+static void strike_something(struct world *world)
+{
+    enum fault fault = FAULT_NR;
+    do {
+        fault = (enum fault)prng_below(&world->prng, FAULT_NR);
+    } while (!(world->setup.faults >> fault & 1));
+    if (fault == FAULT_OPERATOR_PAUSE || fault == FAULT_OPERATOR_CANCEL) {
+        return;
+    }
+    world_note(world, "fault: %s", fault_text(fault));
+    world->coverage->faults[fault]++;
+    coverage_add(world->coverage, SIGHT_FAULT_IN_MOVE, is_any_slot_open(world));
+    strike(world, fault);
+}
+
 static void next_fault(struct happening *what)
 {
     struct world *world = what->owner;
     if (world->is_healed || world->setup.faults == 0) {
         return;
     }
-    enum fault fault = FAULT_NR;
-    do {
-        fault = (enum fault)prng_below(&world->prng, FAULT_NR);
-    } while (!(world->setup.faults >> fault & 1));
-    if (fault != FAULT_OPERATOR_PAUSE && fault != FAULT_OPERATOR_CANCEL) {
-        world_note(world, "fault: %s", fault_text(fault));
-        world->coverage->faults[fault]++;
-        coverage_add(world->coverage, SIGHT_FAULT_IN_MOVE, is_any_slot_open(world));
-        strike(world, fault);
-    }
+    strike_something(world);
     schedule_add(&world->schedule, some_us(world, world->setup.fault_gap_ms / 4, world->setup.fault_gap_ms * 2),
                  &(struct happening){.run = next_fault, .owner = world});
+}
+
+static void spring(struct happening *what)
+{
+    struct world *world = what->owner;
+    if (!world->is_healed) {
+        strike_something(world);
+    }
+}
+
+void world_faults_tempt(struct world *world)
+{
+    if (world->is_healed || world->setup.faults == 0 || world->schedule.now_us < world->next_trap_us ||
+        !prng_chance(&world->prng, 1, TRAP_ONE_IN)) {
+        return;
+    }
+    world->next_trap_us = world->schedule.now_us + TRAP_GAP_US;
+    int64_t within_us = INT64_C(1) << prng_below(&world->prng, 17); /* up to 65 ms, short ones as often as long ones */
+    schedule_add(&world->schedule, within_us, &(struct happening){.run = spring, .owner = world});
 }
 
 void world_faults_draw(struct world *world)
@@ -285,8 +314,10 @@ void world_faults_draw(struct world *world)
     for (int i = 0; i < kinds; i++) {
         setup->faults |= 1U << prng_below(&world->prng, FAULT_NR);
     }
-    if (prng_chance(&world->prng, 1, 2)) {
+    if (prng_chance(&world->prng, 3, 5)) {
         setup->faults &= ~REDIS_FAULTS;
+    } else {
+        setup->faults |= 1U << prng_range(&world->prng, FAULT_HOST_CUT, FAULT_REDIS_PAUSE);
     }
     setup->has_redis_faults = (setup->faults & REDIS_FAULTS) != 0;
     setup->fault_gap_ms = prng_range(&world->prng, 400, 12000);

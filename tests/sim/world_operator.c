@@ -50,7 +50,7 @@ static const struct model_node *smallest_primary(struct world *world)
             found = found == NULL || slots < found->peers[found->index].slot_count ? node : found;
         }
     }
-    return primaries > 1 ? found : NULL;
+    return primaries > 2 ? found : NULL; /* somebody must be left to move slots between */
 }
 
 /* What the person wishes; small enough that a run ends soon. */
@@ -75,12 +75,21 @@ static void draw_request(struct world *world, struct operation_request *request)
     }
 }
 
+/* First a dry run, so that the slots get keys; then the same for real. */
 static void begin(struct world *world, struct world_coordinator *leader)
 {
-    struct coordinator_command asked = {.kind = COMMAND_START};
-    draw_request(world, &asked.request);
-    world->person.operation_id[0] = '\0';
-    world_note(world, "operator asks for %s", operation_kind_name(asked.request.kind));
+    struct world_operator *person = &world->person;
+    struct coordinator_command asked = {.kind = person->has_plan ? COMMAND_START : COMMAND_PLAN};
+    if (!person->has_plan) {
+        operation_request_release(&person->request);
+        person->request = (struct operation_request){0};
+        draw_request(world, &person->request);
+    }
+    person->has_plan = false;
+    operation_request_copy(&asked.request, &person->request);
+    person->operation_id[0] = '\0';
+    world_note(world, "operator asks for %s%s", operation_kind_name(asked.request.kind),
+               asked.kind == COMMAND_PLAN ? ", dry run" : "");
     command(world, leader, &asked);
     operation_request_release(&asked.request);
 }
@@ -205,6 +214,8 @@ static void fill_slots(struct world *world, const struct plan *plan)
         {
             if (prng_chance(&world->prng, 1, 6)) {
                 world_clients_add_slot(world, slot, (int)prng_range(&world->prng, 1, 4));
+            } else if (prng_chance(&world->prng, 1, 60)) {
+                world_clients_add_slot(world, slot, (int)prng_range(&world->prng, 50, 300));
             }
         }
     }
@@ -222,12 +233,14 @@ void world_operator_answered(struct world *world, const struct coordinator_effec
         }
         return;
     }
-    if (person->asked == COMMAND_START) {
+    if (person->asked == COMMAND_PLAN) {
+        fill_slots(world, &effect->plan);
+        person->has_plan = true;
+    } else if (person->asked == COMMAND_START) {
         person->operations_begun++;
         snprintf(person->operation_id, sizeof(person->operation_id), "%s", effect->operation_id);
         world_note(world, "operation %s begins: %d batches, %d slots", effect->operation_id, effect->plan.batch_count,
                    effect->plan.slot_count);
-        fill_slots(world, &effect->plan);
     }
 }
 
