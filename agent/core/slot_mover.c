@@ -478,7 +478,11 @@ void slot_mover_step(struct slot_mover *m, const struct agent_event *event, stru
         dispatch(m, &request, event, fx);
     }
     run_overdue(m, fx);
-    run_state(m, fx);
+    int state = MOVER_STATE_NR;
+    while (m->sm.state != state) { /* a new state may have something to do at once */
+        state = m->sm.state;
+        run_state(m, fx);
+    }
     if (sm_is_terminal(&m->sm)) {
         log_end(m, fx);
     }
