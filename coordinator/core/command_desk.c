@@ -146,6 +146,11 @@ static int make_plan(struct coordinator *c, const struct coordinator_command *co
         err_hint(err, "plan again and look at the new plan");
         return ERR_CONFLICT;
     }
+    if (c->observe.views_stale > 0) {
+        (void)err_set(err, ERR_CONFLICT, "the cluster is just changing: %s", strbuf_text(&c->observe.unsettled));
+        err_hint(err, "try again in a few seconds");
+        return ERR_CONFLICT;
+    }
     struct plan_options options;
     plan_options_init(&options);
     options.batch_slots_max = c->config.batch_slots_max;

@@ -165,7 +165,7 @@ static void count_moved(struct coordinator *c, struct operation_run *o, int inde
     const struct topology *topology = &c->observe.topology;
     struct batch *batch = &o->plan.batches[index];
     int target = topology_find(topology, &batch->target);
-    if (batch->attempt == 0 || target == NO_NODE || !topology->nodes[target].is_reachable || topology->views_missing > 0 ||
+    if (batch->attempt == 0 || target == NO_NODE || !topology->nodes[target].is_reachable || topology->views_missing > 0 || c->observe.views_stale > 0 ||
         !observe_is_fresh(c, target, o->quiet_since_ms) || topology->disagreement_count > 0) {
         return;
     }

@@ -153,11 +153,13 @@ bool follow_topology(struct coordinator *c, struct operation_run *o)
         o->foreign_since_ms = NEVER;
         return true;
     }
-    o->is_fit = false;
     if (!is_all_reported(c, o)) {
+        /* Views lag behind while slots move, and failovers take their time: what fitted may go on, agents check every
+         * order against the nodes anyway. */
         o->foreign_since_ms = NEVER;
-        return false;
+        return o->is_fit;
     }
+    o->is_fit = false;
     if (o->foreign_since_ms == NEVER) {
         o->foreign_since_ms = c->turn.now_ms;
     }
@@ -197,8 +199,9 @@ static int verify_views(const struct coordinator *c, const struct operation_run 
 {
     const struct topology *topology = &c->observe.topology;
     char name[TOPOLOGY_NAME_SIZE];
-    if (c->observe.builds == 0 || topology->views_missing > 0) {
-        return err_set(err, ERR_CONFLICT, "%d views are not known yet", topology->views_missing);
+    if (c->observe.builds == 0 || topology->views_missing > 0 || c->observe.views_stale > 0) {
+        return err_set(err, ERR_CONFLICT, "%d views are not known yet",
+                       topology->views_missing + c->observe.views_stale);
     }
     for (int i = 0; i < topology->node_count; i++) {
         if (topology->nodes[i].is_reachable && !observe_is_fresh(c, i, o->quiet_since_ms)) {

@@ -29,6 +29,8 @@ void observe_release(struct observe *observe)
 {
     drop_views(observe);
     free(observe->successions);
+    free(observe->lineages);
+    free(observe->last_views);
     strbuf_release(&observe->unsettled);
     topology_release(&observe->topology);
     *observe = (struct observe){0};
@@ -223,33 +225,68 @@ static void forget_succession(struct observe *observe, const struct node_id *fro
     }
 }
 
-/* Compares what was with what is. A replica that has become a primary with slots while its primary has none any more
- * (or is its replica now) has taken over. */
-static void note_successions(struct observe *observe, const struct topology *before)
+static const struct lineage *find_lineage(const struct observe *observe, const struct node_id *node)
 {
-    const struct topology *now = &observe->topology;
-    for (int i = 0; i < now->node_count; i++) {
-        const struct topology_node *node = &now->nodes[i];
-        if (node->role == NODE_ROLE_REPLICA && node->primary != NO_NODE && node->slot_count == 0) {
-            int was = topology_find(before, &node->id);
-            if (was != NO_NODE && before->nodes[was].role == NODE_ROLE_PRIMARY && before->nodes[was].slot_count > 0) {
-                add_succession(observe, &node->id, &now->nodes[node->primary].id);
-            }
+    int low = 0;
+    int high = observe->lineage_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        int order = node_id_compare(&observe->lineages[middle].node, node);
+        if (order == 0) {
+            return &observe->lineages[middle];
         }
-        if (node->role != NODE_ROLE_PRIMARY || node->slot_count == 0) {
-            continue;
-        }
-        forget_succession(observe, &node->id);
-        int was = topology_find(before, &node->id);
-        if (was == NO_NODE || before->nodes[was].role != NODE_ROLE_REPLICA || before->nodes[was].primary == NO_NODE) {
-            continue;
-        }
-        const struct topology_node *old = &before->nodes[before->nodes[was].primary];
-        int old_now = topology_find(now, &old->id);
-        if (old->slot_count > 0 && (old_now == NO_NODE || now->nodes[old_now].slot_count == 0)) {
-            add_succession(observe, &old->id, &node->id);
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
+    return NULL;
+}
+
+/* A node that was a replica when last seen and is a primary with slots now, while its old primary has none, has taken
+ * over. In between it may be seen as a primary without slots: its views are slower than its role. */
+static bool is_lineage_kept(struct observe *observe, const struct topology_node *node, struct lineage *out)
+{
+    if (node->role == NODE_ROLE_REPLICA && node->primary != NO_NODE) {
+        *out = (struct lineage){.node = node->id, .primary = observe->topology.nodes[node->primary].id};
+        return true;
+    }
+    const struct lineage *was = find_lineage(observe, &node->id);
+    if (was == NULL) {
+        return false;
+    }
+    *out = *was;
+    if (node->role != NODE_ROLE_PRIMARY || node->slot_count == 0) {
+        return true;
+    }
+    int old = topology_find(&observe->topology, &was->primary);
+    if (old == NO_NODE || observe->topology.nodes[old].slot_count == 0) {
+        add_succession(observe, &was->primary, &node->id);
+    }
+    return false;
+}
+
+static void note_successions(struct observe *observe)
+{
+    const struct topology *topology = &observe->topology;
+    if (topology->node_count == 0) {
+        return; /* no agent is heard: what was known stays known */
+    }
+    struct lineage *kept = xcalloc((size_t)topology->node_count, sizeof(*kept));
+    int count = 0;
+    for (int i = 0; i < topology->node_count; i++) {
+        const struct topology_node *node = &topology->nodes[i];
+        if (node->role == NODE_ROLE_PRIMARY && node->slot_count > 0) {
+            forget_succession(observe, &node->id);
+        }
+        if (is_lineage_kept(observe, node, &kept[count])) {
+            count++;
+        }
+    }
+    free(observe->lineages);
+    observe->lineages = kept;
+    observe->lineage_count = count;
 }
 
 const struct node_id *observe_successor(const struct observe *observe, const struct node_id *id)
@@ -313,6 +350,55 @@ static void drop_stale_wanted(struct coordinator *c, const struct candidate *ite
     }
 }
 
+/* The last known digest of a node, 0 if none. Both lists are in order of id. */
+static uint64_t last_digest(const struct observe *observe, const struct node_id *id)
+{
+    int low = 0;
+    int high = observe->last_view_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        int order = node_id_compare(&observe->last_views[middle].node, id);
+        if (order == 0) {
+            return observe->last_views[middle].digest;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return 0;
+}
+
+/* Gives every report a view that we have: its own, or the node's last one. 'reports' are copies that we may change. */
+static void choose_views(struct coordinator *c, const struct candidate *items, int count, struct node_report *reports)
+{
+    struct observe *observe = &c->observe;
+    struct last_view *last = xcalloc((size_t)count + 1, sizeof(*last));
+    int last_count = 0;
+    observe->views_stale = 0;
+    for (int i = 0; i < count; i++) {
+        reports[i] = *items[i].seen.report;
+        int view = find_view(observe, reports[i].view_digest);
+        if (view < 0 && reports[i].view_digest != 0) {
+            want_view(c, reports[i].view_digest, &items[i].seen.agent);
+            uint64_t digest = last_digest(observe, &reports[i].id);
+            view = digest != 0 ? find_view(observe, digest) : -1;
+            if (view >= 0) {
+                reports[i].view_digest = digest;
+                observe->views_stale++;
+            }
+        }
+        if (view >= 0) {
+            observe->views[view].is_used = true;
+            last[last_count++] = (struct last_view){.node = reports[i].id, .digest = reports[i].view_digest};
+        }
+    }
+    free(observe->last_views);
+    observe->last_views = last;
+    observe->last_view_count = last_count;
+}
+
 static int build_topology(struct coordinator *c, const struct candidate *items, int count, struct topology *out)
 {
     struct observe *observe = &c->observe;
@@ -321,15 +407,11 @@ static int build_topology(struct coordinator *c, const struct candidate *items, 
     }
     drop_stale_wanted(c, items, count);
     struct topology_seen *seen = xcalloc((size_t)count + 1, sizeof(*seen));
+    struct node_report *reports = xcalloc((size_t)count + 1, sizeof(*reports));
+    choose_views(c, items, count, reports);
     for (int i = 0; i < count; i++) {
         seen[i] = items[i].seen;
-        uint64_t digest = items[i].seen.report->view_digest;
-        int view = find_view(observe, digest);
-        if (view >= 0) {
-            observe->views[view].is_used = true;
-        } else {
-            want_view(c, digest, &items[i].seen.agent);
-        }
+        seen[i].report = &reports[i];
     }
     drop_unused_views(observe);
     const struct nodes_view **views = xcalloc((size_t)observe->view_count + 1, sizeof(*views));
@@ -352,6 +434,7 @@ static int build_topology(struct coordinator *c, const struct candidate *items, 
         log_event_add(turn_log(&c->turn, EVENT_VIEW_REFUSED), "text", err.text);
     }
     free(seen);
+    free(reports);
     free(views);
     free(digests);
     return code;
@@ -438,6 +521,10 @@ static void note_settled(struct coordinator *c)
     bool was_settled = observe->is_settled;
     strbuf_clear(&observe->unsettled);
     observe->is_settled = topology_is_settled(&observe->topology, &observe->unsettled);
+    if (observe->is_settled && observe->views_stale > 0) {
+        observe->is_settled = false;
+        strbuf_addf(&observe->unsettled, "%d nodes have changed their view a moment ago", observe->views_stale);
+    }
     if (observe->is_settled != was_settled && executor_active(c) == NULL) {
         struct log_event *log =
             turn_log(&c->turn, observe->is_settled ? EVENT_TOPOLOGY_SETTLED : EVENT_TOPOLOGY_UNSETTLED);
@@ -471,10 +558,9 @@ void observe_tick(struct coordinator *c, bool is_now)
     struct topology built;
     topology_init(&built);
     if (build_topology(c, items, count, &built) == 0) {
-        struct topology before = observe->topology;
+        topology_release(&observe->topology);
         observe->topology = built;
-        note_successions(observe, &before);
-        topology_release(&before);
+        note_successions(observe);
         observe->digest = topology_digest(&observe->topology);
         note_settled(c);
     } else {

@@ -35,6 +35,18 @@ struct succession {
     struct node_id to;
 };
 
+/* The last view of a node whose text we had. While the text of its present view is on its way, this one stands in. */
+struct last_view {
+    struct node_id node;
+    uint64_t digest;
+};
+
+/* A replica as last seen. */
+struct lineage {
+    struct node_id node;
+    struct node_id primary;
+};
+
 struct observe {
     struct topology topology;
     uint64_t digest;        /* of the topology */
@@ -45,10 +57,15 @@ struct observe {
     uint64_t builds;        /* in this term */
     struct kept_view *views; /* by digest; owned */
     int view_count;
+    struct last_view *last_views; /* by node; owned */
+    int last_view_count;
+    int views_stale; /* nodes of the topology for which an older view stands in: nothing new may be planned on it */
     struct wanted_view wanted[VIEWS_WANTED_MAX];
     int wanted_count;
     struct succession *successions; /* oldest first; owned */
     int succession_count;
+    struct lineage *lineages; /* by node; owned */
+    int lineage_count;
     int64_t unserved_since_ms; /* NEVER = every node is served */
 };
 
