@@ -84,7 +84,7 @@ int daemon_read_nodes(struct daemon *daemon, struct err *err)
     return 0;
 }
 
-static int read_secret(const struct daemon *daemon,
+int daemon_read_secret(const struct daemon *daemon,
                        const char *key,
                        struct strbuf *out,
                        struct err *err)
@@ -99,8 +99,9 @@ static int read_secret(const struct daemon *daemon,
 
 int daemon_read_secrets(struct daemon *daemon, struct err *err)
 {
-    int code = read_secret(daemon, "redis-password-file", &daemon->password, err);
-    return code == 0 ? read_secret(daemon, "credential-file", &daemon->credential, err) : code;
+    int code = daemon_read_secret(daemon, "redis-password-file", &daemon->password, err);
+    return code == 0 ? daemon_read_secret(daemon, "credential-file", &daemon->credential, err)
+                     : code;
 }
 
 int daemon_read_text(const struct daemon *daemon,

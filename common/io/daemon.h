@@ -97,6 +97,11 @@ int daemon_main(struct daemon *daemon, int argc, char **argv);
 /* For run(): each reads one part of the settings; ERR_CONFIG and the like name the setting. */
 int daemon_read_nodes(struct daemon *daemon, struct err *err) WARN_UNUSED;
 int daemon_read_secrets(struct daemon *daemon, struct err *err) WARN_UNUSED;
+/* The secret in the file that 'key' names; nothing when it is not set. */
+int daemon_read_secret(const struct daemon *daemon,
+                       const char *key,
+                       struct strbuf *out,
+                       struct err *err) WARN_UNUSED;
 /* Copies a text setting into 'to' of 'size' bytes; "" when it is not set. ERR_CONFIG when it does
  * not fit. */
 int daemon_read_text(const struct daemon *daemon,

@@ -19,6 +19,30 @@ static int check_key(const char *key, bool may_be_empty, struct err *err);
 static void flush_timer_fired(uv_timer_t *timer);
 static void close_if_idle(struct store *store);
 
+static int unknown_scheme(const char *url, struct err *err)
+{
+    int code = err_set(err, ERR_CONFIG, "store URL '%.200s' has no known scheme", url);
+    err_hint(err, "use sqlite:///path/drover.db or etcd://host:2379,host:2379/prefix");
+    return code;
+}
+
+int store_check_url(const char *url, struct err *err)
+{
+    if (strncmp(url, SQLITE_SCHEME, strlen(SQLITE_SCHEME)) == 0) {
+        if (url[strlen(SQLITE_SCHEME)] == '/') {
+            return 0;
+        }
+        int code = err_set(err, ERR_CONFIG, "store URL '%.200s' names no absolute path", url);
+        err_hint(err, "three slashes: sqlite:///var/lib/drover/drover.db");
+        return code;
+    }
+    if (strncmp(url, ETCD_SCHEME, strlen(ETCD_SCHEME)) == 0) {
+        char first = url[strlen(ETCD_SCHEME)];
+        return first != '\0' && first != '/' ? 0 : err_set(err, ERR_CONFIG, "store URL '%.200s' names no endpoint", url);
+    }
+    return unknown_scheme(url, err);
+}
+
 int store_open(const char *url, const struct store_options *options, uv_loop_t *loop, struct store **out,
                struct err *err)
 {
@@ -30,9 +54,7 @@ int store_open(const char *url, const struct store_options *options, uv_loop_t *
     if (strncmp(url, ETCD_SCHEME, strlen(ETCD_SCHEME)) == 0) {
         return store_etcd_open(url + strlen(ETCD_SCHEME), used, loop, out, err);
     }
-    (void)err_set(err, ERR_CONFIG, "store URL '%.200s' has no known scheme", url);
-    err_hint(err, "use sqlite:///path/drover.db or etcd://host:2379,host:2379/prefix");
-    return ERR_CONFIG;
+    return unknown_scheme(url, err);
 }
 
 void store_submit(struct store *store, struct store_request *request,

@@ -42,6 +42,9 @@ struct store_changes {
     bool is_snapshot; /* items are all keys there are, as puts: what the consumer knows beyond them is gone */
 };
 
+/* 0 when the URL names a store we know, without opening or asking it; else ERR_CONFIG. For --check-config. */
+int store_check_url(const char *url, struct err *err) WARN_UNUSED;
+
 /* Opens the store and fills '*out'. SQLite: opens or creates the file now (ERR_IO, ERR_UNAVAILABLE when locked,
  * ERR_VERSION for a newer schema, ERR_CONFIG for a foreign file). etcd: checks URL and options only (ERR_CONFIG); whether
  * the servers answer shows in the results. 'loop' outlives the store. '*out' is untouched on failure. */
