@@ -39,6 +39,7 @@ void strbuf_reserve(struct strbuf *buf, size_t more)
         capacity *= 2;
     }
     buf->data = xrealloc(buf->data, capacity);
+    buf->data[buf->len] = '\0';
     buf->capacity = capacity;
 }
 
