@@ -136,7 +136,11 @@ static void echo_round_trip(const char *url, const char *peer_prefix)
         assert_int_equal(calls[i].code, 0);
         assert_string_equal(calls[i].reply, text);
     }
-    assert_true(bus_client_is_connected(client, 0));
+    int64_t end_ms = clock_now_ms() + WAIT_MS_MAX;
+    while (!bus_client_is_connected(client, 0)) { /* nng tells it some time after the first bytes */
+        assert_true(clock_now_ms() < end_ms);
+        loop_turn(loop, 1);
+    }
     assert_int_equal(bus_server_waiting_count(echo.server), 0);
     assert_int_equal(strncmp(echo.peer, peer_prefix, strlen(peer_prefix)), 0);
     bus_client_free(client);
@@ -289,13 +293,26 @@ static void test_closing(void **state)
     for (int i = 0; i < 40; i++) {
         ask(client, i % 2 == 0 ? "hold" : "x", 15000, &calls[i]);
     }
-    wait_for_count(loop, &echo.held_count, 5);
+    /* All are at the server: nng 1.5.2 itself can lose the memory of a message it is sending while it is closed. */
+    wait_for_count(loop, &echo.seen_count, 40);
+    assert_int_equal(echo.held_count, 20);
     bus_client_free(client);
     for (int i = 0; i < 40; i++) {
         assert_true(calls[i].done);
         assert_true(calls[i].code == 0 || calls[i].code == ERR_CANCELLED);
     }
     bus_server_free(echo.server);
+    client = client_of("inproc://test-nobody", NULL);
+    for (int i = 0; i < 40; i++) {
+        ask(client, "never sent", 15000, &calls[i]);
+    }
+    bus_client_free(client);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(calls[i].code, ERR_CANCELLED);
+        assert_false(calls[i].was_sent);
+    }
+    bus_client_free(NULL);
+    bus_server_free(NULL);
     loop_turn(loop, 0);
 }
 
