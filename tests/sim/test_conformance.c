@@ -348,7 +348,7 @@ static uint16_t free_port(int index)
 
 static void ask_text(struct cluster *cluster, int node, const char *text, struct strbuf *out);
 
-static void ask_quietly(struct cluster *cluster, int node, const char *format, ...)
+static void PRINTF_LIKE(3, 4) ask_quietly(struct cluster *cluster, int node, const char *format, ...)
 {
     char text[200];
     va_list args;

@@ -276,7 +276,7 @@ static void test_ghosts(void **state)
     fake_release(&cluster);
     /* Known only to a node that is itself away: a ghost too, and no reason to wait. */
     fake_init(&cluster, 4, true);
-    fake_set_all(&cluster, 7, ROW(NULL));
+    fake_set_all(&cluster, 7, ROW(.flags = NULL));
     cluster.views[6].rows[7] = ROW("slave", 3, 4, "");
     cluster.is_unreported[7] = true;
     cluster.reports[6].is_reachable = false;
