@@ -143,14 +143,9 @@ static int request_start(struct client_request *request, const struct bus_bytes 
     if (rv != 0) {
         return rv;
     }
-    nng_msg *msg = NULL;
-    rv = nng_msg_alloc(&msg, 0);
-    if (rv == 0) {
-        rv = nng_msg_append(msg, message->data, message->size);
-    }
-    if (rv != 0) {
-        nng_msg_free(msg);
-        return rv;
+    nng_msg *msg = bus_transport_message(message->data, message->size);
+    if (msg == NULL) {
+        return NNG_ENOMEM;
     }
     nng_aio_set_msg(request->aio, msg);
     nng_aio_set_timeout(request->aio, (nng_duration)(request->deadline_ms - request->start_ms));

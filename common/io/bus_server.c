@@ -125,11 +125,8 @@ void bus_reply(struct bus_request *request, const void *data, size_t size)
     CHECK(atomic_load(&request->phase) == SLOT_WAITING);
     CHECK(size >= 1);
     CHECK(size <= BUS_MESSAGE_SIZE_MAX);
-    nng_msg *reply = NULL;
-    if (nng_msg_alloc(&reply, 0) != 0 || nng_msg_append(reply, data, size) != 0) {
-        if (reply != NULL) {
-            nng_msg_free(reply);
-        }
+    nng_msg *reply = bus_transport_message(data, size);
+    if (reply == NULL) {
         bus_request_drop(request);
         return;
     }

@@ -228,6 +228,19 @@ void bus_transport_limit(nng_socket socket)
     CHECK(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, BUS_MESSAGE_SIZE_MAX + HEADER_SIZE_MAX) == 0);
 }
 
+nng_msg *bus_transport_message(const void *data, size_t size)
+{
+    nng_msg *msg = NULL;
+    if (nng_msg_alloc(&msg, 0) != 0) {
+        return NULL;
+    }
+    if (nng_msg_append(msg, data, size) != 0) {
+        nng_msg_free(msg);
+        return NULL;
+    }
+    return msg;
+}
+
 int bus_transport_code(int nng_error)
 {
     if (nng_error == NNG_ETIMEDOUT) {

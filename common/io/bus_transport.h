@@ -20,6 +20,10 @@ int bus_transport_tls(const struct bus_options *options, nng_tls_mode mode, cons
 /* Sets the size limit of a message. */
 void bus_transport_limit(nng_socket socket);
 
+/* A message with a copy of the bytes, NULL when memory is out. Known: nng 1.5.2 loses the memory of a message that it is
+ * handed to send in the moment its connection closes; at most one message a lost connection. */
+nng_msg *bus_transport_message(const void *data, size_t size);
+
 /* The ERR_* that fits an nng error of a request on its way. */
 int bus_transport_code(int nng_error);
 
