@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FOREIGN_LOOKS 5 /* surveys, about 1.5 s, before a stranger's open mark is believed to be one */
 #define COUNTS_PER_PIPELINE 512 /* about a quarter of a millisecond of the source's time */
 
 void mover_survey_release(struct slot_mover *m)
@@ -246,19 +247,24 @@ static void collect_nodes(struct slot_mover *m, const struct nodes_view *view)
 
 /* ---- where every slot stands ---- */
 
-/* An open mark that names this node was made for the same move: by us, or for an end that has failed over since. */
-static bool is_same_shard(const struct nodes_view *view, const struct node_id *marked, const struct node_id *end)
+/* In this view the node is a replica of 'end', or dead and without slots: 'end' has taken its place, or may. */
+static bool has_successor(const struct nodes_view *view, const struct node_id *node, const struct node_id *end)
 {
-    if (node_id_is_equal(marked, end)) {
-        return true;
-    }
-    int row = nodes_view_find(view, marked);
+    int row = nodes_view_find(view, node);
     if (row == NODES_NO_ROW) {
         return true; /* nobody knows that node any more */
     }
     const struct nodes_row *found = &view->rows[row];
     bool is_dead = (found->flags & NODES_FLAG_FAIL) != 0 && found->slot_count == 0;
     return is_dead || node_id_is_equal(&found->primary_id, end);
+}
+
+/* An open mark that names this node was made for the same move: by us, or for an end that has failed over since. One of
+ * the two views may lag behind the failover. */
+static bool is_same_shard(const struct slot_mover *m, const struct node_id *marked, const struct node_id *end)
+{
+    return node_id_is_equal(marked, end) || has_successor(&m->survey->source.view, marked, end) ||
+           has_successor(&m->survey->target.view, marked, end);
 }
 
 struct slot_marks {
@@ -287,14 +293,14 @@ static bool marks_are_ours(const struct slot_mover *m, int slot, const struct sl
     const struct open_slot *at_source = marks->at_source;
     const struct open_slot *at_target = marks->at_target;
     if (at_source != NULL && (at_source->is_importing ||
-                              !is_same_shard(&m->survey->source.view, &at_source->peer, &m->order.target))) {
+                              !is_same_shard(m, &at_source->peer, &m->order.target))) {
         (void)snprintf(reason, TEXT_SIZE, "slot %d is %s at source %.12s with node %.12s, not with target %.12s", slot,
                        at_source->is_importing ? "importing" : "migrating", m->order.source.text, at_source->peer.text,
                        m->order.target.text);
         return false;
     }
     if (at_target != NULL && (!at_target->is_importing ||
-                              !is_same_shard(&m->survey->target.view, &at_target->peer, &m->order.source))) {
+                              !is_same_shard(m, &at_target->peer, &m->order.source))) {
         (void)snprintf(reason, TEXT_SIZE, "slot %d is %s at target %.12s with node %.12s, not with source %.12s", slot,
                        at_target->is_importing ? "importing" : "migrating", m->order.target.text, at_target->peer.text,
                        m->order.source.text);
@@ -310,11 +316,12 @@ static const struct node_id *owner_in(const struct nodes_view *view, int slot)
     return row == NODES_NO_ROW ? &nobody : &view->rows[row].id;
 }
 
-/* The target still believes in a predecessor of the source (F6)? */
+/* The target still believes in a predecessor of the source (F6), or in nobody: that one is a replica by now, and a
+ * replica's slots are not shown. */
 static bool is_predecessor(const struct slot_mover *m, const struct node_id *owner)
 {
-    return !node_id_is_empty(owner) && !node_id_is_equal(owner, &m->order.target) &&
-           is_same_shard(&m->survey->target.view, owner, &m->order.source);
+    return node_id_is_empty(owner) ||
+           (!node_id_is_equal(owner, &m->order.target) && is_same_shard(m, owner, &m->order.source));
 }
 
 /* Puts one slot into todo_keys, done, held or repairs. False with a reason when the order cannot go on. */
@@ -324,6 +331,9 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
     const struct nodes_view *at_target = &m->survey->target.view;
     struct slot_marks marks = {find_open(at_source, slot), find_open(at_target, slot)};
     if (!marks_are_ours(m, slot, &marks, reason)) {
+        if (m->failures < FOREIGN_LOOKS) {
+            return false; /* right after a failover no view shows yet who replaced whom */
+        }
         mover_hold_slot(m, fx, slot, ERR_CONFLICT, reason);
         return true;
     }
