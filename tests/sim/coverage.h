@@ -28,6 +28,7 @@
     X(FAULT_REDIS_DEATH, true, "node down until a replica takes over")             \
     X(FAULT_REDIS_PAUSE, true, "node paused")                                      \
     X(FAULT_REDIS_FULL, true, "node out of memory")                                \
+    X(FAULT_KEYS_VANISH, true, "all keys of an open slot vanish")                  \
     X(FAULT_OPERATOR_PAUSE, true, "operator pauses and resumes")                   \
     X(FAULT_OPERATOR_CANCEL, true, "operator cancels")                             \
     X(FAULT_EVERYTHING_DIES, true, "all of drover killed at once")
@@ -70,6 +71,7 @@ enum fault {
     X(SIGHT_CLIENT_READ, true, "client reads checked")                         \
     X(SIGHT_CLIENT_UNKNOWN, true, "client writes with unknown outcome")        \
     X(SIGHT_LOSS_EXPLAINED, false, "keys lost by Redis's own faults")          \
+    X(SIGHT_REPLAN_EMPTY, true, "finished operations that plan nothing again") \
     X(SIGHT_CAME_BACK, false, "second copies of keys that clients came to see")  \
     X(SIGHT_UNKNOWN_COMMAND, false, "commands the model does not know")        \
     X(SIGHT_TICK_STORM, false, "cores that want to be woken without end")

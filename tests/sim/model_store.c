@@ -331,6 +331,9 @@ static void call_drop(void *data)
 {
     struct call *call = data;
     if (--call->holders == 0) {
+        if (!call->is_answered && call->store->orphaned != NULL) {
+            call->store->orphaned(call->owner);
+        }
         store_request_release(&call->request);
         store_result_release(&call->result);
         free(call);

@@ -57,6 +57,7 @@ struct model_store {
     /* Checkers: after each request was executed; NULL = nobody listens. */
     void (*executed)(void *owner, int place, const struct store_request *request, const struct store_result *result);
     void *executed_owner;
+    void (*orphaned)(void *owner); /* instead of 'done' for requests that the end of the run leaves open; may be NULL */
     int lost_answer_count, late_count, lease_end_count, refused_count;
 };
 

@@ -141,6 +141,7 @@ void world_init(struct world *world, uint64_t seed, enum mutation mutation, bool
     world->network.delay_us_min = slowness == 0 ? 50 : slowness == 1 ? MS_US : 8 * MS_US;
     world->network.delay_us_max = slowness == 0 ? 400 : slowness == 1 ? 5 * MS_US : 30 * MS_US;
     model_store_init(&world->store, &world->schedule, &world->network, places - 2, prng_next(&world->prng));
+    world->store.orphaned = free;
     model_redis_init(&world->redis, &world->schedule, &world->network, prng_next(&world->prng));
     checkers_attach(world);
     build_redis(world);

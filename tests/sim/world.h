@@ -114,6 +114,7 @@ struct client_key {
     int64_t version;   /* acknowledged; 0 = never written */
     bool is_deleted;   /* the acknowledged state is "not there" */
     bool is_doubled;   /* when it was acknowledged, another primary held a copy too */
+    bool is_free;      /* somebody else removed it while it was being written: anything goes */
     bool is_uncertain; /* an attempt has an unknown outcome: the key is not written any more */
     int64_t attempt;
     bool attempt_is_deletion;
@@ -145,6 +146,8 @@ struct world_operator {
     char operation_id[OPERATION_ID_SIZE];
     bool is_final;        /* the last operation of the run, after healing */
     int holds_resumed;
+    int resumes_refused;
+    bool is_replanning; /* the last operation is done: the same request must now plan nothing */
     int64_t next_us;
     bool has_plan; /* the request below was planned and its slots have keys */
     struct operation_request request;
@@ -244,6 +247,8 @@ struct world_coordinator *world_leader(struct world *world); /* who believes to 
 void world_clients_start(struct world *world);
 /* Gives a slot new keys, already written and known to a client. */
 void world_clients_add_slot(struct world *world, int slot, int keys);
+/* The keys of a slot are about to be removed by somebody else; clients know. */
+void world_clients_empty_slot(struct world *world, int slot);
 void world_clients_check_end(struct world *world);
 
 /* world_operator.c */

@@ -130,7 +130,7 @@ static void check_read(struct world_client *client, struct client_key *key, int6
     int64_t expected = key->is_deleted ? 0 : key->version;
     int64_t possible = key->attempt_is_deletion ? 0 : key->attempt;
     coverage_add(world->coverage, SIGHT_CLIENT_READ, 1);
-    if (seen == expected) {
+    if (seen == expected || key->is_free) {
         return;
     }
     if (key->is_uncertain && seen == possible) {
@@ -393,6 +393,24 @@ void world_clients_start(struct world *world)
             client->owner[slot] = (int8_t)(owner == MODEL_NONE ? 0 : owner);
         }
         think(client, prng_range(&world->prng, 0, THINK_US_MAX));
+    }
+}
+
+void world_clients_empty_slot(struct world *world, int slot)
+{
+    for (int i = 0; i < world->client_count; i++) {
+        struct world_client *client = &world->clients[i];
+        for (int k = 0; k < client->key_count; k++) {
+            struct client_key *key = &client->keys[k];
+            if (world->redis.keys.keys[key->number].slot != slot) {
+                continue;
+            }
+            if (client->key == k && client->verb != CLIENT_GET) {
+                key->is_free = true; /* its own write may come before or after */
+            }
+            key->is_deleted = true;
+            key->acked_us = world->schedule.now_us;
+        }
     }
 }
 

@@ -179,6 +179,25 @@ static void hurt_redis(struct world *world, enum fault fault)
     }
 }
 
+/* As mass expiry or FLUSHALL: every key of a slot that is being moved is gone at once, on both sides. */
+static void empty_slot(struct world *world)
+{
+    for (int i = 0; i < world->redis.node_count; i++) {
+        struct model_node *node = world->redis.nodes[i];
+        for (int slot = 0; slot < SLOT_COUNT && node->migrating_count > 0; slot++) {
+            struct model_node *target =
+                node->migrating_to[slot] == MODEL_NONE ? NULL : world->redis.nodes[node->migrating_to[slot]];
+            if (target != NULL && model_node_is_running(node) && model_node_is_running(target) && node->transfer == 0 &&
+                node->key_counts[slot] > 0) {
+                world_clients_empty_slot(world, slot);
+                model_node_remove_slot(node, slot, REMOVED_BY_CLIENT);
+                model_node_remove_slot(target, slot, REMOVED_BY_CLIENT);
+                return;
+            }
+        }
+    }
+}
+
 static void kill_all(struct world *world)
 {
     for (int i = 0; i < world->setup.coordinator_count; i++) {
@@ -241,6 +260,9 @@ static void strike(struct world *world, enum fault fault)
     case FAULT_REDIS_PAUSE:
     case FAULT_REDIS_FULL:
         hurt_redis(world, fault);
+        break;
+    case FAULT_KEYS_VANISH:
+        empty_slot(world);
         break;
     case FAULT_EVERYTHING_DIES:
         kill_all(world);

@@ -12,6 +12,7 @@
 #define ANSWER_US (20 * SECOND_US)
 #define OPERATIONS_BEFORE_HEALING_MAX 4
 #define HOLDS_RESUMED_MAX 3
+#define RESUMES_REFUSED_MAX 3
 
 static void command(struct world *world, struct world_coordinator *leader, struct coordinator_command *asked)
 {
@@ -64,10 +65,12 @@ static void draw_request(struct world *world, struct operation_request *request)
         prng_chance(&world->prng, 1, 2)) {
         request->kind = OPERATION_DRAIN;
         request->node = small->id;
-    } else if (target != NULL && !world->person.is_final && prng_chance(&world->prng, 3, 4)) {
+    } else if (target != NULL && !world->person.is_final && prng_chance(&world->prng, 7, 8)) {
         request->kind = OPERATION_RESHARD;
         request->target = target->id;
         request->slot_count = (int)prng_range(&world->prng, 1, prng_chance(&world->prng, 1, 4) ? 400 : 40);
+    } else if (prng_chance(&world->prng, 1, 2)) {
+        request->kind = OPERATION_REBALANCE;
     } else {
         request->kind = OPERATION_RESHARD;
         request->target = target->id;
@@ -90,6 +93,20 @@ static void begin(struct world *world, struct world_coordinator *leader)
     person->operation_id[0] = '\0';
     world_note(world, "operator asks for %s%s", operation_kind_name(asked.request.kind),
                asked.kind == COMMAND_PLAN ? ", dry run" : "");
+    command(world, leader, &asked);
+    operation_request_release(&asked.request);
+}
+
+/* I14: what is done plans nothing when it is asked for again. */
+static void replan(struct world *world, struct world_coordinator *leader)
+{
+    struct world_operator *person = &world->person;
+    if (person->request.kind != OPERATION_REBALANCE) {
+        person->has_replanned = true; /* a reshard asks for so many slots more, each time */
+        return;
+    }
+    struct coordinator_command asked = {.kind = COMMAND_PLAN};
+    operation_request_copy(&asked.request, &person->request);
     command(world, leader, &asked);
     operation_request_release(&asked.request);
 }
@@ -128,7 +145,9 @@ static void tend(struct world *world, struct world_coordinator *leader, const st
     snprintf(person->operation_id, sizeof(person->operation_id), "%s", operation->id);
     bool may_disturb = !world->is_healed;
     if (operation->state == OPERATION_PAUSED && (world->is_healed || prng_chance(&world->prng, 1, 6))) {
-        act_on(world, leader, COMMAND_RESUME);
+        /* A failover may have made the plan's nodes others than they were: then the person gives the plan up. */
+        bool gives_up = world->setup.has_redis_faults && person->resumes_refused >= RESUMES_REFUSED_MAX;
+        act_on(world, leader, gives_up ? COMMAND_CANCEL : COMMAND_RESUME);
     } else if (operation->state == OPERATION_HELD) {
         coverage_add(world->coverage, SIGHT_OPERATION_HELD, 1);
         if (person->holds_resumed < HOLDS_RESUMED_MAX) {
@@ -137,7 +156,9 @@ static void tend(struct world *world, struct world_coordinator *leader, const st
             act_on(world, leader, COMMAND_RESUME);
             person->next_us = world->schedule.now_us + 10 * SECOND_US;
         } else if (world->is_healed) {
-            world->is_explained_held = world->setup.has_redis_faults;
+            /* Two copies of a key after an unanswered MIGRATE and a crash of the agent that sent it: a person decides. */
+            world->is_explained_held =
+                world->setup.has_redis_faults || strstr(operation->reason, "different values") != NULL;
             person->has_replanned = true;
         }
     } else if (operation->state == OPERATION_PLANNED) {
@@ -184,9 +205,12 @@ static void look(struct world *world)
         bool is_done = operation->state == OPERATION_DONE;
         person->operation_id[0] = '\0';
         if (person->is_final && is_done) {
-            person->has_replanned = true;
-            return;
+            person->is_replanning = true;
         }
+    }
+    if (person->is_replanning) {
+        replan(world, leader);
+        return;
     }
     if (world->is_healed ? checkers_is_quiet(world)
                          : person->operations_begun < OPERATIONS_BEFORE_HEALING_MAX) {
@@ -212,9 +236,9 @@ static void fill_slots(struct world *world, const struct plan *plan)
     for (int i = 0; i < plan->batch_count; i++) {
         SLOTSET_FOREACH(slot, &plan->batches[i].slots)
         {
-            if (prng_chance(&world->prng, 1, 6)) {
+            if (prng_chance(&world->prng, 1, plan->slot_count > 600 ? 100 : 6)) {
                 world_clients_add_slot(world, slot, (int)prng_range(&world->prng, 1, 4));
-            } else if (prng_chance(&world->prng, 1, 60)) {
+            } else if (prng_chance(&world->prng, 1, plan->slot_count > 600 ? 1000 : 60)) {
                 world_clients_add_slot(world, slot, (int)prng_range(&world->prng, 50, 300));
             }
         }
@@ -228,12 +252,20 @@ void world_operator_answered(struct world *world, const struct coordinator_effec
     person->next_us = world->schedule.now_us + SECOND_US;
     if (effect->err.code != 0) {
         world_note(world, "operator is told: %s: %s", err_word(effect->err.code), effect->err.text);
+        person->resumes_refused += person->asked == COMMAND_RESUME;
         if (person->asked == COMMAND_START) {
             person->operation_id[0] = '\0';
         }
         return;
     }
-    if (person->asked == COMMAND_PLAN) {
+    person->resumes_refused = person->asked == COMMAND_RESUME ? 0 : person->resumes_refused;
+    if (person->asked == COMMAND_PLAN && person->is_replanning) {
+        if (effect->plan.batch_count > 0) {
+            world_violated(world, "I14: a finished rebalance plans %d batches more", effect->plan.batch_count);
+        }
+        coverage_add(world->coverage, SIGHT_REPLAN_EMPTY, 1);
+        person->has_replanned = true;
+    } else if (person->asked == COMMAND_PLAN) {
         fill_slots(world, &effect->plan);
         person->has_plan = true;
     } else if (person->asked == COMMAND_START) {
