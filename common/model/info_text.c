@@ -287,7 +287,7 @@ int info_parse(struct info *info, const char *text, size_t len, struct err *err)
     int known = 0;
     const int64_t unknown = INFO_UNKNOWN;
     if (len > INFO_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "INFO text has %zu bytes, %d are allowed", len,
+        return err_set(err, ERR_LIMIT, "INFO text has %zu bytes, %zu are allowed", len,
                        INFO_TEXT_SIZE_MAX);
     }
     for (size_t i = 0; i < COUNT_OF(info_numbers); i++) {
@@ -320,7 +320,7 @@ int cluster_info_parse(struct cluster_info *info, const char *text, size_t len, 
     const int64_t unknown = INFO_UNKNOWN;
     bool has_state = false;
     if (len > INFO_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "CLUSTER INFO text has %zu bytes, %d are allowed", len,
+        return err_set(err, ERR_LIMIT, "CLUSTER INFO text has %zu bytes, %zu are allowed", len,
                        INFO_TEXT_SIZE_MAX);
     }
     for (size_t i = 0; i < COUNT_OF(cluster_numbers); i++) {

@@ -14,8 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INFO_TEXT_SIZE_MAX \
-    (256 * 1024)             /* bytes: INFO everything of a busy server has under 64 KiB */
+#define INFO_TEXT_SIZE_MAX ((size_t)256 * 1024) /* bytes: a busy server has under 64 KiB */
 #define INFO_REPLICAS_MAX 16 /* slaveN lines kept; a shard with more is not sensible */
 #define INFO_UNKNOWN (-1)    /* integers that the text did not hold */
 #define INFO_POLICY_SIZE 24  /* "allkeys-lru" and the like */

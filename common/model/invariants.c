@@ -102,44 +102,52 @@ bool invariant_none_open(const struct nodes_view *const *views, int count, struc
     return true;
 }
 
-static int compare_epochs(const void *a, const void *b, void *context)
+/* A primary's row and the config_epoch that it is sorted by. */
+struct epoch_key {
+    uint64_t config_epoch;
+    int row;
+};
+
+static int compare_epoch_keys(const void *a, const void *b)
 {
-    const struct nodes_view *view = context;
-    uint64_t first = view->rows[*(const int *)a].config_epoch;
-    uint64_t second = view->rows[*(const int *)b].config_epoch;
-    return (first > second) - (first < second);
+    const struct epoch_key *first = a;
+    const struct epoch_key *second = b;
+    if (first->config_epoch != second->config_epoch) {
+        return first->config_epoch > second->config_epoch ? 1 : -1;
+    }
+    return first->row - second->row;
+}
+
+static bool epochs_are_unique(const struct nodes_view *view, struct strbuf *why)
+{
+    struct epoch_key *keys = xcalloc((size_t)view->row_count + 1, sizeof(*keys));
+    int count = 0;
+    bool is_unique = true;
+    for (int i = 0; i < view->row_count; i++) {
+        const struct nodes_row *row = &view->rows[i];
+        bool is_dead = (row->flags & NODES_FLAG_FAIL) != 0 && row->slot_count == 0;
+        if ((row->flags & NODES_FLAG_PRIMARY) != 0 && !is_dead) {
+            keys[count++] = (struct epoch_key){.config_epoch = row->config_epoch, .row = i};
+        }
+    }
+    qsort(keys, (size_t)count, sizeof(*keys), compare_epoch_keys);
+    for (int i = 1; i < count && is_unique; i++) {
+        is_unique = keys[i - 1].config_epoch != keys[i].config_epoch;
+        if (!is_unique && why != NULL) {
+            add_view_name(view, why);
+            strbuf_addf(why, "%.8s and %.8s both have config epoch %" PRIu64,
+                        view->rows[keys[i - 1].row].id.text, view->rows[keys[i].row].id.text,
+                        keys[i].config_epoch);
+        }
+    }
+    free(keys);
+    return is_unique;
 }
 
 bool invariant_epochs_unique(const struct nodes_view *const *views, int count, struct strbuf *why)
 {
     for (int i = 0; i < count; i++) {
-        struct nodes_view *view =
-            (struct nodes_view *)views[i]; /* qsort_r hands it back, nobody changes it */
-        int *primaries = xcalloc((size_t)view->row_count + 1, sizeof(int));
-        int primary_count = 0;
-        int clash = 0;
-        for (int row = 0; row < view->row_count; row++) {
-            bool is_dead =
-                (view->rows[row].flags & NODES_FLAG_FAIL) != 0 && view->rows[row].slot_count == 0;
-            if ((view->rows[row].flags & NODES_FLAG_PRIMARY) != 0 && !is_dead) {
-                primaries[primary_count++] = row;
-            }
-        }
-        qsort_r(primaries, (size_t)primary_count, sizeof(int), compare_epochs, view);
-        for (int j = 1; j < primary_count && clash == 0; j++) {
-            clash = compare_epochs(&primaries[j - 1], &primaries[j], view) == 0 ? j : 0;
-        }
-        if (clash > 0) {
-            const struct nodes_row *row = &view->rows[primaries[clash]];
-            add_view_name(view, why);
-            if (why != NULL) {
-                strbuf_addf(why, "%.8s and %.8s both have config epoch %" PRIu64,
-                            view->rows[primaries[clash - 1]].id.text, row->id.text,
-                            row->config_epoch);
-            }
-        }
-        free(primaries);
-        if (clash > 0) {
+        if (!epochs_are_unique(views[i], why)) {
             return false;
         }
     }

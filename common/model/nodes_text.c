@@ -5,14 +5,13 @@
 #include "common/base/check.h"
 #include "common/model/digest.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TEXT_SHOWN_MAX 60 /* characters of foreign text that an error repeats */
 
-static_assert(NODES_ROWS_MAX <= INT16_MAX, "owner[] holds row indices");
-static_assert(SLOT_COUNT <= UINT16_MAX, "ranges hold slots");
+_Static_assert(NODES_ROWS_MAX <= INT16_MAX, "owner[] holds row indices");
+_Static_assert(SLOT_COUNT <= UINT16_MAX, "ranges hold slots");
 
 /* A piece of the text; not closed by '\0'. */
 struct piece {
@@ -71,6 +70,17 @@ static struct piece piece_cut(struct piece *rest, char separator)
     return piece;
 }
 
+/* Where the last 'c' stands, or NULL. */
+static const char *piece_last(struct piece piece, char c)
+{
+    for (size_t i = piece.len; i > 0; i--) {
+        if (piece.text[i - 1] == c) {
+            return piece.text + i - 1;
+        }
+    }
+    return NULL;
+}
+
 static bool piece_number(struct piece piece, uint64_t max, uint64_t *number)
 {
     uint64_t value = 0;
@@ -97,7 +107,7 @@ int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, stru
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         view->owner[slot] = NODES_NO_ROW;
     }
-    if (len > VIEW_TEXT_SIZE_MAX) {
+    if (len > (size_t)VIEW_TEXT_SIZE_MAX) {
         return err_set(err, ERR_LIMIT, "CLUSTER NODES text has %zu bytes, %d are allowed", len,
                        VIEW_TEXT_SIZE_MAX);
     }
@@ -249,7 +259,7 @@ static int parse_endpoint(struct nodes_view *view,
     struct piece whole = piece;
     uint64_t port = 0;
     uint64_t bus_port = 0;
-    const char *at = piece.len == 0 ? NULL : memrchr(piece.text, '@', piece.len);
+    const char *at = piece_last(piece, '@');
     if (at != NULL) {
         struct piece bus = {at + 1, piece.len - (size_t)(at + 1 - piece.text)};
         if (!piece_number(bus, UINT16_MAX, &bus_port)) {
@@ -258,7 +268,7 @@ static int parse_endpoint(struct nodes_view *view,
         }
         piece.len = (size_t)(at - piece.text);
     }
-    const char *colon = piece.len == 0 ? NULL : memrchr(piece.text, ':', piece.len);
+    const char *colon = piece_last(piece, ':');
     if (colon == NULL) {
         return err_set(err, ERR_PROTOCOL, "no port in address \"%.*s\"", piece_shown(whole),
                        whole.text);
@@ -501,11 +511,15 @@ static int parse_line(struct nodes_view *view, struct piece line, struct err *er
     return parse_slots(view, &view->rows[view->row_count - 1], rest, err);
 }
 
-static int compare_rows(const void *a, const void *b, void *context)
+/* What the index of rows is sorted by. */
+struct row_key {
+    const char *id;
+    int16_t row;
+};
+
+static int compare_row_keys(const void *a, const void *b)
 {
-    const struct nodes_view *view = context;
-    return node_id_compare(&view->rows[*(const int16_t *)a].id,
-                           &view->rows[*(const int16_t *)b].id);
+    return strcmp(((const struct row_key *)a)->id, ((const struct row_key *)b)->id);
 }
 
 static int compare_opens(const void *a, const void *b)
@@ -520,12 +534,17 @@ static void view_sort(struct nodes_view *view)
     if (view->row_count == 0) {
         return;
     }
-    view->rows_by_id = xcalloc((size_t)view->row_count, sizeof(*view->rows_by_id));
+    size_t count = (size_t)view->row_count;
+    struct row_key *keys = xcalloc(count, sizeof(*keys));
     for (int row = 0; row < view->row_count; row++) {
-        view->rows_by_id[row] = (int16_t)row;
+        keys[row] = (struct row_key){.id = view->rows[row].id.text, .row = (int16_t)row};
     }
-    qsort_r(view->rows_by_id, (size_t)view->row_count, sizeof(*view->rows_by_id), compare_rows,
-            view);
+    qsort(keys, count, sizeof(*keys), compare_row_keys);
+    view->rows_by_id = xcalloc(count, sizeof(*view->rows_by_id));
+    for (int i = 0; i < view->row_count; i++) {
+        view->rows_by_id[i] = keys[i].row;
+    }
+    free(keys);
     if (view->open_count > 0) {
         qsort(view->opens, (size_t)view->open_count, sizeof(*view->opens), compare_opens);
     }

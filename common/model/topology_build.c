@@ -9,11 +9,10 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(TOPOLOGY_NODES_MAX <= INT16_MAX, "owner[] holds node indices");
+_Static_assert(TOPOLOGY_NODES_MAX <= INT16_MAX, "owner[] holds node indices");
 
 static int check_input(const struct topology_input *input, struct err *err);
 static int sort_seen(struct build *build, struct err *err);

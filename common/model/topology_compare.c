@@ -183,40 +183,45 @@ static void compare_nodes(struct build *build)
     }
 }
 
-static int compare_by_epoch(const void *a, const void *b, void *context)
+/* A primary and the config_epoch that it is sorted by. */
+struct epoch_key {
+    uint64_t config_epoch;
+    int node;
+};
+
+static int compare_epoch_keys(const void *a, const void *b)
 {
-    const struct topology *topology = context;
-    int first = *(const int *)a;
-    int second = *(const int *)b;
-    uint64_t first_epoch = topology->nodes[first].config_epoch;
-    uint64_t second_epoch = topology->nodes[second].config_epoch;
-    return first_epoch != second_epoch ? (first_epoch > second_epoch) - (first_epoch < second_epoch)
-                                       : first - second;
+    const struct epoch_key *first = a;
+    const struct epoch_key *second = b;
+    if (first->config_epoch != second->config_epoch) {
+        return first->config_epoch > second->config_epoch ? 1 : -1;
+    }
+    return first->node - second->node;
 }
 
 /* Neighbours in the order of config_epoch are enough: three alike give two pairs. */
 static void find_collisions(struct topology *topology)
 {
-    int *primaries = xcalloc((size_t)topology->shard_count + 1, sizeof(int));
+    struct epoch_key *keys = xcalloc((size_t)topology->shard_count + 1, sizeof(*keys));
     int count = 0;
     int capacity = 0;
     for (int s = 0; s < topology->shard_count; s++) {
-        const struct topology_node *node = &topology->nodes[topology->shards[s].primary];
+        int primary = topology->shards[s].primary;
+        const struct topology_node *node = &topology->nodes[primary];
         /* The dead cannot resolve a collision; one without slots harms nobody. */
         if (!node->is_failed || node->slot_count > 0) {
-            primaries[count++] = topology->shards[s].primary;
+            keys[count++] = (struct epoch_key){.config_epoch = node->config_epoch, .node = primary};
         }
     }
-    qsort_r(primaries, (size_t)count, sizeof(int), compare_by_epoch, topology);
+    qsort(keys, (size_t)count, sizeof(*keys), compare_epoch_keys);
     for (int i = 1; i < count; i++) {
-        uint64_t config_epoch = topology->nodes[primaries[i]].config_epoch;
-        if (config_epoch == topology->nodes[primaries[i - 1]].config_epoch) {
+        if (keys[i].config_epoch == keys[i - 1].config_epoch) {
             ARRAY_RESERVE(topology->collisions, topology->collision_count, capacity);
             topology->collisions[topology->collision_count++] = (struct topology_collision){
-                .a = primaries[i - 1], .b = primaries[i], .config_epoch = config_epoch};
+                .a = keys[i - 1].node, .b = keys[i].node, .config_epoch = keys[i].config_epoch};
         }
     }
-    free(primaries);
+    free(keys);
 }
 
 static struct topology_ghost *ghost_find(struct topology *topology, const struct node_id *id)

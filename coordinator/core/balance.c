@@ -5,11 +5,10 @@
 #include "common/base/check.h"
 #include "common/base/slotset.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
-static_assert(BALANCE_WEIGHT_MAX <= INT64_MAX / SLOT_COUNT / 4096,
-              "shares of 4,096 nodes stay exact in 64 bits");
+_Static_assert(BALANCE_WEIGHT_MAX <= INT64_MAX / SLOT_COUNT / 4096,
+               "shares of 4,096 nodes stay exact in 64 bits");
 
 /* A node that could be rounded up, and how much it wants that. */
 struct candidate {

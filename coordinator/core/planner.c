@@ -10,13 +10,12 @@
 #include "coordinator/core/estimate.h"
 #include "coordinator/core/planner_cut.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #define WEIGHT_SCALE 10000 /* four decimals of a weight count */
 
-static_assert(INT64_C(1) * PLAN_WEIGHT_MAX * WEIGHT_SCALE <= BALANCE_WEIGHT_MAX,
-              "scaled weights stay exact");
+_Static_assert(INT64_C(1) * PLAN_WEIGHT_MAX * WEIGHT_SCALE <= BALANCE_WEIGHT_MAX,
+               "scaled weights stay exact");
 
 /* The primaries that take part, with their node indices. */
 struct cast {
@@ -32,7 +31,7 @@ void plan_options_init(struct plan_options *options)
         .memory_limit_percent = PLAN_MEMORY_LIMIT_PERCENT_DEFAULT,
         .moves_max = 16,
         .moves_per_target_max = 3,
-        .rates = {.slots_per_s = 5000, .keys_per_s = 60000, .bytes_per_s = 100 * 1000 * 1000},
+        .rates = {.slots_per_s = 5000, .keys_per_s = 60000, .bytes_per_s = INT64_C(100000000)},
         .uses_empty_primaries = true,
     };
 }

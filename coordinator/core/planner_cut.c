@@ -273,6 +273,7 @@ static void roster_emit(struct roster *roster,
      */
     int size =
         (roster->slots_left[index] + roster->batches_left[index] - 1) / roster->batches_left[index];
+    CHECK(plan->batches != NULL);
     struct batch *batch = &plan->batches[plan->batch_count];
     *batch = (struct batch){.index = plan->batch_count,
                             .source = topology->nodes[flow->source].id,
