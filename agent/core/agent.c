@@ -1,10 +1,12 @@
-/* agent.c — the agent's table of contents: every event comes in here and goes to the part it concerns.
+/* agent.c — the agent's table of contents: every event comes in here and goes to the part it
+ * concerns.
  *
  *   session       talks with the leading coordinator
  *   fence_keeper  the highest fence: seen, on disk, acknowledged
  *   probe         how the nodes are
  *   order_book    what is to be done: slot_mover, scan
- * After each event every part runs what is due; then reports go out if there is something to tell. */
+ * After each event every part runs what is due; then reports go out if there is something to tell.
+ */
 #include "agent/core/agent.h"
 
 #include "agent/core/fence_keeper.h"
@@ -18,8 +20,9 @@
 #include <string.h>
 
 #define DISCOVER_INTERVAL_MS 30000
-#define STOP_WAIT_MS 30000     /* for the slots in hand; what is not finished then stays open and can be resumed */
-#define VIEWS_WANTED_MAX 64    /* asked for at a time; the coordinator asks again */
+#define STOP_WAIT_MS \
+    30000 /* for the slots in hand; what is not finished then stays open and can be resumed */
+#define VIEWS_WANTED_MAX 64              /* asked for at a time; the coordinator asks again */
 #define VIEW_BYTES_MAX (4 * 1024 * 1024) /* of texts in one report */
 
 enum { SERIAL_SESSION = 1, SERIAL_PROBE = 2, SERIAL_LAST_FIXED = 2 };
@@ -49,7 +52,8 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
     a->config.nodes = NULL;
     a->config.coordinator_urls = NULL;
     if (config->coordinator_urls != NULL) {
-        a->coordinator_urls = xcalloc((size_t)config->coordinator_count, sizeof(*a->coordinator_urls));
+        a->coordinator_urls =
+            xcalloc((size_t)config->coordinator_count, sizeof(*a->coordinator_urls));
         for (int i = 0; i < config->coordinator_count; i++) {
             a->coordinator_urls[i] = xstrdup(config->coordinator_urls[i]);
         }
@@ -99,7 +103,25 @@ static void see_fence(struct agent *a, int64_t fence, struct agent_effects *fx)
     log_event_add_int(&effect->log, "fence", fence);
 }
 
-static void follow(struct agent *a, const struct instructions *in, int64_t sent_ms, struct agent_effects *fx)
+/* Adds to what is wanted already: answers to two reports may cross, and neither takes back what the
+ * other asked. */
+static void want_view(struct agent *a, uint64_t digest)
+{
+    for (int i = 0; i < a->view_wanted_count; i++) {
+        if (a->views_wanted[i] == digest) {
+            return;
+        }
+    }
+    if (a->view_wanted_count < VIEWS_WANTED_MAX) {
+        a->views_wanted[a->view_wanted_count++] = digest;
+        probe_want_view(&a->probe, digest, a->now_ms);
+    }
+}
+
+static void follow(struct agent *a,
+                   const struct instructions *in,
+                   int64_t sent_ms,
+                   struct agent_effects *fx)
 {
     see_fence(a, in->fence, fx);
     if (in->fence < a->fence.seen) {
@@ -121,12 +143,9 @@ static void follow(struct agent *a, const struct instructions *in, int64_t sent_
     for (int i = 0; i < in->node_count; i++) {
         probe_add(&a->probe, &in->nodes[i], PROBE_TOLD, a->now_ms);
     }
-    a->view_wanted_count = in->view_wanted_count < VIEWS_WANTED_MAX ? in->view_wanted_count : VIEWS_WANTED_MAX;
-    for (int i = 0; i < a->view_wanted_count; i++) {
-        a->views_wanted[i] = in->views_wanted[i];
-        probe_want_view(&a->probe, in->views_wanted[i], a->now_ms);
+    for (int i = 0; i < in->view_wanted_count; i++) {
+        want_view(a, in->views_wanted[i]);
     }
-    a->session.is_urgent = a->session.is_urgent || a->view_wanted_count > 0;
 }
 
 static void hear_message(struct agent *a, const struct agent_event *event, struct agent_effects *fx)
@@ -146,7 +165,8 @@ static void hear_message(struct agent *a, const struct agent_event *event, struc
             probe_set_interval(&a->probe, a->session.interval_ms);
         }
         if (news.fence < a->fence.seen) {
-            session_leave(&a->session, a->now_ms, "it leads under a fence that is no longer valid", fx);
+            session_leave(&a->session, a->now_ms, "it leads under a fence that is no longer valid",
+                          fx);
         }
         a->session.is_urgent = true;
     }
@@ -164,27 +184,43 @@ static void add_views(struct agent *a, struct report *report)
     for (int i = 0; i < a->view_wanted_count; i++) {
         const struct probe_node *node = probe_find_view(&a->probe, a->views_wanted[i]);
         if (node == NULL) {
-            continue; /* the nodes have moved on; the report names their new digests */
+            if (probe_is_view_due(&a->probe, a->views_wanted[i])) {
+                a->views_wanted[kept++] = a->views_wanted[i]; /* its text is being read again */
+            }
+            continue; /* else the nodes have moved on; the report names their new digests */
         }
         if (bytes + node->text.len > VIEW_BYTES_MAX && report->view_count > 0) {
             a->views_wanted[kept++] = a->views_wanted[i];
             continue;
         }
         bytes += node->text.len;
-        report->views = xreallocarray(report->views, (size_t)report->view_count + 1, sizeof(*report->views));
+        report->views =
+            xreallocarray(report->views, (size_t)report->view_count + 1, sizeof(*report->views));
         struct view_text *view = &report->views[report->view_count++];
-        *view = (struct view_text){.digest = a->views_wanted[i], .node = node->report.id, .len = node->text.len};
+        *view = (struct view_text){
+            .digest = a->views_wanted[i], .node = node->report.id, .len = node->text.len};
         view->text = xmalloc(node->text.len + 1);
         memcpy(view->text, strbuf_text(&node->text), node->text.len + 1);
     }
     a->view_wanted_count = kept;
 }
 
+/* A view that was asked for can be sent now. */
+static bool has_wanted_view(const struct agent *a)
+{
+    for (int i = 0; i < a->view_wanted_count; i++) {
+        if (probe_find_view(&a->probe, a->views_wanted[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void send_report(struct agent *a, bool is_held, struct agent_effects *fx)
 {
     struct report report = {.fence_acked = a->fence.acked};
     report.orders = order_book_statuses(&a->book, &report.order_count);
-    if (is_held || a->view_wanted_count > 0) {
+    if (is_held || has_wanted_view(a)) {
         report.has_nodes = true;
         report.nodes = probe_reports(&a->probe, a->now_ms, &report.node_count);
         a->probe.has_news = false;
@@ -202,7 +238,7 @@ static bool has_progress(const struct agent *a)
 
 static void report_what_is_due(struct agent *a, struct agent_effects *fx)
 {
-    if (a->book.has_result) {
+    if (a->book.has_result || has_wanted_view(a)) {
         a->session.is_urgent = true;
     }
     if (session_wants_held(&a->session, a->now_ms)) {

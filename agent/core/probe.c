@@ -40,7 +40,10 @@ void probe_set_interval(struct probe *probe, int64_t interval_ms)
     probe->interval_ms = interval_ms > 0 ? interval_ms : PROBE_INTERVAL_MS_DEFAULT;
 }
 
-void probe_add(struct probe *probe, const struct address *address, enum probe_origin origin, int64_t now_ms)
+void probe_add(struct probe *probe,
+               const struct address *address,
+               enum probe_origin origin,
+               int64_t now_ms)
 {
     if (address->port == 0 || address->host[0] == '\0' || probe->count >= PROBE_NODES_MAX) {
         return;
@@ -59,7 +62,9 @@ void probe_add(struct probe *probe, const struct address *address, enum probe_or
 
 /* ---- asking ---- */
 
-static uint64_t ask(struct probe *probe, const struct probe_node *node, struct agent_effects *fx,
+static uint64_t ask(struct probe *probe,
+                    const struct probe_node *node,
+                    struct agent_effects *fx,
                     struct command_list **commands)
 {
     struct agent_effect *effect = agent_effects_add(fx, AGENT_FX_REDIS);
@@ -75,7 +80,8 @@ void probe_run(struct probe *probe, int64_t now_ms, struct agent_effects *fx)
 {
     for (int i = 0; i < probe->count; i++) {
         struct probe_node *node = &probe->nodes[i];
-        if (now_ms < node->due_ms || node->facts_req != 0 || node->ping_req != 0) {
+        if (node->is_alias || now_ms < node->due_ms || node->facts_req != 0 ||
+            node->ping_req != 0) {
             continue;
         }
         struct command_list *commands = NULL;
@@ -94,7 +100,7 @@ int64_t probe_deadline(const struct probe *probe)
     int64_t deadline_ms = NEVER;
     for (int i = 0; i < probe->count; i++) {
         const struct probe_node *node = &probe->nodes[i];
-        if (node->facts_req == 0 && node->ping_req == 0) {
+        if (!node->is_alias && node->facts_req == 0 && node->ping_req == 0) {
             deadline_ms = deadline_min(deadline_ms, node->due_ms);
         }
     }
@@ -103,7 +109,8 @@ int64_t probe_deadline(const struct probe *probe)
 
 /* ---- reading ---- */
 
-/* FNV-1a over the text without the fields that change by themselves: when pings were sent and pongs came. */
+/* FNV-1a over the text without the fields that change by themselves: when pings were sent and pongs
+ * came. */
 static uint64_t hash_text(const char *text, size_t len)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -140,7 +147,8 @@ static void read_info(struct node_report *report, const struct info *info)
     report->repl_offset = is_replica ? info->replica_offset : info->primary_offset;
     report->used_memory_bytes = info->used_memory_bytes;
     report->maxmemory_bytes = info->maxmemory_bytes;
-    report->evicts = info->maxmemory_policy[0] != '\0' && strcmp(info->maxmemory_policy, "noeviction") != 0;
+    report->evicts =
+        info->maxmemory_policy[0] != '\0' && strcmp(info->maxmemory_policy, "noeviction") != 0;
     report->system_memory_bytes = info->system_memory_bytes;
     report->keys = info->keys;
     report->ops_per_s = info->ops_per_s;
@@ -173,9 +181,11 @@ static void read_view(struct node_report *report, const struct nodes_view *view)
     report->view_digest = nodes_view_digest(view);
     free(report->open_slots);
     report->open_slots = NULL;
-    report->open_slot_count = view->open_count < OPEN_SLOTS_REPORTED_MAX ? view->open_count : OPEN_SLOTS_REPORTED_MAX;
+    report->open_slot_count =
+        view->open_count < OPEN_SLOTS_REPORTED_MAX ? view->open_count : OPEN_SLOTS_REPORTED_MAX;
     if (report->open_slot_count > 0) {
-        report->open_slots = xmemdup(view->opens, (size_t)report->open_slot_count * sizeof(*view->opens));
+        report->open_slots =
+            xmemdup(view->opens, (size_t)report->open_slot_count * sizeof(*view->opens));
     }
     read_links(report, view);
 }
@@ -188,6 +198,16 @@ const struct probe_node *probe_find_view(const struct probe *probe, uint64_t dig
         }
     }
     return NULL;
+}
+
+bool probe_is_view_due(const struct probe *probe, uint64_t digest)
+{
+    for (int i = 0; i < probe->count; i++) {
+        if (probe->nodes[i].report.view_digest == digest && probe->nodes[i].text_hash == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void probe_want_view(struct probe *probe, uint64_t digest, int64_t now_ms)
@@ -219,7 +239,8 @@ static void learn(struct probe *probe, const struct nodes_view *view, int64_t no
     }
 }
 
-/* A learned node that does not answer and that this fresh view does not list has left the cluster. */
+/* A learned node that does not answer and that this fresh view does not list has left the cluster.
+ */
 static void unlearn(struct probe *probe, const struct nodes_view *view)
 {
     for (int i = probe->count - 1; i >= 0; i--) {
@@ -235,7 +256,11 @@ static void unlearn(struct probe *probe, const struct nodes_view *view)
 }
 
 /* Parses a view whose text has changed. 'index' and not a pointer: learning may move the array. */
-static int read_text(struct probe *probe, int index, const struct agent_event *ev, uint64_t hash, struct err *err)
+static int read_text(struct probe *probe,
+                     int index,
+                     const struct agent_event *ev,
+                     uint64_t hash,
+                     struct err *err)
 {
     struct nodes_view view = {0};
     const struct reply *reply = &ev->replies->replies[FACTS_COMMANDS - 1];
@@ -264,11 +289,13 @@ static int read_text(struct probe *probe, int index, const struct agent_event *e
 static int read_facts(struct probe *probe, int index, const struct agent_event *ev, struct err *err)
 {
     if (ev->code != 0) {
-        const char *text = ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code);
+        const char *text =
+            ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code);
         return err_set(err, ev->code, "%s", text);
     }
     if (ev->replies->count != FACTS_COMMANDS) {
-        return err_set(err, ERR_PROTOCOL, "%d answers to %d commands", ev->replies->count, FACTS_COMMANDS);
+        return err_set(err, ERR_PROTOCOL, "%d answers to %d commands", ev->replies->count,
+                       FACTS_COMMANDS);
     }
     const struct reply *replies = ev->replies->replies;
     for (int i = 0; i < FACTS_COMMANDS; i++) {
@@ -315,6 +342,31 @@ static void log_change(const struct probe_node *node, bool was_reachable, struct
     }
 }
 
+/* Of two entries for one node the better known one stays: configured before found before told
+ * before learned. When that one is lost, the others are asked again. */
+static void mark_aliases(struct probe *probe, const struct probe_node *heard, int64_t now_ms)
+{
+    if (node_id_is_empty(&heard->report.id)) {
+        return;
+    }
+    struct probe_node *best = NULL;
+    for (int i = 0; i < probe->count; i++) {
+        struct probe_node *node = &probe->nodes[i];
+        bool is_same = node_id_is_equal(&node->report.id, &heard->report.id);
+        if (is_same && node->report.is_reachable && (best == NULL || node->origin < best->origin)) {
+            best = node;
+        }
+    }
+    for (int i = 0; i < probe->count; i++) {
+        struct probe_node *node = &probe->nodes[i];
+        if (node_id_is_equal(&node->report.id, &heard->report.id)) {
+            bool is_alias = best != NULL && node != best && node->report.is_reachable;
+            node->due_ms = node->is_alias && !is_alias ? now_ms : node->due_ms;
+            node->is_alias = is_alias;
+        }
+    }
+}
+
 static struct probe_node *find_address(struct probe *probe, const struct address *address)
 {
     for (int i = 0; i < probe->count; i++) {
@@ -325,12 +377,16 @@ static struct probe_node *find_address(struct probe *probe, const struct address
     return NULL;
 }
 
-static void hear_facts(struct probe *probe, int index, const struct agent_event *ev, struct agent_effects *fx)
+static void hear_facts(struct probe *probe,
+                       int index,
+                       const struct agent_event *ev,
+                       struct agent_effects *fx)
 {
     struct address address = probe->nodes[index].report.address;
     struct err err = {0};
     int code = read_facts(probe, index, ev, &err);
-    struct probe_node *node = find_address(probe, &address); /* reading a view may add and drop nodes */
+    struct probe_node *node =
+        find_address(probe, &address); /* reading a view may add and drop nodes */
     CHECK(node != NULL);
     bool was_reachable = node->report.is_reachable;
     node->facts_req = 0;
@@ -345,6 +401,7 @@ static void hear_facts(struct probe *probe, int index, const struct agent_event 
     }
     probe->has_news = true;
     log_change(node, was_reachable, fx);
+    mark_aliases(probe, node, ev->now_ms);
 }
 
 bool probe_answer(struct probe *probe, const struct agent_event *event, struct agent_effects *fx)
@@ -371,23 +428,26 @@ bool probe_answer(struct probe *probe, const struct agent_event *event, struct a
 
 struct node_report *probe_reports(const struct probe *probe, int64_t now_ms, int *count)
 {
-    *count = probe->count;
+    *count = 0;
     if (probe->count == 0) {
         return NULL;
     }
     struct node_report *reports = xcalloc((size_t)probe->count, sizeof(*reports));
     for (int i = 0; i < probe->count; i++) {
         const struct probe_node *node = &probe->nodes[i];
-        struct node_report *report = &reports[i];
+        if (node->is_alias) {
+            continue;
+        }
+        struct node_report *report = &reports[(*count)++];
         *report = node->report;
         report->age_ms = node->answered_ms == NEVER ? -1 : now_ms - node->answered_ms;
         if (report->open_slot_count > 0) {
-            report->open_slots =
-                xmemdup(report->open_slots, (size_t)report->open_slot_count * sizeof(*report->open_slots));
+            report->open_slots = xmemdup(
+                report->open_slots, (size_t)report->open_slot_count * sizeof(*report->open_slots));
         }
         if (report->link_down_count > 0) {
-            report->links_down =
-                xmemdup(report->links_down, (size_t)report->link_down_count * sizeof(*report->links_down));
+            report->links_down = xmemdup(
+                report->links_down, (size_t)report->link_down_count * sizeof(*report->links_down));
         }
     }
     return reports;

@@ -1,9 +1,10 @@
 /* probe.h — how the nodes are that this agent serves.
  *
- * Each node is asked once an interval, on a lane of its own: a PING for the delay of its event loop, then INFO, CLUSTER
- * INFO and CLUSTER NODES in one pipeline. A view is parsed only when something but its clocks has changed, and its text
- * is kept once for all nodes that agree. Nodes are configured, found on this host, told by a coordinator, or (when the
- * agent serves all) learned from the nodes themselves. Source: docs/design.md sections 4 and 6 rule 3. */
+ * Each node is asked once an interval, on a lane of its own: a PING for the delay of its event
+ * loop, then INFO, CLUSTER INFO and CLUSTER NODES in one pipeline. A view is parsed only when
+ * something but its clocks has changed, and its text is kept once for all nodes that agree. Nodes
+ * are configured, found on this host, told by a coordinator, or (when the agent serves all) learned
+ * from the nodes themselves. Source: docs/design.md sections 4 and 6 rule 3. */
 #ifndef DROVER_AGENT_CORE_PROBE_H
 #define DROVER_AGENT_CORE_PROBE_H
 
@@ -12,7 +13,8 @@
 
 #define PROBE_NODES_MAX REPORT_NODES_MAX
 #define PROBE_INTERVAL_MS_DEFAULT 2000
-#define PROBE_LOST_AFTER 5 /* failures in a row before a learned node that no view lists any more is dropped */
+#define PROBE_LOST_AFTER \
+    5 /* failures in a row before a learned node that no view lists any more is dropped */
 
 enum probe_origin { PROBE_CONFIGURED, PROBE_DISCOVERED, PROBE_TOLD, PROBE_LEARNED };
 
@@ -23,9 +25,11 @@ struct probe_node {
     int64_t answered_ms; /* the facts in 'report' are of then; NEVER = never */
     uint64_t ping_req;   /* 0 = none on its way */
     uint64_t facts_req;
-    int failures;        /* in a row */
-    uint64_t text_hash;  /* of CLUSTER NODES without its clocks; 0 = none seen */
-    struct strbuf text;  /* CLUSTER NODES; empty when another node keeps a text of the same digest */
+    int failures;  /* in a row */
+    bool is_alias; /* another entry is the same node under another address: not asked, not reported
+                    */
+    uint64_t text_hash; /* of CLUSTER NODES without its clocks; 0 = none seen */
+    struct strbuf text; /* CLUSTER NODES; empty when another node keeps a text of the same digest */
 };
 
 struct probe {
@@ -41,12 +45,19 @@ struct probe {
 void probe_init(struct probe *probe, uint32_t serial, bool serves_all, int64_t interval_ms);
 void probe_release(struct probe *probe);
 void probe_set_interval(struct probe *probe, int64_t interval_ms);
-/* A node more; known addresses, port 0 and nodes beyond PROBE_NODES_MAX change nothing. It is asked at once. */
-void probe_add(struct probe *probe, const struct address *address, enum probe_origin origin, int64_t now_ms);
+/* A node more; known addresses, port 0 and nodes beyond PROBE_NODES_MAX change nothing. It is asked
+ * at once. */
+void probe_add(struct probe *probe,
+               const struct address *address,
+               enum probe_origin origin,
+               int64_t now_ms);
 void probe_run(struct probe *probe, int64_t now_ms, struct agent_effects *fx);
 /* AGENT_REDIS: true when the answer was for the probe. */
 bool probe_answer(struct probe *probe, const struct agent_event *event, struct agent_effects *fx);
 int64_t probe_deadline(const struct probe *probe);
+
+/* True while a node with this view is about to be asked for its text again. */
+bool probe_is_view_due(const struct probe *probe, uint64_t digest);
 
 /* All nodes for a report, copied; the caller owns them. */
 struct node_report *probe_reports(const struct probe *probe, int64_t now_ms, int *count);
