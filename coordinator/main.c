@@ -64,7 +64,7 @@ static const struct option option_rows[] = {
     {.key = "moves-per-target", .flag = "moves-per-target", .env = "DROVER_MOVES_PER_TARGET", .type = OPTION_INT,
      .fallback = "3", .min = 1, .max = 64, .help = "Batches that may enter one node at the same time."},
     {.key = "moves", .flag = "moves", .env = "DROVER_MOVES", .type = OPTION_INT,
-     .fallback = "16", .min = 1, .max = 1024, .help = "Batches under way at the same time in all."},
+     .fallback = "16", .min = 1, .max = 128, .help = "Batches under way at the same time in all."},
     {.key = "attempts", .flag = "attempts", .env = "DROVER_ATTEMPTS", .type = OPTION_INT,
      .fallback = "8", .min = 1, .max = 1000, .help = "Tries of one batch before the operation is held for a person."},
     {.key = "batch-slots", .flag = "batch-slots", .env = "DROVER_BATCH_SLOTS", .type = OPTION_INT,

@@ -7,14 +7,13 @@
 
 #include "coordinator/core/state.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #define QUEUED_PER_SOURCE 1
 #define LIVE_MAX 256 /* live orders looked at; MOVES_MAX running and as many queued */
 
-static_assert(LIVE_MAX >= 2 * MOVES_MAX, "running and queued orders fit");
+_Static_assert(LIVE_MAX >= 2 * MOVES_MAX, "running and queued orders fit");
 
 void batch_slots_left(const struct coordinator *c, const struct operation_run *o, int index, struct slotset *slots)
 {

@@ -150,20 +150,19 @@ static void add_verdicts(const struct coordinator *c, const struct agent_entry *
     }
 }
 
+/* Repeated until the text comes: an agent keeps only the wishes of the last answer, and answers may cross reports. */
 static bool add_wanted_views(const struct coordinator *c, const struct agent_entry *agent, struct instructions *out)
 {
-    bool is_new = false;
     for (int i = 0; i < c->observe.wanted_count; i++) {
         const struct wanted_view *wanted = &c->observe.wanted[i];
-        if (strcmp(wanted->agent.text, agent->id.text) != 0 || wanted->asked_ms != NEVER) {
+        if (strcmp(wanted->agent.text, agent->id.text) != 0) {
             continue;
         }
-        is_new = true;
         out->views_wanted =
             xreallocarray(out->views_wanted, (size_t)out->view_wanted_count + 1, sizeof(*out->views_wanted));
         out->views_wanted[out->view_wanted_count++] = wanted->digest;
     }
-    return is_new;
+    return out->view_wanted_count > 0;
 }
 
 enum instructions_weight instructions_build(struct coordinator *c, const struct agent_entry *agent,
@@ -171,7 +170,9 @@ enum instructions_weight instructions_build(struct coordinator *c, const struct 
 {
     CHECK(election_is_leading(&c->election));
     *out = (struct instructions){.fence = c->election.fence};
-    bool is_due = add_wanted_views(c, agent, out) || agent->is_assignment_new;
+    out->probe_now = agent->wants_probe;
+    bool is_due = agent->wants_probe;
+    is_due = add_wanted_views(c, agent, out) || is_due || agent->is_assignment_new;
     if (agent->assigned_count > 0) {
         out->nodes = xmemdup(agent->assigned, (size_t)agent->assigned_count * sizeof(*agent->assigned));
         out->node_count = agent->assigned_count;
@@ -226,10 +227,15 @@ void instructions_said(struct coordinator *c, struct agent_entry *agent, const s
     for (int i = 0; i < c->observe.wanted_count; i++) {
         struct wanted_view *wanted = &c->observe.wanted[i];
         for (int n = 0; n < said->view_wanted_count; n++) {
-            if (wanted->digest == said->views_wanted[n] && strcmp(wanted->agent.text, agent->id.text) == 0) {
+            if (wanted->asked_ms == NEVER && wanted->digest == said->views_wanted[n] &&
+                strcmp(wanted->agent.text, agent->id.text) == 0) {
                 wanted->asked_ms = c->turn.now_ms;
             }
         }
+    }
+    if (said->probe_now) {
+        agent->wants_probe = false;
+        agent->probe_asked_ms = c->turn.now_ms;
     }
     agent->is_assignment_new = false;
 }

@@ -5,14 +5,13 @@
 #include "common/base/check.h"
 #include "coordinator/core/election.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ANSWER_DEADLINE_MS (JOURNAL_TIMEOUT_MS + 2000) /* results always come; this is for a shell that lost one */
 
-static_assert(JOURNAL_GROUP_WRITES_MAX <= STORE_TXN_WRITES_MAX, "a group fits into one transaction");
-static_assert(2 * JOURNAL_GROUP_WRITES_MAX + 1 <= 128, "etcd counts compares and writes");
+_Static_assert(JOURNAL_GROUP_WRITES_MAX <= STORE_TXN_WRITES_MAX, "a group fits into one transaction");
+_Static_assert(2 * JOURNAL_GROUP_WRITES_MAX + 1 <= 128, "etcd counts compares and writes");
 
 /* clang-format off */
 const struct sm_state journal_states[JOURNAL_NR] = {

@@ -155,17 +155,30 @@ static void load_record(struct coordinator *c, const struct stored_record *store
     }
 }
 
-/* "op-<fence>-<number>" in order of time; other ids first, by text. */
+/* Fence and number of "op-<fence>-<number>"; 0 for what is not written so. */
+static void parse_operation_id(const char *id, long long numbers[2])
+{
+    char *end = NULL;
+    numbers[0] = 0;
+    numbers[1] = 0;
+    if (strncmp(id, "op-", 3) == 0) {
+        numbers[0] = strtoll(id + 3, &end, 10);
+        numbers[1] = *end == '-' ? strtoll(end + 1, NULL, 10) : 0;
+    }
+}
+
+/* In order of time; ids of another form first, by text. */
 static int operation_compare(const void *left, const void *right)
 {
     const struct operation_run *a = *(struct operation_run *const *)left;
     const struct operation_run *b = *(struct operation_run *const *)right;
-    long long numbers[2][2] = {{0}};
-    (void)sscanf(a->op.id, "op-%18lld-%18lld", &numbers[0][0], &numbers[0][1]);
-    (void)sscanf(b->op.id, "op-%18lld-%18lld", &numbers[1][0], &numbers[1][1]);
+    long long of_a[2];
+    long long of_b[2];
+    parse_operation_id(a->op.id, of_a);
+    parse_operation_id(b->op.id, of_b);
     for (int i = 0; i < 2; i++) {
-        if (numbers[0][i] != numbers[1][i]) {
-            return numbers[0][i] < numbers[1][i] ? -1 : 1;
+        if (of_a[i] != of_b[i]) {
+            return of_a[i] < of_b[i] ? -1 : 1;
         }
     }
     return strcmp(a->op.id, b->op.id);

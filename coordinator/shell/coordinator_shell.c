@@ -113,27 +113,30 @@ static struct coordinator_shell *call_end(struct store_call *call)
     return shell;
 }
 
-/* Decodes every value; returns 0 or the code of the first that is no record of ours. */
+/* Decodes every value. One that is no record of ours goes on with kind 0: the core knows what depends
+ * on it. Returns how many there were; 'err' names the last. */
 static int decode_records(const struct store_result *result,
                           struct stored_record *records,
                           struct err *err)
 {
+    int unreadable = 0;
     for (int i = 0; i < result->kv_count; i++) {
         const struct store_kv *kv = &result->kvs[i];
         struct err detail = {0};
-        if (record_decode(kv->value.data, kv->value.len, &records[i].record, &detail) != 0) {
-            int code = err_set(err, ERR_PROTOCOL, "stored record \"%s\" cannot be read: %s",
-                               kv->key, detail.text);
-            err_hint(err,
-                     "is another program using this prefix, or was it written by a newer drover?");
-            return code;
-        }
         records[i].key = kv->key;
         records[i].create_revision = kv->create_revision;
         records[i].mod_revision = kv->mod_revision;
         records[i].lease_id = kv->lease_id;
+        if (record_decode(kv->value.data, kv->value.len, &records[i].record, &detail) != 0) {
+            records[i].record = (struct record){0};
+            unreadable++;
+            (void)err_set(err, ERR_PROTOCOL, "stored record \"%s\" cannot be read: %s", kv->key,
+                          detail.text);
+            err_hint(err,
+                     "is another program using this prefix, or was it written by a newer drover?");
+        }
     }
-    return 0;
+    return unreadable;
 }
 
 static void on_stored(void *user, const struct store_result *result)
@@ -146,20 +149,21 @@ static void on_stored(void *user, const struct store_result *result)
     seen.kvs = NULL;
     seen.kv_count = 0;
     struct stored_record *records = xcalloc((size_t)result->kv_count, sizeof(*records));
+    shell->has_store_answered = true;
+    shell->store_err = (struct err){0};
     if (result->code == 0) {
-        seen.code = decode_records(result, records, &seen.err);
-        shell->counters.store_undecodable += seen.code != 0 ? 1 : 0;
+        int unreadable = decode_records(result, records, &shell->store_err);
+        shell->counters.store_undecodable += (uint64_t)unreadable;
     } else {
         shell->counters.store_failures++;
+        shell->store_err = result->err;
+        shell->store_err.code = result->code;
     }
-    shell->has_store_answered = true;
-    shell->store_err = seen.code == 0 ? (struct err){0} : seen.err;
-    shell->store_err.code = seen.code;
     struct coordinator_event event = {
         .kind = COORDINATOR_STORE,
         .result = &seen,
         .records = records,
-        .record_count = seen.code == 0 ? result->kv_count : 0,
+        .record_count = result->code == 0 ? result->kv_count : 0,
     };
     step(shell, &event);
     for (int i = 0; i < result->kv_count; i++) {

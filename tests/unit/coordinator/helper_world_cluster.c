@@ -1,0 +1,117 @@
+/* helper_world_cluster.c — nodes that always agree. */
+#include "helper_world_parts.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "common/base/alloc.h"
+#include "common/model/nodes_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void nodes_text(const struct world *w, int myself, struct strbuf *out)
+{
+    for (int i = 0; i < w->node_count; i++) {
+        const struct world_node *node = &w->nodes[i];
+        if (!node->is_member) {
+            continue;
+        }
+        strbuf_addf(out, "%s %s:%u@%u %s%s%s %s 0 0 %d %s", node->id.text, node->address.host, node->address.port,
+                    node->address.port + 10000, i == myself ? "myself," : "", node->is_primary ? "master" : "slave",
+                    node->is_failed ? ",fail" : "", node->is_primary ? "-" : w->nodes[node->primary].id.text, i + 1,
+                    node->is_failed ? "disconnected" : "connected");
+        for (int slot = 0; slot < SLOT_COUNT; slot++) {
+            if (w->owner[slot] != i) {
+                continue;
+            }
+            int last = slot;
+            while (last + 1 < SLOT_COUNT && w->owner[last + 1] == i) {
+                last++;
+            }
+            if (last == slot) {
+                strbuf_addf(out, " %d", slot);
+            } else {
+                strbuf_addf(out, " %d-%d", slot, last);
+            }
+            slot = last;
+        }
+        strbuf_add_text(out, "\n");
+    }
+}
+
+/* The agent probes the node: what it reports from now on is this. */
+static uint64_t nodes_probe(struct world *w, int n)
+{
+    struct world_node *node = &w->nodes[n];
+    struct nodes_view view = {0};
+    struct err err = {0};
+    strbuf_clear(&node->text);
+    nodes_text(w, n, &node->text);
+    if (nodes_view_parse(&view, strbuf_text(&node->text), node->text.len, &err) != 0) {
+        fail_msg("%s", err.text);
+    }
+    node->digest = nodes_view_digest(&view);
+    nodes_view_release(&view);
+    return node->digest;
+}
+
+void fill_node(struct world *w, int n, struct node_report *out)
+{
+    const struct world_node *node = &w->nodes[n];
+    *out = (struct node_report){
+        .address = node->address,
+        .id = node->id,
+        .is_reachable = !node->is_failed,
+        .role = node->is_primary ? NODE_ROLE_PRIMARY : NODE_ROLE_REPLICA,
+        .is_cluster_enabled = true,
+        .is_cluster_ok = true,
+        .is_link_up = true,
+        .used_memory_bytes = 1000000,
+        .keys = 100 * world_slots_of(w, n),
+        .config_epoch = n + 1,
+        .current_epoch = 100,
+        .slots_owned = world_slots_of(w, n),
+        .view_digest = node->is_failed ? 0 : nodes_probe(w, n),
+    };
+    (void)snprintf(out->version, sizeof(out->version), "7.0.15");
+    memcpy(out->run_id, node->run_id, sizeof(out->run_id));
+    if (node->open_slot >= 0) {
+        out->open_slots = xcalloc(1, sizeof(*out->open_slots));
+        out->open_slots[0] = (struct open_slot){.slot = (uint16_t)node->open_slot, .peer = w->nodes[node->open_peer].id};
+        out->open_slot_count = 1;
+    }
+}
+
+int world_slots_of(const struct world *w, int node)
+{
+    int count = 0;
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        count += w->owner[slot] == node ? 1 : 0;
+    }
+    return count;
+}
+
+void world_failover(struct world *w, int node, int replica)
+{
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        if (w->owner[slot] == node) {
+            w->owner[slot] = (int16_t)replica;
+        }
+    }
+    w->nodes[node].is_failed = true;
+    w->nodes[replica].is_primary = true;
+}
+
+int find_node(const struct world *w, const struct node_id *id)
+{
+    for (int i = 0; i < w->node_count; i++) {
+        if (node_id_is_equal(&w->nodes[i].id, id)) {
+            return i;
+        }
+    }
+    return -1;
+}
