@@ -39,6 +39,7 @@ struct agent {
     int64_t discover_due_ms;
     uint64_t views_wanted[VIEWS_WANTED_MAX];
     int view_wanted_count;
+    bool is_probe_reported; /* false while a coordinator waits for nodes to be read at its word */
     bool is_stopping;
     int64_t stop_by_ms;
     bool is_over; /* EXIT was given out */
@@ -68,6 +69,7 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
     memcpy(login.password, config->redis_password, sizeof(login.password));
     session_init(&a->session, &a->config, SERIAL_SESSION, now_ms);
     fence_keeper_init(&a->fence, config->fence_seen);
+    a->is_probe_reported = true;
     probe_init(&a->probe, SERIAL_PROBE, config->serves_all, config->probe_interval_ms);
     order_book_init(&a->book, &login, config->seed + 1, &a->last_serial);
     for (int i = 0; i < config->node_count; i++) {
@@ -143,6 +145,10 @@ static void follow(struct agent *a,
     for (int i = 0; i < in->node_count; i++) {
         probe_add(&a->probe, &in->nodes[i], PROBE_TOLD, a->now_ms);
     }
+    if (in->probe_now) {
+        probe_hurry_all(&a->probe, a->now_ms);
+        a->is_probe_reported = false;
+    }
     for (int i = 0; i < in->view_wanted_count; i++) {
         want_view(a, in->views_wanted[i]);
     }
@@ -205,9 +211,12 @@ static void add_views(struct agent *a, struct report *report)
     a->view_wanted_count = kept;
 }
 
-/* A view that was asked for can be sent now. */
-static bool has_wanted_view(const struct agent *a)
+/* What a coordinator asked to know of the nodes can be sent now. */
+static bool has_urgent_nodes(const struct agent *a)
 {
+    if (!a->is_probe_reported && !probe_is_hurrying(&a->probe)) {
+        return true;
+    }
     for (int i = 0; i < a->view_wanted_count; i++) {
         if (probe_find_view(&a->probe, a->views_wanted[i]) != NULL) {
             return true;
@@ -220,10 +229,11 @@ static void send_report(struct agent *a, bool is_held, struct agent_effects *fx)
 {
     struct report report = {.fence_acked = a->fence.acked};
     report.orders = order_book_statuses(&a->book, &report.order_count);
-    if (is_held || has_wanted_view(a)) {
+    if (is_held || has_urgent_nodes(a)) {
         report.has_nodes = true;
         report.nodes = probe_reports(&a->probe, a->now_ms, &report.node_count);
         a->probe.has_news = false;
+        a->is_probe_reported = a->is_probe_reported || !probe_is_hurrying(&a->probe);
     }
     add_views(a, &report);
     session_send(&a->session, &report, is_held, a->now_ms, fx);
@@ -238,7 +248,7 @@ static bool has_progress(const struct agent *a)
 
 static void report_what_is_due(struct agent *a, struct agent_effects *fx)
 {
-    if (a->book.has_result || has_wanted_view(a)) {
+    if (a->book.has_result || has_urgent_nodes(a)) {
         a->session.is_urgent = true;
     }
     if (session_wants_held(&a->session, a->now_ms)) {

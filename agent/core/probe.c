@@ -92,7 +92,26 @@ void probe_run(struct probe *probe, int64_t now_ms, struct agent_effects *fx)
         commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
         commands_add(commands, "CLUSTER", "NODES", (char *)NULL);
         node->due_ms = now_ms + probe->interval_ms;
+        node->hurry = node->hurry == HURRY_WANTED ? HURRY_ASKED : node->hurry;
     }
+}
+
+void probe_hurry_all(struct probe *probe, int64_t now_ms)
+{
+    for (int i = 0; i < probe->count; i++) {
+        probe->nodes[i].hurry = HURRY_WANTED;
+        probe->nodes[i].due_ms = now_ms;
+    }
+}
+
+bool probe_is_hurrying(const struct probe *probe)
+{
+    for (int i = 0; i < probe->count; i++) {
+        if (probe->nodes[i].hurry != HURRY_NONE && !probe->nodes[i].is_alias) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int64_t probe_deadline(const struct probe *probe)
@@ -399,6 +418,7 @@ static void hear_facts(struct probe *probe,
         node->failures++;
         set_reason(&node->report, code, err.text);
     }
+    node->hurry = node->hurry == HURRY_ASKED ? HURRY_NONE : node->hurry;
     probe->has_news = true;
     log_change(node, was_reachable, fx);
     mark_aliases(probe, node, ev->now_ms);

@@ -18,6 +18,9 @@
 
 enum probe_origin { PROBE_CONFIGURED, PROBE_DISCOVERED, PROBE_TOLD, PROBE_LEARNED };
 
+/* An answer sent for before the wish does not fulfil it. */
+enum probe_hurry { HURRY_NONE, HURRY_WANTED, HURRY_ASKED };
+
 struct probe_node {
     struct node_report report; /* as of the last answer; age_ms is filled when reported */
     enum probe_origin origin;
@@ -25,6 +28,7 @@ struct probe_node {
     int64_t answered_ms; /* the facts in 'report' are of then; NEVER = never */
     uint64_t ping_req;   /* 0 = none on its way */
     uint64_t facts_req;
+    enum probe_hurry hurry;
     int failures;  /* in a row */
     bool is_alias; /* another entry is the same node under another address: not asked, not reported
                     */
@@ -58,6 +62,11 @@ int64_t probe_deadline(const struct probe *probe);
 
 /* True while a node with this view is about to be asked for its text again. */
 bool probe_is_view_due(const struct probe *probe, uint64_t digest);
+
+/* Asks every node anew at once; what is on its way may be older than the wish. */
+void probe_hurry_all(struct probe *probe, int64_t now_ms);
+/* True while an answer that probe_hurry_all() asked for is out. */
+bool probe_is_hurrying(const struct probe *probe);
 
 /* All nodes for a report, copied; the caller owns them. */
 struct node_report *probe_reports(const struct probe *probe, int64_t now_ms, int *count);

@@ -120,6 +120,7 @@ void wire_get_instructions(struct wire_reader *reader,
     out->forgets = get_order_ids(reader, "forgets", from->forgets, from->n_forgets);
     out->forget_count = out->forgets == NULL ? 0 : (int)from->n_forgets;
     get_wanted(reader, from, out);
+    out->probe_now = from->probe_now != 0;
 }
 
 /* ---- encode ---- */
@@ -156,6 +157,7 @@ static void put_wanted(struct arena *arena,
                        const struct instructions *instructions,
                        Drover__Instructions *out)
 {
+    out->probe_now = instructions->probe_now;
     out->n_views_wanted = wire_put_count(instructions->view_wanted_count, MESSAGE_VIEWS_MAX);
     out->views_wanted = instructions->views_wanted;
     out->n_nodes = wire_put_count(instructions->node_count, REPORT_NODES_MAX);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROBE_AGAIN_MS 200 /* between two extra readings of the nodes while an operation's end is checked */
 #define LOOK_AGAIN_MS 500 /* while something outside has to change first */
 
 #define TO(state) SM_TO(OPERATION_##state)
@@ -295,6 +296,18 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
     operation_move(c, o, is_sure ? OPERATION_FAILED : OPERATION_HELD, batch->reason_code, reason);
 }
 
+/* Nodes are read every few seconds; whoever waits for the end of an operation should not wait for that. */
+static void ask_for_probes(struct coordinator *c)
+{
+    for (int i = 0; i < c->registry.count; i++) {
+        struct agent_entry *agent = c->registry.entries[i];
+        if (!agent->wants_probe && c->turn.now_ms - agent->probe_asked_ms >= PROBE_AGAIN_MS) {
+            agent->wants_probe = true;
+            agent->has_news = true;
+        }
+    }
+}
+
 static void tick_verifying(struct coordinator *c, struct operation_run *o)
 {
     struct err err = {0};
@@ -312,7 +325,8 @@ static void tick_verifying(struct coordinator *c, struct operation_run *o)
         operation_move(c, o, OPERATION_HELD, ERR_CONFLICT, reason);
         return;
     }
-    o->next_look_ms = c->turn.now_ms + LOOK_AGAIN_MS;
+    ask_for_probes(c);
+    o->next_look_ms = c->turn.now_ms + PROBE_AGAIN_MS;
 }
 
 static void tick_running(struct coordinator *c, struct operation_run *o)

@@ -43,6 +43,8 @@ struct agent_entry {
     uint64_t poll_handle;
     int64_t poll_received_ms;
     int64_t poll_until_ms;
+    bool wants_probe;     /* its nodes are to be read again before an operation may be called done */
+    int64_t probe_asked_ms; /* when it was last told so; 0 = never */
     bool has_news;        /* something may have to be said since the last look */
     int64_t said_ms;      /* when it was last told something to act on; NEVER = nothing is outstanding */
     /* A report that wants its answer within the step that brought it. */
