@@ -125,14 +125,23 @@ static int end_code(const json_t *operation, struct err *err)
                  id, id);
         return code;
     }
+    if (strcmp(state, "paused") == 0) {
+        code = err_set(err, code, "%s was paused: %s", id, reason);
+        err_hint(err, "go on: drover op resume %s; or give it up: drover op cancel %s", id, id);
+        return code;
+    }
     code = err_set(err, code, "%s failed: %s", id, reason);
     err_hint(err, "drover op show %s has the batches", id);
     return code;
 }
 
+/* Over for us: ended, or it waits for a person. A pause without a reason is a person's own, who
+ * will go on. */
 static bool is_over(const json_t *operation)
 {
-    return field_is(operation, "is_final") || strcmp(field_text(operation, "state"), "held") == 0;
+    const char *state = field_text(operation, "state");
+    bool is_stuck = strcmp(state, "paused") == 0 && field_text(operation, "reason_code")[0] != '\0';
+    return field_is(operation, "is_final") || strcmp(state, "held") == 0 || is_stuck;
 }
 
 static int finish(struct follow *follow, json_t *operation, struct err *err)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define BAR_MIN 10
-#define BAR_MAX 40
+#define BAR_MAX 24 /* leaves room for every part on 100 columns, so that the line does not jump */
 
 static double part(int64_t done, int64_t total)
 {
@@ -20,12 +20,11 @@ static double part(int64_t done, int64_t total)
 double progress_fraction(const struct progress *progress)
 {
     double slots = part(progress->slots_done, progress->slots_total);
-    /* Estimates of bytes can be wrong; only slots say that all is done, and without bytes they say
-     * it alone. */
-    if (progress->bytes_total <= 0 || slots >= 1) {
+    /* Keys are estimated; only slots say that all is done, and without keys they say it alone. */
+    if (progress->keys_total <= 0 || slots >= 1) {
         return slots;
     }
-    return (slots + part(progress->bytes_done, progress->bytes_total)) / 2;
+    return (slots + part(progress->keys_done, progress->keys_total)) / 2;
 }
 
 void progress_add_bar(struct strbuf *out, double fraction, int width)
@@ -66,6 +65,9 @@ static void add_bytes(struct strbuf *out, const struct progress *progress)
 
 static void add_rate(struct strbuf *out, const struct progress *progress)
 {
+    if (strcmp(progress->state, "running") != 0 && progress->slots_per_s <= 0) {
+        return;
+    }
     if (progress->keys_per_s >= 1) {
         units_add_count(out, progress->keys_per_s);
         strbuf_add_text(out, " keys/s");
@@ -79,6 +81,8 @@ static void add_left(struct strbuf *out, const struct progress *progress)
 {
     if (strcmp(progress->state, "running") != 0) {
         strbuf_add_text(out, progress->state);
+    } else if (progress->slots_done >= progress->slots_total && progress->slots_total > 0) {
+        strbuf_add_text(out, "checking every view");
     } else if (progress->eta_ms >= 0) {
         strbuf_add_text(out, "ETA ");
         units_add_duration(out, progress->eta_ms);
@@ -100,7 +104,8 @@ void progress_add_line(struct strbuf *out, const struct progress *progress, int 
         struct strbuf text = {0};
         strbuf_add_text(&text, "  ");
         parts[i](&text, progress);
-        if (text_width(strbuf_text(&right)) + text_width(strbuf_text(&text)) <= room) {
+        if (text.len > 2 &&
+            text_width(strbuf_text(&right)) + text_width(strbuf_text(&text)) <= room) {
             strbuf_add(&right, text.data, text.len);
         }
         strbuf_release(&text);
@@ -117,7 +122,11 @@ void progress_add_line(struct strbuf *out, const struct progress *progress, int 
 void progress_add_plain(struct strbuf *out, const struct progress *progress)
 {
     for (size_t i = 0; i < PART_COUNT; i++) {
-        strbuf_add_text(out, i == 0 ? "" : "  ");
-        parts[i](out, progress);
+        struct strbuf text = {0};
+        parts[i](&text, progress);
+        if (text.len > 0) {
+            strbuf_addf(out, "%s%s", i == 0 ? "" : "  ", text.data);
+        }
+        strbuf_release(&text);
     }
 }

@@ -23,8 +23,9 @@ struct progress {
     int64_t elapsed_ms; /* -1 = not begun */
 };
 
-/* The part that is done, 0..1: slots and bytes each count half, so that a plan of few heavy slots
- * does not look finished when only its empty slots have moved. */
+/* The part that is done, 0..1: slots and keys count half each, so that a plan does not look
+ * finished when only its empty slots have moved. Bytes would tell more, but their estimate is too
+ * rough. */
 double progress_fraction(const struct progress *progress);
 /* "[######>------]" of 'width' characters, at least 3. */
 void progress_add_bar(struct strbuf *out, double fraction, int width);

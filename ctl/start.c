@@ -281,11 +281,13 @@ static int confirm(const json_t *plan, struct err *err)
     return is_yes ? 0 : err_set(err, ERR_CANCELLED, "nothing was started");
 }
 
-static void say_started(const struct ctl *ctl, const json_t *operation)
+static void say_started(const struct ctl *ctl, const json_t *operation, bool is_new)
 {
     struct strbuf out = {0};
     const char *id = field_text(operation, "id");
-    if (strcmp(field_text(operation, "state"), "planned") == 0) {
+    if (!is_new) {
+        strbuf_addf(&out, "%s was started before and is %s.\n", id, field_text(operation, "state"));
+    } else if (strcmp(field_text(operation, "state"), "planned") == 0) {
         strbuf_addf(&out, "%s waits for approval: drover op approve %s\n", id, id);
     } else {
         strbuf_addf(&out, "Started %s.%s\n", id,
@@ -320,10 +322,8 @@ static int start(struct ctl *ctl, const json_t *request, bool is_planned, struct
     }
     if (is_json && is_left) {
         ctl_print_json(answer);
-    } else if (!is_json && operation != NULL && json_array_size(field_list(plan, "batches")) > 0) {
-        say_started(ctl, operation);
-    } else if (!is_json && operation != NULL && plan == NULL) {
-        say_started(ctl, operation);
+    } else if (!is_json && operation != NULL) {
+        say_started(ctl, operation, plan != NULL);
     }
     if (!is_left) {
         code = follow_operation(ctl, field_text(operation, "id"), err);

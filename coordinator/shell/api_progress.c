@@ -73,9 +73,9 @@ void progress_meter_rate(const struct progress_meter *meter,
         return;
     }
     double by_slots = time_s((double)left->slots, out->slots_per_s);
-    double by_bytes = time_s((double)left->bytes, out->bytes_per_s);
-    double seconds_left = by_slots > by_bytes ? by_slots : by_bytes;
-    if (by_slots >= 0 && by_bytes >= 0 && seconds_left < 1e9) {
+    double by_keys = time_s((double)left->keys, out->keys_per_s);
+    double seconds_left = by_slots > by_keys ? by_slots : by_keys;
+    if (by_slots >= 0 && by_keys >= 0 && seconds_left < 1e9) {
         out->eta_ms = (int64_t)(seconds_left * 1000.0);
     }
 }

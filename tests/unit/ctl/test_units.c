@@ -173,7 +173,7 @@ static const struct progress half = {
     .slots_done = 1843,
     .slots_total = 4096,
     .keys_done = 1234567,
-    .keys_total = 3000000,
+    .keys_total = 2469134,
     .bytes_done = 325058560,
     .bytes_total = 650117120,
     .slots_per_s = 812.4,
@@ -190,8 +190,8 @@ static void test_progress_line(void **state)
     assert_string_equal(strbuf_text(&text),
                         "47%  ETA 1m 05s  1,843/4,096 slots  1.2M keys  310.0 MiB  60.3k keys/s");
     TEXT(progress_add_line(&text, &half, 120));
-    assert_int_equal(text_width(strbuf_text(&text)), 40 + 72);
-    assert_non_null(strstr(strbuf_text(&text), "[##################>-------------------]"));
+    assert_int_equal(text_width(strbuf_text(&text)), 24 + 72);
+    assert_non_null(strstr(strbuf_text(&text), "[##########>-----------]"));
     /* On a narrow screen parts go, the bar stays. */
     for (int width = 3; width < 140; width++) {
         TEXT(progress_add_line(&text, &half, width));
@@ -201,19 +201,19 @@ static void test_progress_line(void **state)
     strbuf_release(&text);
 }
 
-/* Slots and bytes count half each; only all slots are all. */
+/* Slots and keys count half each; only all slots are all. */
 static void test_progress_fraction(void **state)
 {
     (void)state;
     struct progress progress = {
-        .slots_done = 90, .slots_total = 100, .bytes_done = 0, .bytes_total = 1000};
+        .slots_done = 90, .slots_total = 100, .keys_done = 0, .keys_total = 1000};
     assert_true(progress_fraction(&progress) > 0.44 && progress_fraction(&progress) < 0.46);
-    progress.bytes_done = 5000;
+    progress.keys_done = 5000;
     assert_true(progress_fraction(&progress) < 1.0);
-    progress.bytes_total = 0;
+    progress.keys_total = 0;
     assert_true(progress_fraction(&progress) > 0.89 && progress_fraction(&progress) < 0.91);
     progress.slots_done = 100;
-    progress.bytes_total = 9999999;
+    progress.keys_total = 9999999;
     assert_true(progress_fraction(&progress) >= 1.0);
     progress = (struct progress){0};
     assert_true(progress_fraction(&progress) >= 1.0);
@@ -243,6 +243,12 @@ static void test_progress_states(void **state)
     (void)snprintf(paused.state, sizeof(paused.state), "paused");
     progress_add_plain(&text, &paused);
     assert_non_null(strstr(strbuf_text(&text), "47%  paused  1,843"));
+    struct progress done = half;
+    (void)snprintf(done.state, sizeof(done.state), "done");
+    done.slots_done = done.slots_total;
+    done.slots_per_s = done.keys_per_s = 0;
+    TEXT(progress_add_plain(&text, &done));
+    assert_string_equal(strbuf_text(&text), "100%  done  4,096/4,096 slots  1.2M keys  310.0 MiB");
     struct progress fresh = half;
     fresh.eta_ms = -1;
     fresh.keys_per_s = 0;
