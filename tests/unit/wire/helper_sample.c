@@ -245,6 +245,7 @@ static void sample_instructions(struct prng *prng, int items_max, struct instruc
     }
     to->stops = sample_order_ids(prng, items_max, &to->stop_count);
     to->forgets = sample_order_ids(prng, items_max, &to->forget_count);
+    to->probe_now = any_bool(prng);
     to->view_wanted_count = any_count(prng, items_max);
     to->views_wanted = xcalloc((size_t)items_max + 1, sizeof(*to->views_wanted));
     for (int i = 0; i < to->view_wanted_count; i++) {
@@ -436,6 +437,7 @@ static void assert_instructions_equal(const struct instructions *a, const struct
     for (int i = 0; i < a->forget_count; i++) {
         assert_order_id_equal(&a->forgets[i], &b->forgets[i]);
     }
+    EQUAL(a, b, probe_now);
     EQUAL(a, b, view_wanted_count);
     for (int i = 0; i < a->view_wanted_count; i++) {
         EQUAL(a, b, views_wanted[i]);

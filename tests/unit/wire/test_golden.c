@@ -259,6 +259,9 @@ static void test_instructions(void **state)
                                                         .nodes = &address,
                                                         .node_count = 1}};
     check_message("instructions-1", &message);
+    struct message probing = {.kind = MESSAGE_INSTRUCTIONS,
+                              .as.instructions = {.fence = 318, .probe_now = true}};
+    check_message("instructions-2", &probing);
 }
 
 static void test_records(void **state)
