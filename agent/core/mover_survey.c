@@ -476,6 +476,27 @@ static bool judge_state(struct slot_mover *m, struct agent_effects *fx)
     return false;
 }
 
+/* The order's address of the target may be good only where it was seen from, e.g. a loopback address of another host.
+ * When the target is not there, the address by which the source knows it is tried. True when a new survey is begun. */
+static bool try_other_address(struct slot_mover *m, struct agent_effects *fx)
+{
+    const struct survey_side *side = &m->survey->target;
+    const struct nodes_row *row = side->code == 0 ? own_row(&side->view) : NULL;
+    int known = nodes_view_find(&m->survey->source.view, &m->order.target);
+    bool is_there = row != NULL && node_id_is_equal(&row->id, &m->order.target);
+    if (is_there || side->code == ERR_AUTH || known == NODES_NO_ROW) {
+        return false;
+    }
+    struct address address;
+    nodes_row_address(&m->survey->source.view.rows[known], &address);
+    if (address.port == 0 || address.host[0] == '\0' || address_is_equal(&address, &m->target.node.address)) {
+        return false;
+    }
+    m->target.node.address = address;
+    mover_survey_begin(m, fx);
+    return true;
+}
+
 static void judge(struct slot_mover *m, struct agent_effects *fx)
 {
     struct mover_survey *survey = m->survey;
@@ -488,6 +509,9 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
             return;
         }
         judge_silence(m, fx, &survey->source, "source", &m->source.node);
+        return;
+    }
+    if (try_other_address(m, fx)) {
         return;
     }
     if (survey->target.code != 0) {

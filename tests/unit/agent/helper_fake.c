@@ -1,0 +1,497 @@
+/* helper_fake.c — see helper_fake.h. */
+#include "helper_fake.h"
+
+#include "common/base/alloc.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void fake_init(struct fake *fake)
+{
+    memset(fake, 0, sizeof(*fake));
+    fake->now_ms = 1000;
+    for (int n = 0; n < FAKE_NODES; n++) {
+        struct fake_node *node = &fake->nodes[n];
+        memset(node->id.text, 'a' + n, NODE_ID_LEN);
+        (void)snprintf(node->address.host, sizeof(node->address.host), "10.0.0.%d", n + 1);
+        node->address.port = 7000;
+        node->policy = "noeviction";
+        node->connection_id = 1;
+        fake_restart(fake, n);
+        for (int slot = 0; slot < SLOT_COUNT; slot++) {
+            node->owner[slot] = slot < SLOT_COUNT / 2 ? 0 : 2;
+            node->importing[slot] = -1;
+            node->migrating[slot] = -1;
+        }
+    }
+}
+
+void fake_release(struct fake *fake)
+{
+    for (int i = 0; i < fake->flight_count; i++) {
+        commands_release(&fake->flights[i].commands);
+    }
+    strbuf_release(&fake->log);
+}
+
+void fake_restart(struct fake *fake, int node)
+{
+    struct fake_node *found = &fake->nodes[node];
+    found->connection_id += 100;
+    (void)snprintf(found->run_id, sizeof(found->run_id), "%039d%d", (int)found->connection_id, node);
+}
+
+void fake_add_keys(struct fake *fake, int node, int slot, int count)
+{
+    for (int i = 0; i < count; i++) {
+        assert_true(fake->key_count < FAKE_KEYS_MAX);
+        struct fake_key *key = &fake->keys[fake->key_count++];
+        *key = (struct fake_key){.slot = slot, .node = node, .value = 1, .bytes = 100};
+        (void)snprintf(key->name, sizeof(key->name), "k%d-%d", slot, fake->key_count);
+    }
+}
+
+struct fake_fault *fake_fault(struct fake *fake, int node, const char *command, const char *error, int count)
+{
+    assert_true(fake->fault_count < FAKE_FAULTS_MAX);
+    struct fake_fault *fault = &fake->faults[fake->fault_count++];
+    *fault = (struct fake_fault){.node = node, .count = count};
+    (void)snprintf(fault->command, sizeof(fault->command), "%s", command);
+    (void)snprintf(fault->error, sizeof(fault->error), "%s", error);
+    return fault;
+}
+
+int fake_count(const struct fake *fake, int node, int slot)
+{
+    int count = 0;
+    for (int i = 0; i < fake->key_count; i++) {
+        count += fake->keys[i].node == node && fake->keys[i].slot == slot;
+    }
+    return count;
+}
+
+long fake_said(const struct fake *fake, const char *text)
+{
+    const char *log = strbuf_text(&fake->log);
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++) {
+        if (at == log || at[-1] == '\n') {
+            return at - log;
+        }
+    }
+    return -1;
+}
+
+int fake_said_count(const struct fake *fake, const char *text)
+{
+    int count = 0;
+    const char *log = strbuf_text(&fake->log);
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++) {
+        count += at == log || at[-1] == '\n';
+    }
+    return count;
+}
+
+/* ---- commands ---- */
+
+struct call {
+    struct fake *fake;
+    int n;
+    struct fake_node *node;
+    const struct command_list *commands;
+    int index;
+    struct reply_list *replies;
+};
+
+static const char *word(const struct call *call, int arg)
+{
+    static char texts[8][64];
+    static int next = 0;
+    next = (next + 1) % 8;
+    if (arg >= call->commands->commands[call->index].arg_count) {
+        return "";
+    }
+    size_t len = 0;
+    const char *data = commands_get(call->commands, call->index, arg, &len);
+    (void)snprintf(texts[next], sizeof(texts[next]), "%.*s", (int)(len < 63 ? len : 63), data);
+    return texts[next];
+}
+
+static void say(struct call *call, enum reply_type type, const char *text)
+{
+    reply_set_text(call->replies, &call->replies->replies[call->replies->count - 1], type, text, strlen(text));
+}
+
+static void say_integer(struct call *call, int64_t value)
+{
+    struct reply *reply = &call->replies->replies[call->replies->count - 1];
+    reply->type = REPLY_INTEGER;
+    reply->text = "";
+    reply->integer = value;
+}
+
+static void add_slots(struct strbuf *text, const struct fake_node *node, int owner)
+{
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        if (node->owner[slot] != owner) {
+            continue;
+        }
+        int last = slot;
+        while (last + 1 < SLOT_COUNT && node->owner[last + 1] == owner) {
+            last++;
+        }
+        strbuf_addf(text, slot == last ? " %d" : " %d-%d", slot, last);
+        slot = last;
+    }
+}
+
+static void cluster_nodes(struct call *call)
+{
+    struct strbuf text = {0};
+    for (int i = 0; i < FAKE_NODES; i++) {
+        const struct fake_node *row = &call->fake->nodes[i];
+        strbuf_addf(&text, "%s %s:%d@1%d %smaster - 0 %lld %d connected", row->id.text, row->address.host,
+                    row->address.port, row->address.port, i == call->n ? "myself," : "", (long long)call->fake->now_ms,
+                    i + 1);
+        add_slots(&text, call->node, i);
+        for (int slot = 0; i == call->n && slot < SLOT_COUNT; slot++) {
+            if (call->node->migrating[slot] >= 0) {
+                strbuf_addf(&text, " [%d->-%s]", slot, call->fake->nodes[call->node->migrating[slot]].id.text);
+            }
+            if (call->node->importing[slot] >= 0) {
+                strbuf_addf(&text, " [%d-<-%s]", slot, call->fake->nodes[call->node->importing[slot]].id.text);
+            }
+        }
+        strbuf_add_char(&text, '\n');
+    }
+    say(call, REPLY_STRING, strbuf_text(&text));
+    strbuf_release(&text);
+}
+
+static void info(struct call *call)
+{
+    struct strbuf text = {0};
+    strbuf_addf(&text,
+                "# Server\r\nredis_version:7.0.15\r\nrun_id:%s\r\n# Memory\r\nused_memory:1000000\r\nmaxmemory:%lld\r\n"
+                "used_memory_dataset:500000\r\nmaxmemory_policy:%s\r\n# Persistence\r\nloading:0\r\n"
+                "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n"
+                "# Cluster\r\ncluster_enabled:1\r\n",
+                call->node->run_id, (long long)call->node->maxmemory_bytes, call->node->policy);
+    say(call, REPLY_STRING, strbuf_text(&text));
+    strbuf_release(&text);
+}
+
+static int node_of(const struct call *call, const char *id)
+{
+    for (int i = 0; i < FAKE_NODES; i++) {
+        if (strcmp(call->fake->nodes[i].id.text, id) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* SETSLOT as Redis 7.0.15 does it, with the gossip that follows cut short: others learn only by being told. */
+static void setslot(struct call *call)
+{
+    int slot = (int)strtol(word(call, 2), NULL, 10);
+    const char *verb = word(call, 3);
+    int other = node_of(call, word(call, 4));
+    struct fake_node *node = call->node;
+    if (strcmp(verb, "STABLE") == 0) {
+        node->importing[slot] = -1;
+        node->migrating[slot] = -1;
+    } else if (strcmp(verb, "IMPORTING") == 0 && node->owner[slot] == call->n) {
+        say(call, REPLY_ERROR, "ERR I'm already the owner of hash slot");
+        return;
+    } else if (strcmp(verb, "IMPORTING") == 0) {
+        node->importing[slot] = other;
+    } else if (strcmp(verb, "MIGRATING") == 0 && node->owner[slot] != call->n) {
+        say(call, REPLY_ERROR, "ERR I'm not the owner of hash slot");
+        return;
+    } else if (strcmp(verb, "MIGRATING") == 0) {
+        node->migrating[slot] = other;
+    } else {
+        if (node->owner[slot] == call->n && other != call->n && fake_count(call->fake, call->n, slot) > 0) {
+            say(call, REPLY_ERROR, "ERR Can't assign hashslot to a different node while I still hold keys");
+            return;
+        }
+        node->owner[slot] = other;
+        node->migrating[slot] = -1;
+        node->importing[slot] = -1;
+    }
+    say(call, REPLY_STATUS, "OK");
+}
+
+static void get_keys(struct call *call)
+{
+    int slot = (int)strtol(word(call, 2), NULL, 10);
+    int limit = (int)strtol(word(call, 3), NULL, 10);
+    int count = fake_count(call->fake, call->n, slot);
+    count = count < limit ? count : limit;
+    struct reply *reply = &call->replies->replies[call->replies->count - 1];
+    reply_set_array(call->replies, reply, (size_t)count);
+    for (int i = 0, k = 0; k < count; i++) {
+        const struct fake_key *key = &call->fake->keys[i];
+        if (key->node == call->n && key->slot == slot) {
+            reply_set_text(call->replies, &reply->items[k++], REPLY_STRING, key->name, strlen(key->name));
+        }
+    }
+}
+
+static struct fake_key *find_key(const struct call *call, int node, const char *name)
+{
+    for (int i = 0; i < call->fake->key_count; i++) {
+        if (call->fake->keys[i].node == node && strcmp(call->fake->keys[i].name, name) == 0) {
+            return &call->fake->keys[i];
+        }
+    }
+    return NULL;
+}
+
+static void drop_key(struct call *call, struct fake_key *key)
+{
+    *key = call->fake->keys[--call->fake->key_count];
+}
+
+static void migrate(struct call *call)
+{
+    int argc = call->commands->commands[call->index].arg_count;
+    int at = 6;
+    bool has_replace = strcmp(word(call, at), "REPLACE") == 0;
+    at += has_replace;
+    int target = -1;
+    for (int i = 0; i < FAKE_NODES; i++) {
+        target = strcmp(call->fake->nodes[i].address.host, word(call, 1)) == 0 ? i : target;
+    }
+    assert_string_equal(word(call, at), "KEYS");
+    bool is_busy = false;
+    int moved = 0;
+    for (int i = at + 1; i < argc; i++) {
+        struct fake_key *key = find_key(call, call->n, word(call, i));
+        if (key == NULL) {
+            continue;
+        }
+        struct fake_node *to = &call->fake->nodes[target];
+        if (to->importing[key->slot] != call->n && to->owner[key->slot] != target) {
+            say(call, REPLY_ERROR, "ERR Target instance replied with error: MOVED 1 10.0.0.1:7000");
+            return;
+        }
+        struct fake_key *copy = find_key(call, target, key->name);
+        if (copy != NULL && !has_replace) {
+            is_busy = true;
+            continue;
+        }
+        if (copy != NULL) {
+            copy->value = key->value;
+            drop_key(call, find_key(call, call->n, word(call, i)));
+        } else {
+            key->node = target;
+        }
+        moved++;
+    }
+    if (is_busy) {
+        say(call, REPLY_ERROR, "ERR Target instance replied with error: BUSYKEY Target key name already exists.");
+    } else {
+        say(call, REPLY_STATUS, moved > 0 ? "OK" : "NOKEY");
+    }
+}
+
+static void dump(struct call *call)
+{
+    const struct fake_key *key = find_key(call, call->n, word(call, 1));
+    if (key != NULL) {
+        char text[32];
+        (void)snprintf(text, sizeof(text), "value %d", key->value);
+        say(call, REPLY_STRING, text);
+    }
+}
+
+static void execute(struct call *call)
+{
+    const char *first = word(call, 0);
+    const char *second = word(call, 1);
+    if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "NODES") == 0) {
+        cluster_nodes(call);
+    } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "INFO") == 0) {
+        say(call, REPLY_STRING,
+            call->node->is_state_fail ? "cluster_state:fail\r\n" : "cluster_state:ok\r\ncluster_known_nodes:3\r\n");
+    } else if (strcmp(first, "INFO") == 0) {
+        info(call);
+    } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "SETSLOT") == 0) {
+        setslot(call);
+    } else if (strcmp(second, "COUNTKEYSINSLOT") == 0) {
+        say_integer(call, fake_count(call->fake, call->n, (int)strtol(word(call, 2), NULL, 10)));
+    } else if (strcmp(second, "GETKEYSINSLOT") == 0) {
+        get_keys(call);
+    } else if (strcmp(first, "MEMORY") == 0) {
+        const struct fake_key *key = find_key(call, call->n, word(call, 2));
+        if (key != NULL) {
+            say_integer(call, key->bytes);
+        }
+    } else if (strcmp(first, "MIGRATE") == 0) {
+        migrate(call);
+    } else if (strcmp(first, "DUMP") == 0) {
+        dump(call);
+    } else if (strcmp(first, "ASKING") == 0 || strcmp(first, "PING") == 0) {
+        say(call, REPLY_STATUS, "OK");
+    } else {
+        fail_msg("the fake does not know %s %s", first, second);
+    }
+}
+
+static void write_log(struct call *call)
+{
+    strbuf_addf(&call->fake->log, "%d", call->n);
+    int argc = call->commands->commands[call->index].arg_count;
+    for (int i = 0; i < argc && i < 8; i++) {
+        int node = node_of(call, word(call, i));
+        if (node >= 0) {
+            strbuf_addf(&call->fake->log, " <%d>", node);
+        } else {
+            strbuf_addf(&call->fake->log, " %s", word(call, i));
+        }
+    }
+    strbuf_add_char(&call->fake->log, '\n');
+}
+
+static struct fake_fault *find_fault(struct call *call)
+{
+    struct strbuf text = {0};
+    for (int i = 0; i < 5; i++) {
+        strbuf_addf(&text, i == 0 ? "%s" : " %s", word(call, i));
+    }
+    struct fake_fault *found = NULL;
+    for (int i = 0; i < call->fake->fault_count && found == NULL; i++) {
+        struct fake_fault *fault = &call->fake->faults[i];
+        bool is_same = strncmp(strbuf_text(&text), fault->command, strlen(fault->command)) == 0;
+        if (fault->count > 0 && fault->node == call->n && is_same) {
+            found = fault;
+        }
+    }
+    strbuf_release(&text);
+    return found;
+}
+
+/* ---- requests ---- */
+
+void fake_take(struct fake *fake, struct agent_effects *fx)
+{
+    for (int i = 0; i < fx->count; i++) {
+        if (fx->items[i].kind == AGENT_FX_REDIS) {
+            assert_true(fake->flight_count < 256);
+            fake->flights[fake->flight_count++] = fx->items[i];
+            fx->items[i].commands = (struct command_list){0};
+        }
+    }
+}
+
+static int fail_with(struct agent_event *event, int code)
+{
+    event->code = code;
+    return code;
+}
+
+static int serve(struct fake *fake, const struct agent_effect *effect, struct agent_event *event,
+                 struct reply_list *replies)
+{
+    int n = -1;
+    for (int i = 0; i < FAKE_NODES; i++) {
+        n = address_is_equal(&fake->nodes[i].address, &effect->address) ? i : n;
+    }
+    struct fake_node *node = n >= 0 ? &fake->nodes[n] : NULL;
+    if (node == NULL || node->is_down) {
+        return fail_with(event, ERR_UNAVAILABLE);
+    }
+    event->connection_id = node->connection_id * 10 + (uint64_t)effect->lane;
+    if (effect->connection_id != 0 && effect->connection_id != event->connection_id) {
+        return fail_with(event, ERR_UNAVAILABLE);
+    }
+    for (int i = 0; i < effect->commands.count; i++) {
+        struct call call = {fake, n, node, &effect->commands, i, replies};
+        write_log(&call);
+        struct fake_fault *fault = find_fault(&call);
+        (void)replies_add(replies);
+        replies->replies[replies->count - 1].text = "";
+        if (fault == NULL || fault->is_done_too) {
+            execute(&call);
+        }
+        if (fault != NULL) {
+            fault->count--;
+            if (fault->error[0] == '\0') {
+                node->connection_id++;
+                return fail_with(event, ERR_UNAVAILABLE);
+            }
+            say(&call, REPLY_ERROR, fault->error);
+        }
+    }
+    return 0;
+}
+
+bool fake_answer(struct fake *fake, struct agent_event *event, struct reply_list *replies)
+{
+    if (fake->flight_count == 0) {
+        return false;
+    }
+    struct agent_effect effect = fake->flights[0];
+    fake->flight_count--;
+    memmove(&fake->flights[0], &fake->flights[1], (size_t)fake->flight_count * sizeof(fake->flights[0]));
+    fake->now_ms++;
+    *event = (struct agent_event){.kind = AGENT_REDIS,
+                                  .now_ms = fake->now_ms,
+                                  .req_id = effect.req_id,
+                                  .replies = replies,
+                                  .latency_us = 300};
+    (void)serve(fake, &effect, event, replies);
+    commands_release(&effect.commands);
+    return true;
+}
+
+void fake_run(struct fake *fake, struct slot_mover *mover, int steps)
+{
+    int limit = steps < 0 ? 200000 : steps;
+    for (int i = 0; i < limit && !slot_mover_is_over(mover); i++) {
+        struct agent_effects fx = {0};
+        struct reply_list replies = {0};
+        struct agent_event event = {.kind = AGENT_TICK};
+        if (fake->now_ms >= slot_mover_deadline(mover) || !fake_answer(fake, &event, &replies)) {
+            int64_t deadline_ms = slot_mover_deadline(mover);
+            assert_true(deadline_ms != NEVER);
+            fake->now_ms = deadline_ms > fake->now_ms ? deadline_ms : fake->now_ms;
+            event = (struct agent_event){.kind = AGENT_TICK, .now_ms = fake->now_ms};
+        }
+        slot_mover_step(mover, &event, &fx);
+        fake_take(fake, &fx);
+        agent_effects_release(&fx);
+        replies_release(&replies);
+    }
+    assert_true(steps >= 0 || slot_mover_is_over(mover));
+}
+
+void fake_order(struct fake *fake, struct order *order, const char *slots)
+{
+    *order = (struct order){.id = {.operation_id = "op-1-1", .attempt = 1},
+                            .fence = 1,
+                            .valid_for_ms = 30000,
+                            .kind = ORDER_MOVE,
+                            .source = fake->nodes[0].id,
+                            .target = fake->nodes[1].id,
+                            .source_address = fake->nodes[0].address,
+                            .target_address = fake->nodes[1].address};
+    struct err err = {0};
+    assert_int_equal(slotset_parse(&order->slots, slots, &err), 0);
+}
+
+struct slot_mover *fake_mover(struct fake *fake, const char *slots)
+{
+    static uint32_t serial = 10;
+    struct order order;
+    fake_order(fake, &order, slots);
+    struct mover_login login = {.user = ""};
+    return slot_mover_new(&order, &login, ++serial, 7, fake->now_ms);
+}
