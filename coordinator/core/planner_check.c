@@ -29,19 +29,34 @@ static int find_end(const struct topology *topology,
     return node;
 }
 
+static bool owns_all(const struct topology *topology, const struct slotset *slots, int node)
+{
+    SLOTSET_FOREACH (slot, slots) {
+        if (topology->owner[slot] != node) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Every slot of the batch must be the source's, or with 'allows_moved' already the target's. */
 static int check_batch(const struct topology *topology,
                        const struct batch *batch,
                        bool allows_moved,
                        struct err *err)
 {
-    int source = find_end(topology, &batch->source, "source", err);
-    if (source < 0) {
-        return source;
-    }
     int target = find_end(topology, &batch->target, "target", err);
     if (target < 0) {
         return target;
+    }
+    /* Redis makes a primary that gave its last slot away a replica of who got it, so a source that
+     * has nothing left to give may be anything. */
+    if (allows_moved && owns_all(topology, &batch->slots, target)) {
+        return 0;
+    }
+    int source = find_end(topology, &batch->source, "source", err);
+    if (source < 0) {
+        return source;
     }
     SLOTSET_FOREACH (slot, &batch->slots) {
         int owner = topology->owner[slot];

@@ -509,6 +509,28 @@ static void test_batch_order(void **state)
     topology_release(&setup.topology);
 }
 
+/* Redis makes a primary that has given its last slot away a replica of who got it: the plan that
+ * emptied it is fulfilled, not disturbed. */
+static void test_check_begun_source_is_empty(void **state)
+{
+    (void)state;
+    struct setup setup;
+    struct plan plan = {0};
+    struct err err = {0};
+    setup_init(&setup, OPERATION_DRAIN);
+    struct topology *topology = &setup.topology;
+    assert_int_equal(plan_make(topology, &setup.request, &setup.options, &plan, &err), 0);
+    int source = topology_find(topology, &plan.batches[0].source);
+    assert_int_equal(plan_apply_to(&plan, topology, topology->owner, &err), 0);
+    topology->nodes[source].role = NODE_ROLE_REPLICA;
+    topology->nodes[source].primary = topology_find(topology, &plan.batches[0].target);
+    assert_int_equal(plan_check_begun(&plan, topology, &err), 0);
+    made_give(topology, source, 5, 5);
+    assert_int_equal(plan_check_begun(&plan, topology, &err), ERR_CONFLICT);
+    plan_release(&plan);
+    topology_release(topology);
+}
+
 /* A changed topology refuses the plan and the text names what differs. */
 static void test_check(void **state)
 {
@@ -629,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_estimates),
         cmocka_unit_test(test_batch_order),
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_check_begun_source_is_empty),
         cmocka_unit_test(test_invert),
         cmocka_unit_test(test_format),
     };
