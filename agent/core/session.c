@@ -5,13 +5,13 @@
 #include <string.h>
 
 #define HELLO_TIMEOUT_MS 3000
-#define REPORT_MARGIN_MS 4000    /* on top of the time a report may be held */
+#define REPORT_MARGIN_MS 4000 /* on top of the time a report may be held */
 #define PROGRESS_TIMEOUT_MS 4000
 #define PROGRESS_INTERVAL_MS 500 /* of moves under way; results do not wait for it */
 #define HELD_GAP_MS 20           /* between two held reports, whatever the coordinator does */
 #define REST_MS_BASE 100
-#define REST_MS_CAP 2000         /* a new leader should see its agents within seconds */
-#define REST_MS_REFUSED 5000     /* a wrong credential or version does not mend by itself */
+#define REST_MS_CAP 2000     /* a new leader should see its agents within seconds */
+#define REST_MS_REFUSED 5000 /* a wrong credential or version does not mend by itself */
 #define INTERVAL_MS_DEFAULT 2000
 #define INTERVAL_MS_MIN 50
 #define INTERVAL_MS_MAX 60000
@@ -25,7 +25,10 @@ static const struct sm_state session_states[SESSION_STATE_NR] = {
 };
 /* clang-format on */
 
-void session_init(struct session *s, const struct agent_config *config, uint32_t serial, int64_t now_ms)
+void session_init(struct session *s,
+                  const struct agent_config *config,
+                  uint32_t serial,
+                  int64_t now_ms)
 {
     *s = (struct session){.ids = {.serial = serial},
                           .config = config,
@@ -36,7 +39,10 @@ void session_init(struct session *s, const struct agent_config *config, uint32_t
     sm_init(&s->sm, session_states, SESSION_STATE_NR, SESSION_RESTING, now_ms);
 }
 
-static struct log_event *log_add(struct session *s, struct agent_effects *fx, enum log_level level, const char *name)
+static struct log_event *log_add(struct session *s,
+                                 struct agent_effects *fx,
+                                 enum log_level level,
+                                 const char *name)
 {
     struct agent_effect *effect = agent_effects_add(fx, AGENT_FX_LOG);
     log_event_init(&effect->log, level, name);
@@ -87,19 +93,25 @@ static int named_coordinator(const struct session *s, const char *url)
     return -1;
 }
 
-static void hear_refusal(struct session *s, const struct refusal *refusal, int64_t now_ms, struct session_news *news,
+static void hear_refusal(struct session *s,
+                         const struct refusal *refusal,
+                         int64_t now_ms,
+                         struct session_news *news,
                          struct agent_effects *fx)
 {
     bool is_hopeless = refusal->code == ERR_AUTH || refusal->code == ERR_VERSION;
-    enum log_level level = is_hopeless ? LOG_ERROR : (refusal->code == ERR_NOT_LEADER ? LOG_DEBUG : LOG_WARN);
+    enum log_level level =
+        is_hopeless ? LOG_ERROR : (refusal->code == ERR_NOT_LEADER ? LOG_DEBUG : LOG_WARN);
     struct log_event *log = log_add(s, fx, level, "session.refused");
     log_event_add(log, "code", err_word(refusal->code));
     log_event_add(log, "reason", refusal->text);
     if (is_hopeless) {
         if (!s->was_ever_open) {
-            (void)err_set(&news->fatal, refusal->code, "the coordinator refuses this agent: %s", refusal->text);
-            err_hint(&news->fatal, refusal->code == ERR_AUTH ? "check the agent's credential and cluster name"
-                                                              : "install the same version on both sides");
+            (void)err_set(&news->fatal, refusal->code, "the coordinator refuses this agent: %s",
+                          refusal->text);
+            err_hint(&news->fatal, refusal->code == ERR_AUTH
+                                       ? "check the agent's credential and cluster name"
+                                       : "install the same version on both sides");
         }
         s->attempts++;
         rest(s, now_ms, (s->coordinator + 1) % s->config->coordinator_count, REST_MS_REFUSED);
@@ -111,20 +123,25 @@ static void hear_refusal(struct session *s, const struct refusal *refusal, int64
         rest(s, now_ms, named, s->attempts > 2 * s->config->coordinator_count ? REST_MS_BASE : 0);
     } else if (refusal->code == ERR_CONFLICT) {
         s->attempts++;
-        rest(s, now_ms, s->coordinator, prng_backoff_ms(&s->prng, s->attempts, REST_MS_BASE / 4, REST_MS_CAP));
+        rest(s, now_ms, s->coordinator,
+             prng_backoff_ms(&s->prng, s->attempts, REST_MS_BASE / 4, REST_MS_CAP));
     } else {
         rotate(s, now_ms);
     }
 }
 
-static void hear_welcome(struct session *s, const struct welcome *welcome, int64_t now_ms, struct session_news *news,
+static void hear_welcome(struct session *s,
+                         const struct welcome *welcome,
+                         int64_t now_ms,
+                         struct session_news *news,
                          struct agent_effects *fx)
 {
     s->hello_req = 0;
     s->id = welcome->session;
     s->attempts = 0;
     s->was_ever_open = true;
-    s->interval_ms = welcome->report_interval_ms > 0 ? welcome->report_interval_ms : INTERVAL_MS_DEFAULT;
+    s->interval_ms =
+        welcome->report_interval_ms > 0 ? welcome->report_interval_ms : INTERVAL_MS_DEFAULT;
     s->interval_ms = s->interval_ms < INTERVAL_MS_MIN ? INTERVAL_MS_MIN : s->interval_ms;
     s->interval_ms = s->interval_ms > INTERVAL_MS_MAX ? INTERVAL_MS_MAX : s->interval_ms;
     s->held_due_ms = now_ms;
@@ -137,7 +154,10 @@ static void hear_welcome(struct session *s, const struct welcome *welcome, int64
     log_event_add(log, "version", welcome->version);
 }
 
-static void hear_instructions(struct session *s, const struct agent_event *ev, bool is_held, struct session_news *news)
+static void hear_instructions(struct session *s,
+                              const struct agent_event *ev,
+                              bool is_held,
+                              struct session_news *news)
 {
     news->has_instructions = true;
     news->instructions = &ev->message->as.instructions;
@@ -148,8 +168,10 @@ static void hear_instructions(struct session *s, const struct agent_event *ev, b
     }
     s->held_req = 0;
     const struct instructions *in = news->instructions;
-    bool is_empty = in->order_count + in->renewal_count + in->stop_count + in->forget_count + in->view_wanted_count +
-                        in->node_count == 0;
+    int probes = in->probe_now ? 1 : 0;
+    bool is_empty = in->order_count + in->renewal_count + in->stop_count + in->forget_count +
+                        in->view_wanted_count + in->node_count + probes ==
+                    0;
     /* Who answers at once with nothing to say must not be asked in a tight loop. */
     int64_t gap_ms = is_empty ? s->interval_ms : HELD_GAP_MS;
     s->held_due_ms = s->held_sent_ms + gap_ms > ev->now_ms ? s->held_sent_ms + gap_ms : ev->now_ms;
@@ -158,11 +180,14 @@ static void hear_instructions(struct session *s, const struct agent_event *ev, b
 static void hear_failure(struct session *s, const struct agent_event *ev, struct agent_effects *fx)
 {
     struct log_event *log = log_add(s, fx, s->attempts == 0 ? LOG_WARN : LOG_DEBUG, "session.lost");
-    log_event_add(log, "reason", ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code));
+    log_event_add(log, "reason",
+                  ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code));
     rotate(s, ev->now_ms);
 }
 
-bool session_answer(struct session *s, const struct agent_event *ev, struct session_news *news,
+bool session_answer(struct session *s,
+                    const struct agent_event *ev,
+                    struct session_news *news,
                     struct agent_effects *fx)
 {
     *news = (struct session_news){0};
@@ -242,7 +267,11 @@ bool session_wants_progress(const struct session *s, int64_t now_ms)
     return s->sm.state == SESSION_OPEN && s->progress_req == 0 && now_ms >= progress_due(s);
 }
 
-void session_send(struct session *s, struct report *report, bool is_held, int64_t now_ms, struct agent_effects *fx)
+void session_send(struct session *s,
+                  struct report *report,
+                  bool is_held,
+                  int64_t now_ms,
+                  struct agent_effects *fx)
 {
     report->agent = s->config->id;
     report->session = s->id;
