@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,27 +110,32 @@ static int unknown_verb(const char *name, struct err *err)
     return code;
 }
 
+/* The verb that the words so far begin with, or NULL; 'taken' gets how many words it has. */
+static const struct ctl_verb *verb_of_words(const struct arguments *arguments, int *taken)
+{
+    char name[2 * WORD_MAX + 2];
+    const char *first = arguments->word_count > 0 ? arguments->words[0] : "";
+    const char *second = arguments->word_count > 1 ? arguments->words[1] : NULL;
+    *taken = 1;
+    if (!is_group(first) || second == NULL || strlen(first) > WORD_MAX ||
+        strlen(second) > WORD_MAX) {
+        return arguments_verb(first);
+    }
+    (void)snprintf(name, sizeof(name), "%s %s", first, second);
+    *taken = 2;
+    return arguments_verb(name);
+}
+
 /* Takes the verb from the front of the words. */
 static int take_verb(struct arguments *arguments, struct err *err)
 {
     if (arguments->word_count == 0) {
         return 0;
     }
-    char name[2 * WORD_MAX + 2];
+    int taken = 0;
     const char *first = arguments->words[0];
     const char *second = arguments->word_count > 1 ? arguments->words[1] : NULL;
-    int taken = 1;
-    if (is_group(first) && second != NULL && strlen(first) <= WORD_MAX &&
-        strlen(second) <= WORD_MAX) {
-        struct strbuf both = {0};
-        strbuf_addf(&both, "%s %s", first, second);
-        memcpy(name, both.data, both.len + 1);
-        strbuf_release(&both);
-        arguments->verb = arguments_verb(name);
-        taken = 2;
-    } else {
-        arguments->verb = arguments_verb(first);
-    }
+    arguments->verb = verb_of_words(arguments, &taken);
     if (arguments->verb == NULL && is_group(first)) {
         struct strbuf group = {0};
         list_group(first, &group);
@@ -172,12 +178,16 @@ static const struct ctl_option *find_option(const struct ctl_verb *verb,
     return option != NULL ? option : find_in(ctl_common_options, name, len);
 }
 
-/* Whether any verb's option of that name takes a value: needed before the verb is known. */
-static const struct ctl_option *find_anywhere(const char *name, size_t len)
+/* The option that is meant. Before the verb is known long names are looked for everywhere, letters
+ * only among the common ones: verbs share letters. */
+static const struct ctl_option *find_meant(const struct ctl_verb *verb,
+                                           const char *name,
+                                           size_t len)
 {
-    const struct ctl_option *option = find_in(ctl_common_options, name, len);
-    for (const struct ctl_verb *verb = ctl_verbs; option == NULL && verb->name != NULL; verb++) {
-        option = find_in(verb->options, name, len);
+    const struct ctl_option *option = find_option(verb, name, len);
+    for (const struct ctl_verb *any = ctl_verbs;
+         verb == NULL && option == NULL && len > 1 && any->name != NULL; any++) {
+        option = find_in(any->options, name, len);
     }
     return option;
 }
@@ -218,12 +228,11 @@ static int take_option(struct arguments *arguments,
     const char *name = text + (text[1] == '-' ? 2 : 1);
     const char *equals = strchr(name, '=');
     size_t len = equals == NULL ? strlen(name) : (size_t)(equals - name);
-    const struct ctl_option *option = find_anywhere(name, len);
+    int taken = 0;
+    const struct ctl_verb *verb = verb_of_words(arguments, &taken);
+    const struct ctl_option *option = find_meant(verb, name, len);
     if (option == NULL || (text[1] != '-' && len != 1)) {
-        struct arguments known = *arguments;
-        /* Verbs come first as a rule, so the hint can be about the right one. */
-        (void)take_verb(&known, NULL);
-        return unknown_option(known.verb, text, err);
+        return unknown_option(verb, text, err);
     }
     if (arguments->value_count == ARGUMENT_VALUES_MAX) {
         return err_set(err, ERR_LIMIT, "more than %d options", ARGUMENT_VALUES_MAX);

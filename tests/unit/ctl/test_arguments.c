@@ -63,6 +63,14 @@ static void test_options(void **state)
     long slots = 0;
     assert_int_equal(arguments_int(&arguments, "slots", 1, 16384, 0, &slots, &err), 0);
     assert_int_equal(slots, 100);
+    /* Verbs share letters; long names may stand before the verb. */
+    assert_int_equal(parse("events", "-n", "5", "-f", NULL), 0);
+    assert_string_equal(arguments_text(&arguments, "limit"), "5");
+    assert_true(arguments_has(&arguments, "follow"));
+    assert_int_equal(parse("watch", "-n", "1", "-i", "2s", NULL), 0);
+    assert_string_equal(arguments_text(&arguments, "count"), "1");
+    assert_int_equal(parse("--slots", "7", "plan", "reshard", "-t", "b", NULL), 0);
+    assert_string_equal(arguments_text(&arguments, "slots"), "7");
     /* A value may look like an option, and after "--" nothing is one. */
     assert_int_equal(parse("slots", "--key", "--odd", NULL), 0);
     assert_string_equal(arguments_text(&arguments, "key"), "--odd");
@@ -95,6 +103,8 @@ static void test_refusals(void **state)
     refuse(parse("reshard", "--slots", NULL), "--slots needs a value", "");
     refuse(parse("reshard", "--yes=1", NULL), "--yes takes no value", "");
     refuse(parse("reshard", "--slots", "1", "--slots", "2", NULL), "--slots is given twice", "");
+    refuse(parse("events", "-y", NULL), "-y", "events --help");
+    refuse(parse("--slots", "1", "status", NULL), "\"drover status\" has no option --slots", "");
     refuse(parse("-z", NULL), "-z", "");
     refuse(parse("--wiht", NULL), "--wiht", "");
 }
