@@ -51,19 +51,25 @@ static void count_answer(struct api *api, int status)
     api->answers[status >= 200 && status < 600 ? status / 100 : 0]++;
 }
 
-void api_respond(struct api *api, struct http_request *request, int status, json_t *body)
+/* 'allow' (may be NULL) becomes the header of that name. */
+static void respond(struct api *api,
+                    struct http_request *request,
+                    int status,
+                    json_t *body,
+                    const char *allow)
 {
     bool is_pretty = http_request_query(request, "pretty") != NULL;
-    char *text = json_dumps(body, is_pretty ? JSON_INDENT(2) : JSON_COMPACT);
+    char *text =
+        json_dumps(body, (is_pretty ? JSON_INDENT(2) : JSON_COMPACT) | JSON_REAL_PRECISION(9));
     CHECK(text != NULL);
     struct strbuf out = {0};
     strbuf_add_text(&out, text);
     strbuf_add_char(&out, '\n');
-    struct http_header no_store = {"Cache-Control", "no-store"};
+    struct http_header headers[] = {{"Cache-Control", "no-store"}, {"Allow", allow}};
     struct http_response response = {.status = status,
                                      .content_type = "application/json",
-                                     .headers = &no_store,
-                                     .header_count = 1,
+                                     .headers = headers,
+                                     .header_count = allow == NULL ? 1 : 2,
                                      .body = out.data,
                                      .size = out.len};
     count_answer(api, status);
@@ -71,6 +77,11 @@ void api_respond(struct api *api, struct http_request *request, int status, json
     strbuf_release(&out);
     free(text);
     json_decref(body);
+}
+
+void api_respond(struct api *api, struct http_request *request, int status, json_t *body)
+{
+    respond(api, request, status, body, NULL);
 }
 
 int api_status_of(int code)
@@ -104,9 +115,8 @@ int api_status_of(int code)
     }
 }
 
-void api_respond_error(struct api *api, struct http_request *request, const struct err *err)
+static json_t *error_json(const struct api *api, const struct err *err)
 {
-    const struct leader_record *leader = coordinator_known_leader(api_core(api));
     json_t *error = json_object();
     json_t *body = json_object();
     api_set(error, "code", json_string(err_word(err->code)));
@@ -114,9 +124,15 @@ void api_respond_error(struct api *api, struct http_request *request, const stru
     api_set(error, "hint", api_text_or_null(err->hint));
     api_set(body, "error", error);
     if (err->code == ERR_NOT_LEADER) {
+        const struct leader_record *leader = coordinator_known_leader(api_core(api));
         api_set(body, "leader", api_text_or_null(leader == NULL ? "" : leader->api_url));
     }
-    api_respond(api, request, api_status_of(err->code), body);
+    return body;
+}
+
+void api_respond_error(struct api *api, struct http_request *request, const struct err *err)
+{
+    api_respond(api, request, api_status_of(err->code), error_json(api, err));
 }
 
 static void respond_not_leader(struct api *api, struct http_request *request)
@@ -149,6 +165,31 @@ static const struct api_route *find_route(const char *path, const char **rest)
     return NULL;
 }
 
+static void respond_not_allowed(struct api *api,
+                                struct http_request *request,
+                                const struct api_route *route)
+{
+    const char *allow = route->get == NULL ? "POST" : route->post == NULL ? "GET" : "GET, POST";
+    struct err err = {0};
+    err_set(&err, ERR_INVALID, "%.20s is not possible at %.200s", http_request_method(request),
+            http_request_path(request));
+    err_hint(&err, "possible here: %s", allow);
+    respond(api, request, 405, error_json(api, &err), allow);
+}
+
+/* Browsers name the page that a request comes from: a page of another site must not start or stop
+ * anything with the help of somebody who can reach us. */
+static bool is_foreign_page(const struct http_request *request)
+{
+    const char *origin = http_request_header(request, "Origin");
+    const char *host = http_request_header(request, "Host");
+    if (origin == NULL) {
+        return false;
+    }
+    const char *name = strstr(origin, "://");
+    return name == NULL || host == NULL || strcmp(name + 3, host) != 0;
+}
+
 static void on_request(void *user, struct http_request *request)
 {
     struct api *api = user;
@@ -165,10 +206,14 @@ static void on_request(void *user, struct http_request *request)
     bool is_get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     api_handler *handler = is_get ? route->get : strcmp(method, "POST") == 0 ? route->post : NULL;
     if (handler == NULL) {
-        count_answer(api, 405);
-        http_respond_method_not_allowed(request, route->get == NULL    ? "POST"
-                                                 : route->post == NULL ? "GET"
-                                                                       : "GET, POST");
+        respond_not_allowed(api, request, route);
+        return;
+    }
+    if (!is_get && is_foreign_page(request)) {
+        struct err err = {0};
+        err_set(&err, ERR_AUTH, "a page of another site (%.100s) may not change anything here",
+                http_request_header(request, "Origin"));
+        api_respond_error(api, request, &err);
         return;
     }
     if (route->needs_leader && !coordinator_is_leader(api_core(api))) {
