@@ -70,6 +70,7 @@ enum fault {
     X(SIGHT_CLIENT_WRITE, true, "client writes acknowledged")                  \
     X(SIGHT_CLIENT_READ, true, "client reads checked")                         \
     X(SIGHT_CLIENT_UNKNOWN, true, "client writes with unknown outcome")        \
+    X(SIGHT_LEFT_OVER, false, "slots with copies left over by a failover")     \
     X(SIGHT_LOSS_EXPLAINED, false, "keys lost by Redis's own faults")          \
     X(SIGHT_REPLAN_EMPTY, true, "finished operations that plan nothing again") \
     X(SIGHT_CAME_BACK, false, "second copies of keys that clients came to see")  \

@@ -358,6 +358,24 @@ void model_node_crash(struct model_node *node)
     }
 }
 
+/* Keys of slots that belong to others are kept behind an importing mark, those of nobody's slots make them ours. */
+static void open_foreign_slots(struct model_node *node)
+{
+    for (int slot = 0; slot < SLOT_COUNT && node->key_count > 0; slot++) {
+        if (node->key_counts[slot] == 0 || node->owner[slot] == node->index ||
+            node->importing_from[slot] != MODEL_NONE) {
+            continue;
+        }
+        if (node->owner[slot] == MODEL_NONE) {
+            model_view_set_owner(node, slot, node->index);
+        } else {
+            model_node_note(node, "opens slot %d, of which it found keys", slot);
+            model_view_set_importing(node, slot, node->owner[slot]);
+            slotset_add(&node->opened_at_start, slot);
+        }
+    }
+}
+
 /* A process starts: it reads nodes.conf (kept in place) and what its persistence saved. */
 void model_node_start(struct model_node *node)
 {
@@ -388,6 +406,9 @@ void model_node_start(struct model_node *node)
         if (node->disk[key].is_present) {
             model_node_put(node, key, &node->disk[key]);
         }
+    }
+    if (model_node_is_primary(node)) {
+        open_foreign_slots(node);
     }
     model_replication_forget(node);
     model_node_note(node, "starts");

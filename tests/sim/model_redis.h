@@ -152,6 +152,7 @@ struct model_node {
     int8_t importing_from[SLOT_COUNT];
     int migrating_count;
     int importing_count;
+    struct slotset opened_at_start; /* slots opened because the restarted process found keys of them (fact F25) */
     uint64_t current_epoch;
     uint64_t last_vote_epoch;
     /* memory */

@@ -114,7 +114,7 @@ struct client_key {
     int64_t version;   /* acknowledged; 0 = never written */
     bool is_deleted;   /* the acknowledged state is "not there" */
     bool is_doubled;   /* when it was acknowledged, another primary held a copy too */
-    bool is_free;      /* somebody else removed it while it was being written: anything goes */
+    bool is_free;      /* somebody else removed it: anything goes until the next write */
     bool is_uncertain; /* an attempt has an unknown outcome: the key is not written any more */
     int64_t attempt;
     bool attempt_is_deletion;

@@ -248,6 +248,7 @@ static void take_answer(struct world_client *client, const struct reply *reply)
         key->is_deleted = key->attempt_is_deletion;
         key->acked_us = world->schedule.now_us;
         key->is_doubled = is_doubled(world, key, client->node);
+        key->is_free = false;
         key->holders = holders_of(world, key->number) | UINT32_C(1) << client->node;
     }
     finish(client);
@@ -405,9 +406,8 @@ void world_clients_empty_slot(struct world *world, int slot)
             if (world->redis.keys.keys[key->number].slot != slot) {
                 continue;
             }
-            if (client->key == k && client->verb != CLIENT_GET) {
-                key->is_free = true; /* its own write may come before or after */
-            }
+            /* A write of its own may come after, and an unanswered MIGRATE may still bring a copy back. */
+            key->is_free = true;
             key->is_deleted = true;
             key->acked_us = world->schedule.now_us;
         }

@@ -184,6 +184,24 @@ static const struct operation *last_operation(const struct world_coordinator *le
     return NULL;
 }
 
+/* After a fault of Redis a restarted node may hold old keys of slots that left it, behind an importing mark. drover shows
+ * such slots and touches nothing; a person drops the old copies. */
+static void clean_up_by_hand(struct world *world)
+{
+    for (int i = 0; i < world->redis.node_count; i++) {
+        struct model_node *node = world->redis.nodes[i];
+        SLOTSET_FOREACH(slot, &node->opened_at_start)
+        {
+            if (node->importing_from[slot] != MODEL_NONE && node->owner[slot] != i) {
+                world_note(world, "operator drops what node%d holds of slot %d", i, slot);
+                model_node_remove_slot(node, slot, REMOVED_BY_CLIENT);
+                model_view_set_importing(node, slot, MODEL_NONE);
+            }
+        }
+        slotset_clear(&node->opened_at_start);
+    }
+}
+
 static void look(struct world *world)
 {
     struct world_operator *person = &world->person;
@@ -195,6 +213,9 @@ static void look(struct world *world)
     if (operation != NULL) {
         tend(world, leader, operation);
         return;
+    }
+    if (world->setup.has_redis_faults) {
+        clean_up_by_hand(world);
     }
     if (person->operation_id[0] != '\0') {
         operation = last_operation(leader, person->operation_id);
