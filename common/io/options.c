@@ -11,6 +11,7 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
+#define ENV_DISTANCE_MAX 2 /* edits; names of other programs with our prefix are further away */
 #define WORD_DISTANCE_MAX 3 /* edits up to which a known name is proposed for an unknown one */
 
 static int find_row(const struct options *options, const char *key);
@@ -418,8 +419,9 @@ int options_apply_env(struct options *options, char *const *environment, const c
         char name[128];
         (void)snprintf(name, sizeof(name), "$%.*s", (int)(len < sizeof(name) - 2 ? len : sizeof(name) - 2), *entry);
         int row = find_by(options, OPTION_NAME_ENV, *entry, len);
-        if (row < 0 && nearest(options, OPTION_NAME_ENV, name + 1) == NULL) {
-            continue; /* another program's */
+        const char *near = row < 0 ? nearest(options, OPTION_NAME_ENV, name + 1) : NULL;
+        if (row < 0 && (near == NULL || distance(near, name + 1) > ENV_DISTANCE_MAX)) {
+            continue; /* another program's, e.g. the drover command's DROVER_API */
         }
         if (row < 0) {
             err_set(err, ERR_CONFIG, "unknown environment variable %s", name);
