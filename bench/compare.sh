@@ -114,15 +114,19 @@ drover_start() {
     for node in "${cluster_ports[@]}"; do
         nodes+=(--node "127.0.0.1:$node")
     done
-    export DROVER_URL=http://127.0.0.1:$port
+    export DROVER_API=http://127.0.0.1:$port
     "$(program drover-coordinator)" --bus inproc://drover --store "sqlite://$cluster_dir/drover.db" \
-        --http "127.0.0.1:$port" "${nodes[@]}" >"$cluster_dir/drover.log" 2>&1 &
+        --api "127.0.0.1:$port" "${nodes[@]}" >"$cluster_dir/drover.log" 2>&1 &
     drover_pid=$!
-    wait_until 30 "drover is ready" "$(program drover)" status >/dev/null 2>&1
+    wait_until 30 "drover sees a settled cluster" drover_is_settled
+}
+
+drover_is_settled() {
+    "$(program drover)" status -o json 2>/dev/null | grep -Eq '"settled": *true'
 }
 
 drover_move() {
-    "$(program drover)" rebalance --use-empty --yes --wait >"$cluster_dir/mover.log" 2>&1
+    "$(program drover)" rebalance --yes >"$cluster_dir/mover.log" 2>&1
 }
 
 drover_stop() {
