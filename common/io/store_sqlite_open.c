@@ -157,7 +157,9 @@ static int prepare_file(struct sqlite_db *db, struct err *err)
         return sqlite_fail(db, code, "switch to WAL", err);
     }
     int64_t problems = 0;
-    rc = pragma_int(db, "SELECT count(*) FROM pragma_quick_check(1) WHERE quick_check <> 'ok'", &problems, err);
+    /* No argument: newer SQLite takes the 1 of pragma_quick_check(1) for the name of a table. */
+    rc = pragma_int(db, "SELECT count(*) FROM pragma_quick_check WHERE quick_check <> 'ok'",
+                    &problems, err);
     if (rc != 0) {
         return rc;
     }
