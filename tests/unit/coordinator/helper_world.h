@@ -85,6 +85,8 @@ struct world_agent {
     int64_t fence_disk;
     int first_node;
     int node_count;     /* serves nodes[first_node ..) */
+    int told[WORLD_NODES]; /* and these, because it was told to */
+    int told_count;
     int coordinator;    /* talks to this one */
     uint64_t session;   /* 0 = must say hello */
     uint64_t sequence;

@@ -52,9 +52,12 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
     report->has_nodes = w->now_ms >= agent->nodes_due_ms;
     if (report->has_nodes) {
         agent->nodes_due_ms = w->now_ms + 500;
-        report->nodes = xcalloc((size_t)agent->node_count + 1, sizeof(*report->nodes));
+        report->nodes = xcalloc((size_t)(agent->node_count + agent->told_count) + 1, sizeof(*report->nodes));
         for (int n = 0; n < agent->node_count; n++) {
             fill_node(w, agent->first_node + n, &report->nodes[report->node_count++]);
+        }
+        for (int n = 0; n < agent->told_count; n++) {
+            fill_node(w, agent->told[n], &report->nodes[report->node_count++]);
         }
     }
     report->orders = xcalloc((size_t)agent->order_count + 1, sizeof(*report->orders));
@@ -63,8 +66,8 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
     }
     report->views = xcalloc((size_t)agent->view_wanted_count + 1, sizeof(*report->views));
     for (int n = 0; n < agent->view_wanted_count; n++) {
-        for (int k = 0; k < agent->node_count; k++) {
-            int node = agent->first_node + k;
+        for (int k = 0; k < agent->node_count + agent->told_count; k++) {
+            int node = k < agent->node_count ? agent->first_node + k : agent->told[k - agent->node_count];
             if (!w->nodes[node].is_failed && w->nodes[node].digest == agent->views_wanted[n]) {
                 struct view_text *view = &report->views[report->view_count++];
                 view->digest = agent->views_wanted[n];
@@ -146,6 +149,14 @@ static void agent_obey(struct world *w, struct world_agent *agent, const struct 
         if (at >= 0) {
             assert_int_not_equal(agent->orders[at].status.state, ORDER_RUNNING);
             agent->orders[at] = agent->orders[--agent->order_count];
+        }
+    }
+    agent->told_count = 0;
+    for (int n = 0; n < said->node_count; n++) {
+        for (int k = 0; k < w->node_count; k++) {
+            if (address_is_equal(&w->nodes[k].address, &said->nodes[n])) {
+                agent->told[agent->told_count++] = k;
+            }
         }
     }
     for (int n = 0; n < said->view_wanted_count && agent->view_wanted_count < 8; n++) {
@@ -327,6 +338,7 @@ void world_agent_start(struct world *w, int i)
     agent->session = 0;
     agent->is_waiting = false;
     agent->order_count = 0;
+    agent->told_count = 0;
     agent->view_wanted_count = 0;
     agent->hello_due_ms = w->now_ms;
     agent->nodes_due_ms = w->now_ms;

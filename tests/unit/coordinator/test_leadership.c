@@ -196,8 +196,6 @@ static void test_takeover_waits(void **state)
     int64_t led_ms = w.now_ms;
     world_run(&w, 10000);
     assert_non_null(strstr(world_why(&w), "confirm our fence"));
-    w.agents[1].first_node = 0; /* another agent can reach the node */
-    w.agents[1].node_count = 2;
     WORLD_UNTIL(&w, 60000, world_log_count(&w, "batch.taken_back") > 0);
     assert_true(w.now_ms - led_ms >= 34900);
     WORLD_UNTIL(&w, 90000, world_state(&w) == OPERATION_DONE);
