@@ -19,12 +19,14 @@ struct agent_config {
     uint64_t incarnation;  /* random, new at each start; the shell draws it */
     uint64_t seed;         /* for jitter */
     int coordinator_count; /* >= 1; SEND effects name them by index */
-    /* coordinator_count of them, copied. NULL: a refusal's leader_url is not followed, they are tried in turn. */
+    /* coordinator_count of them, copied. NULL: a refusal's leader_url is not followed, they are
+     * tried in turn. */
     const char *const *coordinator_urls;
     struct address *nodes; /* configured nodes to serve; not owned, copied */
     int node_count;
-    bool discovers; /* look for servers on this host (AGENT_FX_DISCOVER) at start and now and again */
-    bool serves_all;    /* standalone: also serve every node its nodes know of */
+    bool discovers;  /* look for servers on this host (AGENT_FX_DISCOVER) at start and now and again
+                      */
+    bool serves_all; /* standalone: also serve every node its nodes know of */
     int64_t fence_seen; /* highest fence on disk; 0 = none yet */
     char cluster[64];
     char credential[128];

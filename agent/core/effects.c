@@ -1,4 +1,5 @@
-/* effects.c — the list of effects a step appends to; see agent.h for what each effect means and owns. */
+/* effects.c — the list of effects a step appends to; see agent.h for what each effect means and
+ * owns. */
 #include "agent/core/agent.h"
 
 #include "common/base/alloc.h"

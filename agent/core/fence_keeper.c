@@ -20,7 +20,9 @@ bool fence_keeper_see(struct fence_keeper *keeper, int64_t fence)
     return true;
 }
 
-void fence_keeper_saved(struct fence_keeper *keeper, const struct agent_event *event, struct agent_effects *fx)
+void fence_keeper_saved(struct fence_keeper *keeper,
+                        const struct agent_event *event,
+                        struct agent_effects *fx)
 {
     if (event->fence != keeper->saving) {
         return;
@@ -34,11 +36,15 @@ void fence_keeper_saved(struct fence_keeper *keeper, const struct agent_event *e
     struct agent_effect *effect = agent_effects_add(fx, AGENT_FX_LOG);
     log_event_init(&effect->log, LOG_ERROR, "fence.not_saved");
     log_event_add_int(&effect->log, "fence", event->fence);
-    log_event_add(&effect->log, "reason", event->err != NULL ? event->err->text : err_word(event->code));
+    log_event_add(&effect->log, "reason",
+                  event->err != NULL ? event->err->text : err_word(event->code));
     log_event_add(&effect->log, "hint", "no order is begun until the state folder can be written");
 }
 
-bool fence_keeper_run(struct fence_keeper *keeper, int64_t now_ms, bool is_clear, struct agent_effects *fx)
+bool fence_keeper_run(struct fence_keeper *keeper,
+                      int64_t now_ms,
+                      bool is_clear,
+                      struct agent_effects *fx)
 {
     bool is_due = keeper->retry_ms == NEVER || now_ms >= keeper->retry_ms;
     if (keeper->saved < keeper->seen && keeper->saving == 0 && is_due) {

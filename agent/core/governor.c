@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW 16               /* calls between two looks at the median */
-#define SLOW_FACTOR 6 /* a call may take this many aims before batches shrink: 3 ms in balanced mode */
+#define WINDOW 16 /* calls between two looks at the median */
+#define SLOW_FACTOR \
+    6 /* a call may take this many aims before batches shrink: 3 ms in balanced mode */
 #define TIMEOUT_MS_FIRST 1500
-#define BIG_KEY_MS_PER_MB 20    /* measured: 10 ms a MB on a small machine; twice that before we call it lost */
+#define BIG_KEY_MS_PER_MB \
+    20 /* measured: 10 ms a MB on a small machine; twice that before we call it lost */
 #define BIG_KEY_MS_MARGIN 3000
 
 static const struct {
@@ -95,8 +97,8 @@ void governor_called(struct governor *governor, int64_t latency_us)
     if (governor->call_count % WINDOW != 0) {
         return;
     }
-    /* The quick calls tell what a batch costs the source; the slow ones only that the machine is busy, and then more
-     * and smaller calls would make it worse for everybody. */
+    /* The quick calls tell what a batch costs the source; the slow ones only that the machine is
+     * busy, and then more and smaller calls would make it worse for everybody. */
     int64_t call_us = percentile_of_last(governor, WINDOW, 20);
     if (call_us > SLOW_FACTOR * governor->call_us_aim) {
         governor->scale_percent = governor->scale_percent * 3 / 4;
@@ -137,6 +139,7 @@ int64_t governor_call_us_p50(const struct governor *governor)
     if (governor->call_count == 0) {
         return -1;
     }
-    uint64_t count = governor->call_count < GOVERNOR_CALLS_KEPT ? governor->call_count : GOVERNOR_CALLS_KEPT;
+    uint64_t count =
+        governor->call_count < GOVERNOR_CALLS_KEPT ? governor->call_count : GOVERNOR_CALLS_KEPT;
     return percentile_of_last(governor, count, 50);
 }

@@ -9,8 +9,9 @@
 
 #include "agent/core/agent.h"
 
-#define SCAN_KEYS_PER_SLOT 2000 /* sized at most; a larger slot's bytes are estimated from these \
-                                 */
+#define SCAN_KEYS_PER_SLOT                                                \
+    2000 /* sized at most; a larger slot's bytes are estimated from these \
+          */
 #define SCAN_BIG_KEY_BYTES (1024 * 1024)
 
 struct key_scan;

@@ -56,10 +56,13 @@ enum burst_state {
 
 /* What is known of a slot; bits. Kept over surveys. */
 enum slot_flag {
-    SLOT_OURS = 1 << 0,    /* opened by this mover while untouched, nobody restarted or changed owner since */
-    SLOT_MARKED = 1 << 1,  /* found open by the last survey */
-    SLOT_TOUCHED = 1 << 2, /* keys may have moved: a MIGRATE was sent, or somebody else had opened it */
-    SLOT_CLAIMED = 1 << 3, /* the target says it owns it already; source and others are to be told */
+    SLOT_OURS =
+        1 << 0, /* opened by this mover while untouched, nobody restarted or changed owner since */
+    SLOT_MARKED = 1 << 1, /* found open by the last survey */
+    SLOT_TOUCHED =
+        1 << 2, /* keys may have moved: a MIGRATE was sent, or somebody else had opened it */
+    SLOT_CLAIMED =
+        1 << 3, /* the target says it owns it already; source and others are to be told */
     SLOT_CLASHED = 1 << 4, /* a key of it was on both sides */
     SLOT_HELD = 1 << 5,    /* left open for a person */
     SLOT_OPENED = 1 << 6,  /* this mover sent IMPORTING or MIGRATING and has not finished it */
@@ -96,12 +99,12 @@ struct key_listing {
     struct listed_key *keys; /* owned */
     int count;
     int capacity;
-    int sized;         /* keys [0, sized) have their size */
-    int size_count;    /* so many more were asked for by size_req; 0 = none */
+    int sized;      /* keys [0, sized) have their size */
+    int size_count; /* so many more were asked for by size_req; 0 = none */
     uint64_t size_req;
-    int next;          /* keys [0, next) are sent or big */
-    int big_left;      /* big keys not sent yet */
-    bool is_complete;  /* the slot held no more keys when it was listed */
+    int next;         /* keys [0, next) are sent or big */
+    int big_left;     /* big keys not sent yet */
+    bool is_complete; /* the slot held no more keys when it was listed */
 };
 
 struct burst_slot {
@@ -121,7 +124,7 @@ struct burst {
     struct burst_slot slots[BURST_SLOTS_MAX];
     int slot_count;
     int answers_awaited;
-    int64_t wake_ms;      /* next poll of a waiting state; NEVER */
+    int64_t wake_ms;       /* next poll of a waiting state; NEVER */
     int64_t wait_until_ms; /* bound of a waiting state */
     int64_t target_offset; /* SYNCING: what the replicas must reach */
     bool is_behind;        /* an answer of this round said: not yet */
@@ -132,15 +135,15 @@ enum mover_request_kind {
     REQUEST_SURVEY_SOURCE = 1,
     REQUEST_SURVEY_COPY, /* the copy lane's own look at the source */
     REQUEST_SURVEY_TARGET,
-    REQUEST_COUNT,       /* index = first slot */
-    REQUEST_BURST,       /* the burst's present step; index = replica or peer */
+    REQUEST_COUNT, /* index = first slot */
+    REQUEST_BURST, /* the burst's present step; index = replica or peer */
     REQUEST_LIST,
-    REQUEST_SIZE,        /* index = slot of the burst, first, count = keys */
-    REQUEST_MIGRATE,     /* index = slot of the burst */
-    REQUEST_COMPARE,     /* index = slot of the burst */
-    REQUEST_TRACE,       /* index = witness */
+    REQUEST_SIZE,    /* index = slot of the burst, first, count = keys */
+    REQUEST_MIGRATE, /* index = slot of the burst */
+    REQUEST_COMPARE, /* index = slot of the burst */
+    REQUEST_TRACE,   /* index = witness */
     REQUEST_REPAIR,
-    REQUEST_SETTLE,      /* index = settle_node */
+    REQUEST_SETTLE, /* index = settle_node */
     REQUEST_SETTLE_TELL,
     REQUEST_UNDO,
 };
@@ -153,7 +156,8 @@ struct mover_request {
     int first;
     int count;
     bool is_target;   /* COMPARE: this is the target's half */
-    bool is_harmless; /* reads only: whoever must wait for running commands need not wait for this one */
+    bool is_harmless; /* reads only: whoever must wait for running commands need not wait for this
+                         one */
 };
 
 /* A node the mover talks to. */
@@ -220,7 +224,7 @@ struct slot_mover {
     struct prng prng;
 
     struct sm sm;
-    int64_t now_ms;    /* of the step that runs */
+    int64_t now_ms; /* of the step that runs */
     bool is_begun;
     bool is_stopping;
     struct mover_verdict verdict;
@@ -233,24 +237,25 @@ struct slot_mover {
     struct mover_end source;
     struct mover_end target;
     struct address target_seen_by_source; /* what MIGRATE must name */
-    struct mover_node *peers;    /* other primaries; owned */
+    struct mover_node *peers;             /* other primaries; owned */
     int peer_count;
     struct mover_node replicas[MOVER_REPLICAS_MAX]; /* of the target */
     int replica_count;
-    struct mover_node *witnesses; /* whom to ask about a lost source: its replicas, then the peers; owned */
+    struct mover_node
+        *witnesses; /* whom to ask about a lost source: its replicas, then the peers; owned */
     int witness_count;
     int trace_awaited;
     struct node_id successor; /* found by tracing */
 
     /* The slots. */
     uint8_t flags[SLOT_COUNT];
-    struct slotset todo_empty;  /* not begun, empty when counted */
-    struct slotset todo_keys;   /* not begun, with keys */
-    struct slotset done;        /* the target owns them and everyone was told */
+    struct slotset todo_empty; /* not begun, empty when counted */
+    struct slotset todo_keys;  /* not begun, with keys */
+    struct slotset done;       /* the target owns them and everyone was told */
     struct slotset held;
-    struct slotset repairs;     /* the target thinks that the source's predecessor owns them */
+    struct slotset repairs; /* the target thinks that the source's predecessor owns them */
     struct burst bursts[BURSTS_MAX];
-    int bursts_begun;           /* counts up; the oldest burst has the lowest number */
+    int bursts_begun; /* counts up; the oldest burst has the lowest number */
     int burst_numbers[BURSTS_MAX];
 
     /* Copying. */
@@ -266,10 +271,10 @@ struct slot_mover {
     int64_t wake_ms;       /* WAITING, SETTLING, CLOSING */
     int64_t lost_since_ms; /* the source does not answer; NEVER = it does */
     int settle_round;
-    int settle_cursor;     /* the next node to ask in this round */
+    int settle_cursor; /* the next node to ask in this round */
     int settle_awaited;
-    int close_step;        /* of undoing */
-    struct slotset undo;   /* slots that are being closed again */
+    int close_step;      /* of undoing */
+    struct slotset undo; /* slots that are being closed again */
 
     /* Told in reports. */
     uint64_t keys_moved;
@@ -287,63 +292,96 @@ struct slot_mover {
 
 /* ---- slot_mover.c ---- */
 
-/* Sends a pipeline and remembers it; fill the returned list before the next effect is added. connection_id 0 = any. */
+/* Sends a pipeline and remembers it; fill the returned list before the next effect is added.
+ * connection_id 0 = any. */
 struct mover_where {
     const struct address *address;
     enum redis_lane lane;
     uint64_t connection_id;
     int64_t timeout_ms;
 };
-struct command_list *mover_ask(struct slot_mover *m, struct agent_effects *fx, const struct mover_request *request,
-                               const struct mover_where *where, uint64_t *req_id);
+struct command_list *mover_ask(struct slot_mover *m,
+                               struct agent_effects *fx,
+                               const struct mover_request *request,
+                               const struct mover_where *where,
+                               uint64_t *req_id);
 /* Control lanes of the two ends, bound to the connections of the survey. */
-struct command_list *mover_ask_source(struct slot_mover *m, struct agent_effects *fx,
+struct command_list *mover_ask_source(struct slot_mover *m,
+                                      struct agent_effects *fx,
                                       const struct mover_request *request);
-struct command_list *mover_ask_target(struct slot_mover *m, struct agent_effects *fx,
+struct command_list *mover_ask_target(struct slot_mover *m,
+                                      struct agent_effects *fx,
                                       const struct mover_request *request);
 
-/* Lets go of everything in hand and surveys again after a backoff. The fault decides whether that makes sense at all:
- * a wrong login ends the order at once. 'what' says what failed. */
-void mover_retry(struct slot_mover *m, struct agent_effects *fx, enum redis_fault fault, const char *what);
-/* Of an answer that did not come (code not 0) or is an error: picks the fault and the words, then mover_retry(). */
-void mover_retry_reply(struct slot_mover *m, struct agent_effects *fx, const struct agent_event *ev,
-                       const struct reply *reply, const char *what);
+/* Lets go of everything in hand and surveys again after a backoff. The fault decides whether that
+ * makes sense at all: a wrong login ends the order at once. 'what' says what failed. */
+void mover_retry(struct slot_mover *m,
+                 struct agent_effects *fx,
+                 enum redis_fault fault,
+                 const char *what);
+/* Of an answer that did not come (code not 0) or is an error: picks the fault and the words, then
+ * mover_retry(). */
+void mover_retry_reply(struct slot_mover *m,
+                       struct agent_effects *fx,
+                       const struct agent_event *ev,
+                       const struct reply *reply,
+                       const char *what);
 /* Ends with FAILED or HELD after the commands on their way have ended. */
-void mover_end(struct slot_mover *m, struct agent_effects *fx, enum mover_state state, int code, const char *reason);
+void mover_end(struct slot_mover *m,
+               struct agent_effects *fx,
+               enum mover_state state,
+               int code,
+               const char *reason);
 /* A slot cannot go on without a person; the others do. */
-void mover_hold_slot(struct slot_mover *m, struct agent_effects *fx, int slot, int code, const char *reason);
+void mover_hold_slot(struct slot_mover *m,
+                     struct agent_effects *fx,
+                     int slot,
+                     int code,
+                     const char *reason);
 void mover_progress(struct slot_mover *m);
 void mover_say(struct slot_mover *m, const char *format, ...) PRINTF_LIKE(2, 3);
-struct log_event *mover_log(struct slot_mover *m, struct agent_effects *fx, enum log_level level, const char *name);
+struct log_event *mover_log(struct slot_mover *m,
+                            struct agent_effects *fx,
+                            enum log_level level,
+                            const char *name);
 /* The first reply that is an error, or NULL. */
 const struct reply *mover_first_error(const struct reply_list *replies);
 bool mover_may_begin(const struct slot_mover *m);
 
 /* ---- mover_survey.c ---- */
 void mover_survey_begin(struct slot_mover *m, struct agent_effects *fx);
-void mover_survey_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_survey_answer(struct slot_mover *m,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
                          struct agent_effects *fx);
 void mover_survey_release(struct slot_mover *m);
-void mover_count_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_count_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx);
 
 /* ---- mover_open.c ---- */
 void mover_moving_run(struct slot_mover *m, struct agent_effects *fx);
-void mover_burst_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_burst_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx);
 void mover_bursts_drop(struct slot_mover *m);
 bool mover_bursts_are_free(const struct slot_mover *m);
 int mover_open_slot_count(const struct slot_mover *m);
 /* The burst's slots that are still to be committed. */
 bool burst_slot_is_live(const struct burst_slot *slot);
-/* Bursts in the order in which they were begun; index 0..BURSTS_MAX-1; NULL when there are fewer alive. */
+/* Bursts in the order in which they were begun; index 0..BURSTS_MAX-1; NULL when there are fewer
+ * alive. */
 struct burst *mover_burst_by_age(struct slot_mover *m, int index);
 int mover_burst_index(const struct slot_mover *m, const struct burst *burst);
 void mover_burst_free(struct slot_mover *m, struct burst *burst);
 
 /* ---- mover_copy.c ---- */
 void mover_copy_run(struct slot_mover *m, struct agent_effects *fx);
-void mover_copy_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_copy_answer(struct slot_mover *m,
+                       const struct mover_request *request,
+                       const struct agent_event *ev,
                        struct agent_effects *fx);
 const char *listing_key(const struct key_listing *listing, int index);
 void listing_clear(struct key_listing *listing);
@@ -351,34 +389,54 @@ void listing_clear(struct key_listing *listing);
 /* ---- mover_conflict.c ---- */
 /* True when the slot's keys must be compared with the target's before they are moved. */
 bool mover_conflict_applies(const struct slot_mover *m, int slot);
-/* Asks both sides for the next keys that are not compared yet; nothing when there is none or some are on their way. */
-void mover_conflict_begin(struct slot_mover *m, struct burst *burst, int index, struct agent_effects *fx);
-void mover_conflict_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+/* Asks both sides for the next keys that are not compared yet; nothing when there is none or some
+ * are on their way. */
+void mover_conflict_begin(struct slot_mover *m,
+                          struct burst *burst,
+                          int index,
+                          struct agent_effects *fx);
+void mover_conflict_answer(struct slot_mover *m,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
                            struct agent_effects *fx);
 
 /* ---- mover_commit.c ---- */
 void mover_commit_begin(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
-void mover_commit_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
-                         const struct agent_event *ev, struct agent_effects *fx);
+void mover_commit_answer(struct slot_mover *m,
+                         struct burst *burst,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
+                         struct agent_effects *fx);
 /* Polls that are due. */
 void mover_commit_run(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
 
 /* ---- mover_failover.c ---- */
 void mover_trace_begin(struct slot_mover *m, struct agent_effects *fx, const char *why);
-void mover_trace_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_trace_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx);
-/* Tells the target that 'successor' owns the slots which it imports from the source or its predecessor. */
-void mover_repair_begin(struct slot_mover *m, const struct slotset *slots, const struct node_id *successor,
+/* Tells the target that 'successor' owns the slots which it imports from the source or its
+ * predecessor. */
+void mover_repair_begin(struct slot_mover *m,
+                        const struct slotset *slots,
+                        const struct node_id *successor,
                         struct agent_effects *fx);
-void mover_repair_answer(struct slot_mover *m, const struct agent_event *ev, struct agent_effects *fx);
+void mover_repair_answer(struct slot_mover *m,
+                         const struct agent_event *ev,
+                         struct agent_effects *fx);
 
 /* ---- mover_close.c ---- */
 void mover_settle_begin(struct slot_mover *m, struct agent_effects *fx);
 void mover_settle_run(struct slot_mover *m, struct agent_effects *fx);
-void mover_settle_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_settle_answer(struct slot_mover *m,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
                          struct agent_effects *fx);
 void mover_close_run(struct slot_mover *m, struct agent_effects *fx);
-void mover_close_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_close_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx);
 
 #endif

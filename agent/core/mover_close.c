@@ -1,22 +1,23 @@
-/* mover_close.c — both endings: every primary's view checked after the last slot, or untouched slots closed again.
+/* mover_close.c — both endings: every primary's view checked after the last slot, or untouched
+ * slots closed again.
  *
- * Settling: source, target and every other primary that answers must show the target as the owner of all slots moved,
- * and the two ends must show no open mark for them. Who still believes otherwise is told again.
- * Closing: a slot that was opened and of which no key has moved is closed, source first. The target is counted only
- * after it has stopped importing, so that no client can add a key behind the count; if a key came in between, the slot
- * is opened again and stays so: past the first moved key there is only forward.
- * Source: docs/design.md section 6, rules 6 and 12. */
+ * Settling: source, target and every other primary that answers must show the target as the owner
+ * of all slots moved, and the two ends must show no open mark for them. Who still believes
+ * otherwise is told again. Closing: a slot that was opened and of which no key has moved is closed,
+ * source first. The target is counted only after it has stopped importing, so that no client can
+ * add a key behind the count; if a key came in between, the slot is opened again and stays so: past
+ * the first moved key there is only forward. Source: docs/design.md section 6, rules 6 and 12. */
 #include "agent/core/mover.h"
 
 #include "common/base/check.h"
 
 #include <stdio.h>
 
-#define SETTLE_AT_ONCE 16      /* views asked for at a time: each may be some 100 KiB */
-#define SETTLE_ROUND_MS 100    /* doubles a round, up to: */
+#define SETTLE_AT_ONCE 16   /* views asked for at a time: each may be some 100 KiB */
+#define SETTLE_ROUND_MS 100 /* doubles a round, up to: */
 #define SETTLE_ROUND_MS_MAX 2000
-#define SETTLE_LOST_ROUNDS 3   /* a primary that has not answered by then hears of it by gossip */
-#define SETTLE_TELL_ROUND 1    /* gossip gets one round before a node is told again */
+#define SETTLE_LOST_ROUNDS 3 /* a primary that has not answered by then hears of it by gossip */
+#define SETTLE_TELL_ROUND 1  /* gossip gets one round before a node is told again */
 
 /* ---- settling ---- */
 
@@ -37,7 +38,8 @@ void mover_settle_begin(struct slot_mover *m, struct agent_effects *fx)
 {
     (void)fx;
     sm_move(&m->sm, MOVER_SETTLING, m->now_ms);
-    mover_say(m, "checks that every primary shows the new owner of %d slots", slotset_count(&m->done));
+    mover_say(m, "checks that every primary shows the new owner of %d slots",
+              slotset_count(&m->done));
     m->settle_round = 0;
     m->settle_cursor = 0;
     m->settle_awaited = 0;
@@ -81,10 +83,13 @@ static void ask_views(struct slot_mover *m, struct agent_effects *fx)
     while (m->settle_cursor < settle_node_count(m) && m->settle_awaited < SETTLE_AT_ONCE) {
         struct mover_node *node = settle_node(m, m->settle_cursor);
         if (!node->is_settled) {
-            struct mover_request request = {.kind = REQUEST_SETTLE, .index = m->settle_cursor, .is_harmless = true};
-            struct mover_where where = {
-                .address = &node->address, .lane = LANE_CONTROL, .timeout_ms = MOVER_ASK_TIMEOUT_MS};
-            commands_add(mover_ask(m, fx, &request, &where, NULL), "CLUSTER", "NODES", (char *)NULL);
+            struct mover_request request = {
+                .kind = REQUEST_SETTLE, .index = m->settle_cursor, .is_harmless = true};
+            struct mover_where where = {.address = &node->address,
+                                        .lane = LANE_CONTROL,
+                                        .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+            commands_add(mover_ask(m, fx, &request, &where, NULL), "CLUSTER", "NODES",
+                         (char *)NULL);
             m->settle_awaited++;
         }
         m->settle_cursor++;
@@ -112,12 +117,13 @@ void mover_settle_run(struct slot_mover *m, struct agent_effects *fx)
 }
 
 /* The slots of which this view still tells something else. */
-static void find_wrong(const struct slot_mover *m, const struct nodes_view *view, struct slotset *wrong)
+static void find_wrong(const struct slot_mover *m,
+                       const struct nodes_view *view,
+                       struct slotset *wrong)
 {
     int target = nodes_view_find(view, &m->order.target);
     slotset_clear(wrong);
-    SLOTSET_FOREACH(slot, &m->done)
-    {
+    SLOTSET_FOREACH (slot, &m->done) {
         if (target == NODES_NO_ROW || view->owner[slot] != target) {
             slotset_add(wrong, slot);
         }
@@ -129,20 +135,24 @@ static void find_wrong(const struct slot_mover *m, const struct nodes_view *view
     }
 }
 
-static void tell_again(struct slot_mover *m, const struct mover_node *node, const struct slotset *wrong,
+static void tell_again(struct slot_mover *m,
+                       const struct mover_node *node,
+                       const struct slotset *wrong,
                        struct agent_effects *fx)
 {
     struct mover_request request = {.kind = REQUEST_SETTLE_TELL};
-    struct mover_where where = {.address = &node->address, .lane = LANE_CONTROL, .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+    struct mover_where where = {
+        .address = &node->address, .lane = LANE_CONTROL, .timeout_ms = MOVER_ASK_TIMEOUT_MS};
     struct command_list *commands = mover_ask(m, fx, &request, &where, NULL);
-    SLOTSET_FOREACH(slot, wrong)
-    {
+    SLOTSET_FOREACH (slot, wrong) {
         words_setslot(commands, slot, "NODE", &m->order.target);
     }
     m->settle_awaited++;
 }
 
-void mover_settle_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_settle_answer(struct slot_mover *m,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
                          struct agent_effects *fx)
 {
     m->settle_awaited--;
@@ -151,8 +161,10 @@ void mover_settle_answer(struct slot_mover *m, const struct mover_request *reque
     }
     struct mover_node *node = settle_node(m, request->index);
     struct nodes_view view = {0};
-    bool is_read = ev->code == 0 && ev->replies->count == 1 && ev->replies->replies[0].type == REPLY_STRING &&
-                   nodes_view_parse(&view, ev->replies->replies[0].text, ev->replies->replies[0].len, NULL) == 0;
+    bool is_read =
+        ev->code == 0 && ev->replies->count == 1 && ev->replies->replies[0].type == REPLY_STRING &&
+        nodes_view_parse(&view, ev->replies->replies[0].text, ev->replies->replies[0].len, NULL) ==
+            0;
     node->is_lost = !is_read;
     if (!is_read) {
         return;
@@ -160,9 +172,11 @@ void mover_settle_answer(struct slot_mover *m, const struct mover_request *reque
     struct slotset wrong;
     find_wrong(m, &view, &wrong);
     node->is_settled = slotset_is_empty(&wrong);
-    bool is_primary = view.myself != NODES_NO_ROW && (view.rows[view.myself].flags & NODES_FLAG_PRIMARY) != 0;
+    bool is_primary =
+        view.myself != NODES_NO_ROW && (view.rows[view.myself].flags & NODES_FLAG_PRIMARY) != 0;
     if (!node->is_settled) {
-        mover_say(m, "%.12s does not show the new owner of %d slots yet", node->id.text, slotset_count(&wrong));
+        mover_say(m, "%.12s does not show the new owner of %d slots yet", node->id.text,
+                  slotset_count(&wrong));
     }
     if (!node->is_settled && is_primary && m->settle_round >= SETTLE_TELL_ROUND) {
         tell_again(m, node, &wrong, fx);
@@ -172,13 +186,19 @@ void mover_settle_answer(struct slot_mover *m, const struct mover_request *reque
 
 /* ---- closing ---- */
 
-enum close_step { CLOSE_BEGIN, CLOSE_SOURCE, CLOSE_TARGET, CLOSE_REOPEN_TARGET, CLOSE_REOPEN_SOURCE, CLOSE_OVER };
+enum close_step {
+    CLOSE_BEGIN,
+    CLOSE_SOURCE,
+    CLOSE_TARGET,
+    CLOSE_REOPEN_TARGET,
+    CLOSE_REOPEN_SOURCE,
+    CLOSE_OVER
+};
 
 static void choose_undo(struct slot_mover *m)
 {
     slotset_clear(&m->undo);
-    SLOTSET_FOREACH(slot, &m->order.slots)
-    {
+    SLOTSET_FOREACH (slot, &m->order.slots) {
         int wanted = SLOT_OPENED | SLOT_OURS;
         if ((m->flags[slot] & (wanted | SLOT_TOUCHED | SLOT_CLAIMED)) == wanted) {
             slotset_add(&m->undo, slot);
@@ -199,8 +219,7 @@ static void undo_send(struct slot_mover *m, enum close_step step, struct agent_e
     bool is_source = step == CLOSE_SOURCE || step == CLOSE_REOPEN_SOURCE;
     struct command_list *commands =
         is_source ? mover_ask_source(m, fx, &request) : mover_ask_target(m, fx, &request);
-    SLOTSET_FOREACH(slot, &m->undo)
-    {
+    SLOTSET_FOREACH (slot, &m->undo) {
         if (step == CLOSE_SOURCE) {
             words_setslot_stable(commands, slot);
         } else if (step == CLOSE_TARGET) {
@@ -220,7 +239,8 @@ void mover_close_run(struct slot_mover *m, struct agent_effects *fx)
         return;
     }
     choose_undo(m);
-    if (slotset_is_empty(&m->undo) || m->source.control_connection == 0 || m->target.control_connection == 0) {
+    if (slotset_is_empty(&m->undo) || m->source.control_connection == 0 ||
+        m->target.control_connection == 0) {
         close_over(m);
         return;
     }
@@ -228,14 +248,15 @@ void mover_close_run(struct slot_mover *m, struct agent_effects *fx)
     undo_send(m, CLOSE_SOURCE, fx);
 }
 
-/* Leaves in 'undo' only the slots that hold keys at the target after all; closed ones lose their flags. */
+/* Leaves in 'undo' only the slots that hold keys at the target after all; closed ones lose their
+ * flags. */
 static void keep_filled(struct slot_mover *m, const struct reply_list *replies)
 {
     struct slotset all = m->undo;
     int answer = 1;
-    SLOTSET_FOREACH(slot, &all)
-    {
-        bool is_filled = answer >= replies->count || replies->replies[answer].type != REPLY_INTEGER ||
+    SLOTSET_FOREACH (slot, &all) {
+        bool is_filled = answer >= replies->count ||
+                         replies->replies[answer].type != REPLY_INTEGER ||
                          replies->replies[answer].integer != 0;
         if (!is_filled) {
             slotset_remove(&m->undo, slot);
@@ -245,7 +266,9 @@ static void keep_filled(struct slot_mover *m, const struct reply_list *replies)
     }
 }
 
-void mover_close_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_close_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     (void)request;

@@ -1,14 +1,15 @@
-/* mover_commit.c — hands a burst of emptied slots over: the order of these steps is what keeps every key.
+/* mover_commit.c — hands a burst of emptied slots over: the order of these steps is what keeps
+ * every key.
  *
- *   syncing    the target's replicas have all the keys (their offsets, asked of themselves): else losing the target loses
- *              the slot. Bounded; what was not reached is said in the report.
- *   proving    at the source, in one go: it still owns the slot and takes the mark again, and it counts 0. A target
+ *   syncing    the target's replicas have all the keys (their offsets, asked of themselves): else
+ * losing the target loses the slot. Bounded; what was not reached is said in the report. proving at
+ * the source, in one go: it still owns the slot and takes the mark again, and it counts 0. A target
  *              that claims a slot earlier makes the source delete what it still holds.
  *   claiming   SETSLOT NODE at the target. Only forward from here.
- *   teaching   the target's replicas show the new owner: a target that dies before leaves the slot without one.
- *   releasing  SETSLOT NODE at the source.
- *   telling    SETSLOT NODE at every other primary; who does not answer hears it by gossip, and settling checks.
- * Source: docs/design.md section 6, rules 2 and 4; facts F1 to F4, F9, F28. */
+ *   teaching   the target's replicas show the new owner: a target that dies before leaves the slot
+ * without one. releasing  SETSLOT NODE at the source. telling    SETSLOT NODE at every other
+ * primary; who does not answer hears it by gossip, and settling checks. Source: docs/design.md
+ * section 6, rules 2 and 4; facts F1 to F4, F9, F28. */
 #include "agent/core/mover.h"
 
 #include "common/base/check.h"
@@ -16,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SYNC_WAIT_MS 2000        /* a replica that does not answer, or is not in sync at all */
+#define SYNC_WAIT_MS 2000         /* a replica that does not answer, or is not in sync at all */
 #define SYNC_BEHIND_WAIT_MS 30000 /* a replica that answers and is merely behind */
 #define TEACH_WAIT_MS 2000
 #define POLL_MS_FIRST 3
@@ -27,7 +28,9 @@ static bool is_dead(const struct slot_mover *m)
     return m->sm.state != MOVER_MOVING;
 }
 
-static void ask_setslot(struct slot_mover *m, const struct burst *burst, struct command_list *commands)
+static void ask_setslot(struct slot_mover *m,
+                        const struct burst *burst,
+                        struct command_list *commands)
 {
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
@@ -41,7 +44,9 @@ static struct mover_request step_request(const struct slot_mover *m, const struc
     return (struct mover_request){.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
 }
 
-static struct command_list *ask_replica(struct slot_mover *m, const struct burst *burst, int replica,
+static struct command_list *ask_replica(struct slot_mover *m,
+                                        const struct burst *burst,
+                                        int replica,
                                         struct agent_effects *fx)
 {
     struct mover_request request = step_request(m, burst);
@@ -68,7 +73,8 @@ static void claim(struct slot_mover *m, struct burst *burst, struct agent_effect
     struct mover_request request = step_request(m, burst);
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
-            m->flags[burst->slots[i].slot] |= SLOT_TOUCHED; /* may be the target's from here on: no way back */
+            m->flags[burst->slots[i].slot] |=
+                SLOT_TOUCHED; /* may be the target's from here on: no way back */
         }
     }
     ask_setslot(m, burst, mover_ask_target(m, fx, &request));
@@ -87,7 +93,9 @@ static void prove(struct slot_mover *m, struct burst *burst, struct agent_effect
     }
 }
 
-static void proving_answer(struct slot_mover *m, struct burst *burst, const struct agent_event *ev,
+static void proving_answer(struct slot_mover *m,
+                           struct burst *burst,
+                           const struct agent_event *ev,
                            struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
@@ -177,17 +185,21 @@ static void give_up_syncing(struct slot_mover *m, struct burst *burst, struct ag
     }
     m->is_replica_synced = false;
     for (int i = 0; i < m->replica_count; i++) {
-        m->replicas[i].is_given_up = m->replicas[i].is_lost; /* until the next survey: once is enough of waiting */
+        m->replicas[i].is_given_up =
+            m->replicas[i].is_lost; /* until the next survey: once is enough of waiting */
     }
     prove(m, burst, fx);
 }
 
-static void replica_offset_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
+static void replica_offset_answer(struct slot_mover *m,
+                                  struct burst *burst,
+                                  const struct mover_request *request,
                                   const struct agent_event *ev)
 {
     struct mover_node *replica = &m->replicas[request->index];
     struct role_answer role;
-    replica->is_lost = ev->code != 0 || ev->replies->count != 1 || !words_parse_role(&role, &ev->replies->replies[0]);
+    replica->is_lost = ev->code != 0 || ev->replies->count != 1 ||
+                       !words_parse_role(&role, &ev->replies->replies[0]);
     if (replica->is_lost || role.is_primary || !role.is_connected) {
         replica->is_lost = true;
         burst->is_behind = true;
@@ -199,15 +211,20 @@ static void replica_offset_answer(struct slot_mover *m, struct burst *burst, con
     }
 }
 
-static void syncing_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
-                           const struct agent_event *ev, struct agent_effects *fx)
+static void syncing_answer(struct slot_mover *m,
+                           struct burst *burst,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
+                           struct agent_effects *fx)
 {
     burst->answers_awaited--;
     if (request->index < 0) {
         struct role_answer role;
-        const struct reply *reply = ev->code == 0 && ev->replies->count == 1 ? &ev->replies->replies[0] : NULL;
+        const struct reply *reply =
+            ev->code == 0 && ev->replies->count == 1 ? &ev->replies->replies[0] : NULL;
         if (reply == NULL || !words_parse_role(&role, reply) || !role.is_primary) {
-            mover_retry_reply(m, fx, ev, reply != NULL && reply_is_error(reply) ? reply : NULL, "ROLE of the target");
+            mover_retry_reply(m, fx, ev, reply != NULL && reply_is_error(reply) ? reply : NULL,
+                              "ROLE of the target");
             return;
         }
         burst->target_offset = role.offset;
@@ -242,7 +259,9 @@ static void teach(struct slot_mover *m, struct burst *burst, struct agent_effect
     }
 }
 
-static bool view_shows_target(const struct slot_mover *m, const struct burst *burst, const struct nodes_view *view)
+static bool view_shows_target(const struct slot_mover *m,
+                              const struct burst *burst,
+                              const struct nodes_view *view)
 {
     int target = nodes_view_find(view, &m->order.target);
     for (int i = 0; i < burst->slot_count; i++) {
@@ -261,8 +280,11 @@ static void release_slots(struct slot_mover *m, struct burst *burst, struct agen
     ask_setslot(m, burst, mover_ask_source(m, fx, &request));
 }
 
-static void teaching_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
-                            const struct agent_event *ev, struct agent_effects *fx)
+static void teaching_answer(struct slot_mover *m,
+                            struct burst *burst,
+                            const struct mover_request *request,
+                            const struct agent_event *ev,
+                            struct agent_effects *fx)
 {
     burst->answers_awaited--;
     if (ev->code != 0 || ev->replies->count != 1 || reply_is_error(&ev->replies->replies[0])) {
@@ -271,7 +293,8 @@ static void teaching_answer(struct slot_mover *m, struct burst *burst, const str
     } else {
         struct nodes_view view = {0};
         const struct reply *reply = &ev->replies->replies[0];
-        bool is_right = nodes_view_parse(&view, reply->text, reply->len, NULL) == 0 && view_shows_target(m, burst, &view);
+        bool is_right = nodes_view_parse(&view, reply->text, reply->len, NULL) == 0 &&
+                        view_shows_target(m, burst, &view);
         burst->is_behind = burst->is_behind || !is_right;
         nodes_view_release(&view);
     }
@@ -292,7 +315,9 @@ static void teaching_answer(struct slot_mover *m, struct burst *burst, const str
 
 /* ---- claiming, releasing, telling ---- */
 
-static void claiming_answer(struct slot_mover *m, struct burst *burst, const struct agent_event *ev,
+static void claiming_answer(struct slot_mover *m,
+                            struct burst *burst,
+                            const struct agent_event *ev,
                             struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
@@ -322,10 +347,13 @@ static void finish_burst(struct slot_mover *m, struct burst *burst)
     }
     mover_burst_free(m, burst);
     mover_progress(m);
-    mover_say(m, "moves slots, %d of %d done", slotset_count(&m->done), slotset_count(&m->order.slots));
+    mover_say(m, "moves slots, %d of %d done", slotset_count(&m->done),
+              slotset_count(&m->order.slots));
 }
 
-static void releasing_answer(struct slot_mover *m, struct burst *burst, const struct agent_event *ev,
+static void releasing_answer(struct slot_mover *m,
+                             struct burst *burst,
+                             const struct agent_event *ev,
                              struct agent_effects *fx)
 {
     for (int i = 0; ev->code == 0 && i < ev->replies->count; i++) {
@@ -347,8 +375,9 @@ static void releasing_answer(struct slot_mover *m, struct burst *burst, const st
         }
         struct mover_request request = step_request(m, burst);
         request.index = i;
-        struct mover_where where = {
-            .address = &m->peers[i].address, .lane = LANE_CONTROL, .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+        struct mover_where where = {.address = &m->peers[i].address,
+                                    .lane = LANE_CONTROL,
+                                    .timeout_ms = MOVER_ASK_TIMEOUT_MS};
         ask_setslot(m, burst, mover_ask(m, fx, &request, &where, NULL));
         burst->answers_awaited++;
     }
@@ -357,8 +386,11 @@ static void releasing_answer(struct slot_mover *m, struct burst *burst, const st
     }
 }
 
-static void telling_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
-                           const struct agent_event *ev, struct agent_effects *fx)
+static void telling_answer(struct slot_mover *m,
+                           struct burst *burst,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
+                           struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
     struct mover_node *peer = &m->peers[request->index];
@@ -366,7 +398,8 @@ static void telling_answer(struct slot_mover *m, struct burst *burst, const stru
         char address[ADDRESS_TEXT_SIZE];
         struct log_event *log = mover_log(m, fx, LOG_WARN, "move.peer_not_told");
         log_event_add(log, "node", address_format(&peer->address, address));
-        log_event_addf(log, "reason", "%.100s, ignoring", error != NULL ? error->text : err_word(ev->code));
+        log_event_addf(log, "reason", "%.100s, ignoring",
+                       error != NULL ? error->text : err_word(ev->code));
         peer->is_lost = ev->code != 0;
     }
     burst->answers_awaited--;
@@ -377,8 +410,11 @@ static void telling_answer(struct slot_mover *m, struct burst *burst, const stru
 
 /* ---- dispatch ---- */
 
-void mover_commit_answer(struct slot_mover *m, struct burst *burst, const struct mover_request *request,
-                         const struct agent_event *ev, struct agent_effects *fx)
+void mover_commit_answer(struct slot_mover *m,
+                         struct burst *burst,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
+                         struct agent_effects *fx)
 {
     switch ((enum burst_state)burst->sm.state) {
     case BURST_SYNCING:

@@ -1,16 +1,18 @@
 /* mover_conflict.c — a key is on both sides, and nobody can vouch for the source's copy.
  *
- * That happens after a restart or a failover in mid-slot: the source may have brought back an old value of a key that
- * had moved and was changed at the target since. So the two values are compared as DUMP gives them. Equal: the source's
- * copy is dropped (MIGRATE REPLACE). Different: the slot is held and shown to a person. Absent at the target: an
- * ordinary key. Source: docs/design.md section 6 rule 7; facts F12, F13. */
+ * That happens after a restart or a failover in mid-slot: the source may have brought back an old
+ * value of a key that had moved and was changed at the target since. So the two values are compared
+ * as DUMP gives them. Equal: the source's copy is dropped (MIGRATE REPLACE). Different: the slot is
+ * held and shown to a person. Absent at the target: an ordinary key. Source: docs/design.md section
+ * 6 rule 7; facts F12, F13. */
 #include "agent/core/mover.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define COMPARE_KEYS_MAX 16
-#define COMPARE_BYTES_MAX (64LL * 1024 * 1024) /* one value of this size travels through the agent; no larger */
+#define COMPARE_BYTES_MAX \
+    (64LL * 1024 * 1024) /* one value of this size travels through the agent; no larger */
 
 bool mover_conflict_applies(const struct slot_mover *m, int slot)
 {
@@ -36,7 +38,8 @@ static void add_dump(struct command_list *commands, const struct key_listing *li
     commands_arg(commands, listing_key(listing, index), listing->keys[index].len);
 }
 
-/* The next few keys of the slot whose copies were not compared yet; COMPARE_KEYS_MAX keys or one big one. */
+/* The next few keys of the slot whose copies were not compared yet; COMPARE_KEYS_MAX keys or one
+ * big one. */
 static int choose_keys(struct key_listing *listing, int first, int *last)
 {
     int index = first;
@@ -53,7 +56,10 @@ static int choose_keys(struct key_listing *listing, int first, int *last)
     return count;
 }
 
-void mover_conflict_begin(struct slot_mover *m, struct burst *burst, int index, struct agent_effects *fx)
+void mover_conflict_begin(struct slot_mover *m,
+                          struct burst *burst,
+                          int index,
+                          struct agent_effects *fx)
 {
     if (m->is_comparing) {
         return;
@@ -65,7 +71,8 @@ void mover_conflict_begin(struct slot_mover *m, struct burst *burst, int index, 
         return;
     }
     if (listing->keys[first].bytes > COMPARE_BYTES_MAX) {
-        mover_hold_slot(m, fx, slot->slot, ERR_CONFLICT, "a key is on both sides and too big to compare");
+        mover_hold_slot(m, fx, slot->slot, ERR_CONFLICT,
+                        "a key is on both sides and too big to compare");
         slot->phase = COPY_PARKED;
         return;
     }
@@ -81,8 +88,8 @@ void mover_conflict_begin(struct slot_mover *m, struct burst *burst, int index, 
     m->compare_answers = 0;
     strbuf_clear(&m->compare_values);
     for (int side = 0; side < 2; side++) {
-        struct command_list *commands = side == 0 ? mover_ask_source(m, fx, &request)
-                                                  : mover_ask_target(m, fx, &request);
+        struct command_list *commands =
+            side == 0 ? mover_ask_source(m, fx, &request) : mover_ask_target(m, fx, &request);
         request.is_target = true;
         for (int i = first; i <= last; i++) {
             if (side == 1) {
@@ -116,8 +123,11 @@ static int64_t value_len(const struct strbuf *values, size_t at)
 }
 
 /* Compares the kept values of one side with those of the other and notes a verdict a key. */
-static void judge_keys(struct slot_mover *m, struct burst_slot *slot, const struct mover_request *request,
-                       const struct strbuf *other, struct agent_effects *fx)
+static void judge_keys(struct slot_mover *m,
+                       struct burst_slot *slot,
+                       const struct mover_request *request,
+                       const struct strbuf *other,
+                       struct agent_effects *fx)
 {
     size_t at = 0;
     size_t other_at = 0;
@@ -129,12 +139,13 @@ static void judge_keys(struct slot_mover *m, struct burst_slot *slot, const stru
         struct listed_key *key = &slot->listing.keys[request->first + i];
         key->is_compared = true;
         if (len >= 0 && other_len >= 0) {
-            bool is_same = len == other_len &&
-                           memcmp(m->compare_values.data + at, other->data + other_at, (size_t)len) == 0;
+            bool is_same = len == other_len && memcmp(m->compare_values.data + at,
+                                                      other->data + other_at, (size_t)len) == 0;
             if (!is_same) {
-                mover_hold_slot(m, fx, slot->slot, ERR_CONFLICT,
-                                "a key has different values at source and target, and the source or target "
-                                "restarted meanwhile: decide which one counts");
+                mover_hold_slot(
+                    m, fx, slot->slot, ERR_CONFLICT,
+                    "a key has different values at source and target, and the source or target "
+                    "restarted meanwhile: decide which one counts");
                 slot->phase = COPY_PARKED;
                 return;
             }
@@ -145,7 +156,9 @@ static void judge_keys(struct slot_mover *m, struct burst_slot *slot, const stru
     }
 }
 
-void mover_conflict_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_conflict_answer(struct slot_mover *m,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
                            struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;

@@ -1,9 +1,10 @@
 /* mover_copy.c — the keys of open slots: listed, sized, then moved by one MIGRATE at a time.
  *
- * Listing and sizing run ahead on the control lane while the copy lane carries exactly one MIGRATE: the source serves
- * clients between two calls. Big keys are found by MEMORY USAGE before anything of them is sent and travel alone at the
- * end of their slot. A listing is never trusted twice: after any error the slot is listed again, and a slot counts as
- * empty only by the proof before its commit. Source: docs/design.md section 6, rules 2, 7, 8, 9; facts F10 to F14. */
+ * Listing and sizing run ahead on the control lane while the copy lane carries exactly one MIGRATE:
+ * the source serves clients between two calls. Big keys are found by MEMORY USAGE before anything
+ * of them is sent and travel alone at the end of their slot. A listing is never trusted twice:
+ * after any error the slot is listed again, and a slot counts as empty only by the proof before its
+ * commit. Source: docs/design.md section 6, rules 2, 7, 8, 9; facts F10 to F14. */
 #include "agent/core/mover.h"
 
 #include "common/base/alloc.h"
@@ -12,12 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIST_KEYS_MIN 100       /* a listing costs the source about 0.1 us a key */
+#define LIST_KEYS_MIN 100 /* a listing costs the source about 0.1 us a key */
 #define LIST_KEYS_MAX 1000
-#define SIZE_KEYS_MAX 250       /* MEMORY USAGE in one pipeline: about 0.25 ms of the source's time */
+#define SIZE_KEYS_MAX 250 /* MEMORY USAGE in one pipeline: about 0.25 ms of the source's time */
 #define SIZES_AWAITED_MAX 2
-#define SIZED_AHEAD_MAX 1000    /* keys sized and not yet sent */
-#define CALL_STEPS 4            /* MIGRATE's timeout is per step of I/O; connect, send, restore, answer */
+#define SIZED_AHEAD_MAX 1000 /* keys sized and not yet sent */
+#define CALL_STEPS 4 /* MIGRATE's timeout is per step of I/O; connect, send, restore, answer */
 #define CALL_MARGIN_MS 5000
 
 /* ---- listings ---- */
@@ -94,7 +95,9 @@ static struct burst *burst_of(struct slot_mover *m, const struct mover_request *
     return NULL;
 }
 
-static void list_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+static void list_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     struct burst *burst = burst_of(m, request);
@@ -106,7 +109,8 @@ static void list_answer(struct slot_mover *m, const struct mover_request *reques
     int answer = 0;
     for (int i = 0; burst != NULL && i < burst->slot_count; i++) {
         struct burst_slot *slot = &burst->slots[i];
-        if (slot->phase == COPY_LISTING && slot->list_req == request->req_id && answer < ev->replies->count) {
+        if (slot->phase == COPY_LISTING && slot->list_req == request->req_id &&
+            answer < ev->replies->count) {
             take_listing(slot, &ev->replies->replies[answer++]);
         }
     }
@@ -144,7 +148,8 @@ static void add_sizes(struct command_list *commands, struct key_listing *listing
     listing->size_count = count;
 }
 
-/* Asks for the sizes of the burst's next keys, of several slots in one pipeline. Returns how many. */
+/* Asks for the sizes of the burst's next keys, of several slots in one pipeline. Returns how many.
+ */
 static int ask_sizes(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     struct command_list *commands = NULL;
@@ -186,20 +191,25 @@ static void note_big_key(struct slot_mover *m, const struct burst_slot *slot, in
 }
 
 /* A key over the order's limit: the slot stays where it is, for a person to decide. */
-static bool refuse_big_key(struct slot_mover *m, struct burst_slot *slot, int64_t bytes, struct agent_effects *fx)
+static bool refuse_big_key(struct slot_mover *m,
+                           struct burst_slot *slot,
+                           int64_t bytes,
+                           struct agent_effects *fx)
 {
     if (m->order.big_key_bytes_max <= 0 || bytes <= m->order.big_key_bytes_max) {
         return false;
     }
     char reason[TEXT_SIZE];
-    (void)snprintf(reason, sizeof(reason), "a key of %lld bytes is over the limit of %lld", (long long)bytes,
-                   (long long)m->order.big_key_bytes_max);
+    (void)snprintf(reason, sizeof(reason), "a key of %lld bytes is over the limit of %lld",
+                   (long long)bytes, (long long)m->order.big_key_bytes_max);
     mover_hold_slot(m, fx, slot->slot, ERR_LIMIT, reason);
     slot->phase = COPY_PARKED;
     return true;
 }
 
-static void take_sizes(struct slot_mover *m, struct burst_slot *slot, const struct reply *replies,
+static void take_sizes(struct slot_mover *m,
+                       struct burst_slot *slot,
+                       const struct reply *replies,
                        struct agent_effects *fx)
 {
     struct key_listing *listing = &slot->listing;
@@ -219,7 +229,9 @@ static void take_sizes(struct slot_mover *m, struct burst_slot *slot, const stru
     listing->size_count = 0;
 }
 
-static void size_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+static void size_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     m->sizes_awaited--;
@@ -242,7 +254,10 @@ static void size_answer(struct slot_mover *m, const struct mover_request *reques
 
 /* ---- MIGRATE ---- */
 
-static void begin_migrate(struct slot_mover *m, struct command_list *commands, int64_t timeout_ms, bool has_replace)
+static void begin_migrate(struct slot_mover *m,
+                          struct command_list *commands,
+                          int64_t timeout_ms,
+                          bool has_replace)
 {
     commands_begin(commands);
     commands_arg_text(commands, "MIGRATE");
@@ -265,7 +280,8 @@ static void begin_migrate(struct slot_mover *m, struct command_list *commands, i
     commands_arg_text(commands, "KEYS");
 }
 
-/* Which keys go next: normal ones up to the limits, then big ones, each alone. Marks them as sent. */
+/* Which keys go next: normal ones up to the limits, then big ones, each alone. Marks them as sent.
+ */
 struct key_batch {
     int indices[LIST_KEYS_MAX];
     int count;
@@ -273,10 +289,14 @@ struct key_batch {
     bool has_replace;
 };
 
-static bool needs_replace(const struct slot_mover *m, const struct burst_slot *slot, const struct listed_key *key)
+static bool needs_replace(const struct slot_mover *m,
+                          const struct burst_slot *slot,
+                          const struct listed_key *key)
 {
-    /* A clash in a slot that we opened untouched, with nobody restarted since: the source served the key all along. */
-    bool is_ours = (m->flags[slot->slot] & (SLOT_CLASHED | SLOT_OURS)) == (SLOT_CLASHED | SLOT_OURS);
+    /* A clash in a slot that we opened untouched, with nobody restarted since: the source served
+     * the key all along. */
+    bool is_ours =
+        (m->flags[slot->slot] & (SLOT_CLASHED | SLOT_OURS)) == (SLOT_CLASHED | SLOT_OURS);
     return is_ours || key->verdict == KEY_SAME;
 }
 
@@ -287,22 +307,26 @@ static void batch_add(struct key_batch *batch, struct listed_key *key, int index
     batch->bytes += key->bytes;
 }
 
-static void collect_normal(const struct slot_mover *m, struct burst_slot *slot, struct key_batch *batch)
+static void collect_normal(const struct slot_mover *m,
+                           struct burst_slot *slot,
+                           struct key_batch *batch)
 {
     struct key_listing *listing = &slot->listing;
     int keys_max = governor_batch_keys(&m->governor);
     int64_t bytes_max = governor_batch_bytes(&m->governor);
     bool is_checked = mover_conflict_applies(m, slot->slot);
-    while (listing->next < listing->sized && batch->count < keys_max && batch->count < LIST_KEYS_MAX) {
+    while (listing->next < listing->sized && batch->count < keys_max &&
+           batch->count < LIST_KEYS_MAX) {
         struct listed_key *key = &listing->keys[listing->next];
-        bool is_skipped = key->bytes == KEY_BYTES_GONE || key->bytes >= GOVERNOR_BIG_KEY_BYTES || key->is_sent;
+        bool is_skipped =
+            key->bytes == KEY_BYTES_GONE || key->bytes >= GOVERNOR_BIG_KEY_BYTES || key->is_sent;
         if (is_skipped) {
             listing->next++;
             continue;
         }
         bool has_replace = needs_replace(m, slot, key);
-        bool is_fitting = batch->count == 0 ||
-                          (batch->bytes + key->bytes <= bytes_max && has_replace == batch->has_replace);
+        bool is_fitting = batch->count == 0 || (batch->bytes + key->bytes <= bytes_max &&
+                                                has_replace == batch->has_replace);
         if (!is_fitting || (is_checked && !key->is_compared)) {
             break;
         }
@@ -312,7 +336,9 @@ static void collect_normal(const struct slot_mover *m, struct burst_slot *slot, 
     }
 }
 
-static void collect_big(const struct slot_mover *m, struct burst_slot *slot, struct key_batch *batch)
+static void collect_big(const struct slot_mover *m,
+                        struct burst_slot *slot,
+                        struct key_batch *batch)
 {
     struct key_listing *listing = &slot->listing;
     bool is_checked = mover_conflict_applies(m, slot->slot);
@@ -327,12 +353,16 @@ static void collect_big(const struct slot_mover *m, struct burst_slot *slot, str
     }
 }
 
-static void send_call(struct slot_mover *m, struct burst *burst, int index, const struct key_batch *batch,
+static void send_call(struct slot_mover *m,
+                      struct burst *burst,
+                      int index,
+                      const struct key_batch *batch,
                       struct agent_effects *fx)
 {
     struct burst_slot *slot = &burst->slots[index];
     int64_t timeout_ms = governor_timeout_ms(&m->governor, batch->bytes);
-    struct mover_request request = {.kind = REQUEST_MIGRATE, .burst = mover_burst_index(m, burst), .index = index};
+    struct mover_request request = {
+        .kind = REQUEST_MIGRATE, .burst = mover_burst_index(m, burst), .index = index};
     struct mover_where where = {.address = &m->source.node.address,
                                 .lane = LANE_COPY,
                                 .connection_id = m->source.copy_connection,
@@ -344,11 +374,14 @@ static void send_call(struct slot_mover *m, struct burst *burst, int index, cons
         commands_arg(commands, listing_key(&slot->listing, key), slot->listing.keys[key].len);
     }
     m->flags[slot->slot] |= SLOT_TOUCHED;
-    m->call = (struct mover_call){
-        .is_running = true, .key_count = batch->count, .bytes = batch->bytes, .has_replace = batch->has_replace};
+    m->call = (struct mover_call){.is_running = true,
+                                  .key_count = batch->count,
+                                  .bytes = batch->bytes,
+                                  .has_replace = batch->has_replace};
 }
 
-/* A listing that is used up: list again unless the slot was listed whole; then the proof has the last word. */
+/* A listing that is used up: list again unless the slot was listed whole; then the proof has the
+ * last word. */
 static void finish_listing(struct burst_slot *slot)
 {
     const struct key_listing *listing = &slot->listing;
@@ -379,7 +412,8 @@ static bool try_slot(struct slot_mover *m, struct burst *burst, int index, struc
     batch.bytes = 0;
     batch.has_replace = false;
     collect_normal(m, slot, &batch);
-    if (batch.count == 0 && slot->listing.next == slot->listing.count && slot->listing.big_left > 0) {
+    if (batch.count == 0 && slot->listing.next == slot->listing.count &&
+        slot->listing.big_left > 0) {
         collect_big(m, slot, &batch);
     }
     if (batch.count == 0) {
@@ -391,7 +425,9 @@ static bool try_slot(struct slot_mover *m, struct burst *burst, int index, struc
 }
 
 /* What a MIGRATE that failed means for its slot. */
-static void call_failed(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+static void call_failed(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? &ev->replies->replies[0] : NULL;
@@ -401,13 +437,16 @@ static void call_failed(struct slot_mover *m, const struct mover_request *reques
         governor_lost(&m->governor);
     }
     if (fault == FAULT_KEY_EXISTS && burst != NULL) {
-        /* The other keys of the call have moved. The survey that follows tells whether we may still trust the source. */
+        /* The other keys of the call have moved. The survey that follows tells whether we may still
+         * trust the source. */
         m->flags[burst->slots[request->index].slot] |= SLOT_CLASHED;
     }
     mover_retry_reply(m, fx, ev, error, "MIGRATE");
 }
 
-static void migrate_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+static void migrate_answer(struct slot_mover *m,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
                            struct agent_effects *fx)
 {
     struct mover_call call = m->call;
@@ -437,7 +476,9 @@ static void migrate_answer(struct slot_mover *m, const struct mover_request *req
 
 /* ---- run ---- */
 
-void mover_copy_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_copy_answer(struct slot_mover *m,
+                       const struct mover_request *request,
+                       const struct agent_event *ev,
                        struct agent_effects *fx)
 {
     if (request->kind == REQUEST_LIST) {

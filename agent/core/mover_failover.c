@@ -1,15 +1,17 @@
 /* mover_failover.c — the source does not answer, or is a replica now: who serves its slots?
  *
- * A target that imports a slot does not listen to news of its owner. So when the source fails over in mid-slot, the
- * target keeps believing in the old one, loses cluster_state ok, and refuses every client, until it is told of the
- * successor by hand. That is done here, as soon as a successor says of itself that it owns the slots; then the order
- * ends, and a new plan goes on from the successor. Source: docs/design.md section 6 rule 7; facts F5, F6, F7. */
+ * A target that imports a slot does not listen to news of its owner. So when the source fails over
+ * in mid-slot, the target keeps believing in the old one, loses cluster_state ok, and refuses every
+ * client, until it is told of the successor by hand. That is done here, as soon as a successor says
+ * of itself that it owns the slots; then the order ends, and a new plan goes on from the successor.
+ * Source: docs/design.md section 6 rule 7; facts F5, F6, F7. */
 #include "agent/core/mover.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define WITNESSES_MAX 64 /* asked in one go; the source's own replicas are among the first in any sane cluster */
+#define WITNESSES_MAX \
+    64 /* asked in one go; the source's own replicas are among the first in any sane cluster */
 #define TRACE_TIMEOUT_MS 1000
 
 /* The slots that the target imports from the source: those it is deaf for. */
@@ -28,8 +30,7 @@ static void find_deaf_slots(struct slot_mover *m)
 /* A slot by which the successor is known: one that the source still had. */
 static int telling_slot(const struct slot_mover *m)
 {
-    SLOTSET_FOREACH(slot, &m->order.slots)
-    {
+    SLOTSET_FOREACH (slot, &m->order.slots) {
         if (!slotset_has(&m->done, slot) && (m->flags[slot] & SLOT_CLAIMED) == 0) {
             return slot;
         }
@@ -50,8 +51,9 @@ void mover_trace_begin(struct slot_mover *m, struct agent_effects *fx, const cha
     m->trace_awaited = 0;
     for (int i = 0; i < m->witness_count && i < WITNESSES_MAX; i++) {
         struct mover_request request = {.kind = REQUEST_TRACE, .index = i, .is_harmless = true};
-        struct mover_where where = {
-            .address = &m->witnesses[i].address, .lane = LANE_CONTROL, .timeout_ms = TRACE_TIMEOUT_MS};
+        struct mover_where where = {.address = &m->witnesses[i].address,
+                                    .lane = LANE_CONTROL,
+                                    .timeout_ms = TRACE_TIMEOUT_MS};
         commands_add(mover_ask(m, fx, &request, &where, NULL), "CLUSTER", "NODES", (char *)NULL);
         m->trace_awaited++;
     }
@@ -82,12 +84,15 @@ static void hear(struct slot_mover *m, const struct reply *reply)
 static void end_with_successor(struct slot_mover *m, struct agent_effects *fx)
 {
     char reason[TEXT_SIZE];
-    (void)snprintf(reason, sizeof(reason), "source %.12s failed over to %.40s; plan again from there",
-                   m->order.source.text, m->successor.text);
+    (void)snprintf(reason, sizeof(reason),
+                   "source %.12s failed over to %.40s; plan again from there", m->order.source.text,
+                   m->successor.text);
     mover_end(m, fx, MOVER_FAILED, ERR_CONFLICT, reason);
 }
 
-void mover_trace_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_trace_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     (void)request;
@@ -107,37 +112,41 @@ void mover_trace_answer(struct slot_mover *m, const struct mover_request *reques
     }
 }
 
-void mover_repair_begin(struct slot_mover *m, const struct slotset *slots, const struct node_id *successor,
+void mover_repair_begin(struct slot_mover *m,
+                        const struct slotset *slots,
+                        const struct node_id *successor,
                         struct agent_effects *fx)
 {
     m->successor = *successor;
     m->repairs = *slots;
     mover_survey_release(m);
     sm_move(&m->sm, MOVER_REPAIRING, m->now_ms);
-    mover_say(m, "tells the target that %.12s owns %d slots it imports", successor->text, slotset_count(slots));
+    mover_say(m, "tells the target that %.12s owns %d slots it imports", successor->text,
+              slotset_count(slots));
     struct log_event *log = mover_log(m, fx, LOG_WARN, "move.repairing");
     log_event_add_int(log, "slots", slotset_count(slots));
     log_event_addf(log, "successor", "%.12s", successor->text);
     struct mover_request request = {.kind = REQUEST_REPAIR};
-    struct mover_where where = {
-        .address = &m->target.node.address, .lane = LANE_CONTROL, .timeout_ms = MOVER_ASK_TIMEOUT_MS};
+    struct mover_where where = {.address = &m->target.node.address,
+                                .lane = LANE_CONTROL,
+                                .timeout_ms = MOVER_ASK_TIMEOUT_MS};
     struct command_list *commands = mover_ask(m, fx, &request, &where, NULL);
-    SLOTSET_FOREACH(slot, slots)
-    {
+    SLOTSET_FOREACH (slot, slots) {
         words_setslot(commands, slot, "NODE", successor);
         words_setslot(commands, slot, "IMPORTING", successor);
     }
 }
 
-void mover_repair_answer(struct slot_mover *m, const struct agent_event *ev, struct agent_effects *fx)
+void mover_repair_answer(struct slot_mover *m,
+                         const struct agent_event *ev,
+                         struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
     if (ev->code != 0 || error != NULL) {
         mover_retry_reply(m, fx, ev, error, "repairing the target after a failover of the source");
         return;
     }
-    SLOTSET_FOREACH(slot, &m->repairs)
-    {
+    SLOTSET_FOREACH (slot, &m->repairs) {
         m->flags[slot] = (uint8_t)((m->flags[slot] & ~SLOT_OURS) | SLOT_TOUCHED);
     }
     if (!node_id_is_equal(&m->successor, &m->order.source)) {

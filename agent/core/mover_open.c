@@ -1,11 +1,14 @@
 /* mover_open.c — bursts: which slots are opened together, and the two steps that open them.
  *
- *   free -> importing -> migrating -> copying -> syncing -> proving -> claiming -> teaching -> releasing -> telling -> free
- *                                  \-> claiming (all empty and no replicas to wait for: the answer is the proof)
+ *   free -> importing -> migrating -> copying -> syncing -> proving -> claiming -> teaching ->
+ * releasing -> telling -> free
+ *                                  \-> claiming (all empty and no replicas to wait for: the answer
+ * is the proof)
  *
- * Commands of many slots go in one pipeline, so that a node saves its nodes.conf once a burst and not once a slot.
- * Empty slots go first: they cost next to nothing. The target is told first, always: a source that points clients at a
- * target which does not import yet makes them run in circles. Source: docs/design.md section 6, rules 1 and 10. */
+ * Commands of many slots go in one pipeline, so that a node saves its nodes.conf once a burst and
+ * not once a slot. Empty slots go first: they cost next to nothing. The target is told first,
+ * always: a source that points clients at a target which does not import yet makes them run in
+ * circles. Source: docs/design.md section 6, rules 1 and 10. */
 #include "agent/core/mover.h"
 
 #include "common/base/check.h"
@@ -179,7 +182,9 @@ static void burst_begin(struct slot_mover *m, struct burst *burst, struct agent_
     }
 }
 
-static void importing_answer(struct slot_mover *m, struct burst *burst, const struct agent_event *ev,
+static void importing_answer(struct slot_mover *m,
+                             struct burst *burst,
+                             const struct agent_event *ev,
                              struct agent_effects *fx)
 {
     for (int i = 0; ev->code == 0 && i < ev->replies->count; i++) {
@@ -208,7 +213,9 @@ static void hand_back_keyed(struct slot_mover *m, struct burst *burst)
     }
 }
 
-static void migrating_answer(struct slot_mover *m, struct burst *burst, const struct agent_event *ev,
+static void migrating_answer(struct slot_mover *m,
+                             struct burst *burst,
+                             const struct agent_event *ev,
                              struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
@@ -233,7 +240,9 @@ static void migrating_answer(struct slot_mover *m, struct burst *burst, const st
     sm_move(&burst->sm, BURST_COPYING, m->now_ms);
 }
 
-void mover_burst_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_burst_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     struct burst *burst = burst_by_number(m, request->burst);

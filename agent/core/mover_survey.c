@@ -1,9 +1,11 @@
-/* mover_survey.c — how do things stand? Both nodes are asked, and every slot of the order is put where it belongs.
+/* mover_survey.c — how do things stand? Both nodes are asked, and every slot of the order is put
+ * where it belongs.
  *
- * Preconditions are checked here, when the order is carried out, and again after every failure: ids at those addresses,
- * roles, versions, room at the target, owner and open marks of every slot. A slot may be found untouched, half moved in
- * any way (by us before a crash, by another agent, by redis-cli), or done. Open marks show only in a node's own line, so
- * each end is asked about itself. Source: docs/design.md section 6, rules 3, 5, 7, 11. */
+ * Preconditions are checked here, when the order is carried out, and again after every failure: ids
+ * at those addresses, roles, versions, room at the target, owner and open marks of every slot. A
+ * slot may be found untouched, half moved in any way (by us before a crash, by another agent, by
+ * redis-cli), or done. Open marks show only in a node's own line, so each end is asked about
+ * itself. Source: docs/design.md section 6, rules 3, 5, 7, 11. */
 #include "agent/core/mover.h"
 
 #include "common/base/alloc.h"
@@ -12,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOREIGN_LOOKS 5 /* surveys, about 1.5 s, before a stranger's open mark is believed to be one */
+#define FOREIGN_LOOKS \
+    5 /* surveys, about 1.5 s, before a stranger's open mark is believed to be one */
 #define COUNTS_PER_PIPELINE 512 /* about a quarter of a millisecond of the source's time */
 
 void mover_survey_release(struct slot_mover *m)
@@ -26,7 +29,9 @@ void mover_survey_release(struct slot_mover *m)
     m->survey = NULL;
 }
 
-static void ask_side(struct slot_mover *m, struct agent_effects *fx, enum mover_request_kind kind,
+static void ask_side(struct slot_mover *m,
+                     struct agent_effects *fx,
+                     enum mover_request_kind kind,
                      const struct mover_end *side)
 {
     struct mover_request request = {.kind = kind, .is_harmless = true};
@@ -57,7 +62,9 @@ void mover_survey_begin(struct slot_mover *m, struct agent_effects *fx)
 
 /* ---- reading ---- */
 
-static int read_side(struct survey_side *side, const struct agent_event *ev, const struct address *address)
+static int read_side(struct survey_side *side,
+                     const struct agent_event *ev,
+                     const struct address *address)
 {
     if (ev->code != 0) {
         if (ev->err != NULL) {
@@ -99,7 +106,8 @@ static void read_copy(struct slot_mover *m, const struct agent_event *ev)
         return;
     }
     struct info info;
-    survey->copy_code = info_parse(&info, ev->replies->replies[0].text, ev->replies->replies[0].len, NULL);
+    survey->copy_code =
+        info_parse(&info, ev->replies->replies[0].text, ev->replies->replies[0].len, NULL);
     if (survey->copy_code == 0) {
         (void)snprintf(survey->copy_run_id, sizeof(survey->copy_run_id), "%s", info.run_id);
         survey->copy_connection = ev->connection_id;
@@ -119,19 +127,25 @@ static void end_with(struct slot_mover *m, struct agent_effects *fx, int code, c
 }
 
 /* A side that did not answer. */
-static void judge_silence(struct slot_mover *m, struct agent_effects *fx, const struct survey_side *side,
-                          const char *which, const struct mover_node *node)
+static void judge_silence(struct slot_mover *m,
+                          struct agent_effects *fx,
+                          const struct survey_side *side,
+                          const char *which,
+                          const struct mover_node *node)
 {
     char address[ADDRESS_TEXT_SIZE];
     char text[TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "%s %.40s: %.90s", which, address_format(&node->address, address),
-                   side->err.text);
+    (void)snprintf(text, sizeof(text), "%s %.40s: %.90s", which,
+                   address_format(&node->address, address), side->err.text);
     mover_retry(m, fx, side->code == ERR_AUTH ? FAULT_AUTH : FAULT_IO, text);
 }
 
 /* True when the node at the address is the one the order means. */
-static bool judge_identity(struct slot_mover *m, struct agent_effects *fx, const struct survey_side *side,
-                           const char *which, const struct mover_node *node)
+static bool judge_identity(struct slot_mover *m,
+                           struct agent_effects *fx,
+                           const struct survey_side *side,
+                           const char *which,
+                           const struct mover_node *node)
 {
     const struct nodes_row *row = own_row(&side->view);
     if (row != NULL && node_id_is_equal(&row->id, &node->id)) {
@@ -140,7 +154,8 @@ static bool judge_identity(struct slot_mover *m, struct agent_effects *fx, const
     char address[ADDRESS_TEXT_SIZE];
     char text[TEXT_SIZE];
     (void)snprintf(text, sizeof(text), "%s %.40s is node %.12s, not %.12s", which,
-                   address_format(&node->address, address), row != NULL ? row->id.text : "?", node->id.text);
+                   address_format(&node->address, address), row != NULL ? row->id.text : "?",
+                   node->id.text);
     end_with(m, fx, ERR_CONFLICT, text);
     return false;
 }
@@ -157,7 +172,8 @@ static int64_t guess_bytes(const struct slot_mover *m, const struct survey_side 
     return dataset / row->slot_count * (slots < row->slot_count ? slots : row->slot_count);
 }
 
-#define EVICTING_FILL_PERCENT 90 /* an evicting target throws away other users' keys long before it says OOM */
+#define EVICTING_FILL_PERCENT \
+    90 /* an evicting target throws away other users' keys long before it says OOM */
 
 static bool judge_room(struct slot_mover *m, struct agent_effects *fx)
 {
@@ -165,14 +181,17 @@ static bool judge_room(struct slot_mover *m, struct agent_effects *fx)
     if (info->maxmemory_bytes <= 0) {
         return true;
     }
-    bool evicts = info->maxmemory_policy[0] != '\0' && strcmp(info->maxmemory_policy, "noeviction") != 0;
+    bool evicts =
+        info->maxmemory_policy[0] != '\0' && strcmp(info->maxmemory_policy, "noeviction") != 0;
     int64_t limit = info->maxmemory_bytes / 100 * (evicts ? EVICTING_FILL_PERCENT : 100);
-    bool is_touched = m->keys_moved > 0; /* what has moved counts twice in the guess: only judge at first */
+    bool is_touched =
+        m->keys_moved > 0; /* what has moved counts twice in the guess: only judge at first */
     if (is_touched || info->used_memory_bytes + guess_bytes(m, &m->survey->source) <= limit) {
         return true;
     }
     char text[TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "target has %lld of %lld bytes in use (%s) and would get about %lld more",
+    (void)snprintf(text, sizeof(text),
+                   "target has %lld of %lld bytes in use (%s) and would get about %lld more",
                    (long long)info->used_memory_bytes, (long long)info->maxmemory_bytes,
                    evicts ? info->maxmemory_policy : "noeviction",
                    (long long)guess_bytes(m, &m->survey->source));
@@ -188,13 +207,15 @@ static bool judge_versions(struct slot_mover *m, struct agent_effects *fx)
         return true;
     }
     char text[TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "target runs %s, older than the source's %s: it may not read its keys",
+    (void)snprintf(text, sizeof(text),
+                   "target runs %s, older than the source's %s: it may not read its keys",
                    m->survey->target.info.redis_version, m->survey->source.info.redis_version);
     end_with(m, fx, ERR_VERSION, text);
     return false;
 }
 
-/* Nobody restarted or took over since the last survey? Otherwise what we opened counts as found open. */
+/* Nobody restarted or took over since the last survey? Otherwise what we opened counts as found
+ * open. */
 static void compare_run_ids(struct slot_mover *m)
 {
     bool is_same = strcmp(m->source.run_id, m->survey->source.info.run_id) == 0 &&
@@ -226,9 +247,11 @@ static void collect_nodes(struct slot_mover *m, const struct nodes_view *view)
     m->replica_count = 0;
     for (int i = 0; i < view->row_count; i++) {
         const struct nodes_row *row = &view->rows[i];
-        struct mover_node node = {.id = row->id, .is_replica = (row->flags & NODES_FLAG_REPLICA) != 0};
+        struct mover_node node = {.id = row->id,
+                                  .is_replica = (row->flags & NODES_FLAG_REPLICA) != 0};
         nodes_row_address(row, &node.address);
-        bool is_end = node_id_is_equal(&row->id, &m->order.source) || node_id_is_equal(&row->id, &m->order.target);
+        bool is_end = node_id_is_equal(&row->id, &m->order.source) ||
+                      node_id_is_equal(&row->id, &m->order.target);
         int useless = NODES_FLAG_HANDSHAKE | NODES_FLAG_NOADDR | NODES_FLAG_FAIL;
         if (is_end || (row->flags & useless) != 0 || node.address.port == 0) {
             continue;
@@ -236,7 +259,8 @@ static void collect_nodes(struct slot_mover *m, const struct nodes_view *view)
         if (!node.is_replica && m->peer_count < MOVER_PEERS_MAX) {
             m->peers[m->peer_count++] = node;
         }
-        if (node_id_is_equal(&row->primary_id, &m->order.target) && m->replica_count < MOVER_REPLICAS_MAX) {
+        if (node_id_is_equal(&row->primary_id, &m->order.target) &&
+            m->replica_count < MOVER_REPLICAS_MAX) {
             m->replicas[m->replica_count++] = node;
         }
         if (!node.is_replica || node_id_is_equal(&row->primary_id, &m->order.source)) {
@@ -247,8 +271,11 @@ static void collect_nodes(struct slot_mover *m, const struct nodes_view *view)
 
 /* ---- where every slot stands ---- */
 
-/* In this view the node is a replica of 'end', or dead and without slots: 'end' has taken its place, or may. */
-static bool has_successor(const struct nodes_view *view, const struct node_id *node, const struct node_id *end)
+/* In this view the node is a replica of 'end', or dead and without slots: 'end' has taken its
+ * place, or may. */
+static bool has_successor(const struct nodes_view *view,
+                          const struct node_id *node,
+                          const struct node_id *end)
 {
     int row = nodes_view_find(view, node);
     if (row == NODES_NO_ROW) {
@@ -259,9 +286,11 @@ static bool has_successor(const struct nodes_view *view, const struct node_id *n
     return is_dead || node_id_is_equal(&found->primary_id, end);
 }
 
-/* An open mark that names this node was made for the same move: by us, or for an end that has failed over since. One of
- * the two views may lag behind the failover. */
-static bool is_same_shard(const struct slot_mover *m, const struct node_id *marked, const struct node_id *end)
+/* An open mark that names this node was made for the same move: by us, or for an end that has
+ * failed over since. One of the two views may lag behind the failover. */
+static bool is_same_shard(const struct slot_mover *m,
+                          const struct node_id *marked,
+                          const struct node_id *end)
 {
     return node_id_is_equal(marked, end) || has_successor(&m->survey->source.view, marked, end) ||
            has_successor(&m->survey->target.view, marked, end);
@@ -288,22 +317,27 @@ static const struct open_slot *find_open(const struct nodes_view *view, int slot
 }
 
 /* False, with the reason, when somebody else is moving the slot. */
-static bool marks_are_ours(const struct slot_mover *m, int slot, const struct slot_marks *marks, char *reason)
+static bool marks_are_ours(const struct slot_mover *m,
+                           int slot,
+                           const struct slot_marks *marks,
+                           char *reason)
 {
     const struct open_slot *at_source = marks->at_source;
     const struct open_slot *at_target = marks->at_target;
-    if (at_source != NULL && (at_source->is_importing ||
-                              !is_same_shard(m, &at_source->peer, &m->order.target))) {
-        (void)snprintf(reason, TEXT_SIZE, "slot %d is %s at source %.12s with node %.12s, not with target %.12s", slot,
-                       at_source->is_importing ? "importing" : "migrating", m->order.source.text, at_source->peer.text,
-                       m->order.target.text);
+    if (at_source != NULL &&
+        (at_source->is_importing || !is_same_shard(m, &at_source->peer, &m->order.target))) {
+        (void)snprintf(reason, TEXT_SIZE,
+                       "slot %d is %s at source %.12s with node %.12s, not with target %.12s", slot,
+                       at_source->is_importing ? "importing" : "migrating", m->order.source.text,
+                       at_source->peer.text, m->order.target.text);
         return false;
     }
-    if (at_target != NULL && (!at_target->is_importing ||
-                              !is_same_shard(m, &at_target->peer, &m->order.source))) {
-        (void)snprintf(reason, TEXT_SIZE, "slot %d is %s at target %.12s with node %.12s, not with source %.12s", slot,
-                       at_target->is_importing ? "importing" : "migrating", m->order.target.text, at_target->peer.text,
-                       m->order.source.text);
+    if (at_target != NULL &&
+        (!at_target->is_importing || !is_same_shard(m, &at_target->peer, &m->order.source))) {
+        (void)snprintf(reason, TEXT_SIZE,
+                       "slot %d is %s at target %.12s with node %.12s, not with source %.12s", slot,
+                       at_target->is_importing ? "importing" : "migrating", m->order.target.text,
+                       at_target->peer.text, m->order.source.text);
         return false;
     }
     return true;
@@ -316,15 +350,16 @@ static const struct node_id *owner_in(const struct nodes_view *view, int slot)
     return row == NODES_NO_ROW ? &nobody : &view->rows[row].id;
 }
 
-/* The target still believes in a predecessor of the source (F6), or in nobody: that one is a replica by now, and a
- * replica's slots are not shown. */
+/* The target still believes in a predecessor of the source (F6), or in nobody: that one is a
+ * replica by now, and a replica's slots are not shown. */
 static bool is_predecessor(const struct slot_mover *m, const struct node_id *owner)
 {
-    return node_id_is_empty(owner) ||
-           (!node_id_is_equal(owner, &m->order.target) && is_same_shard(m, owner, &m->order.source));
+    return node_id_is_empty(owner) || (!node_id_is_equal(owner, &m->order.target) &&
+                                       is_same_shard(m, owner, &m->order.source));
 }
 
-/* Puts one slot into todo_keys, done, held or repairs. False with a reason when the order cannot go on. */
+/* Puts one slot into todo_keys, done, held or repairs. False with a reason when the order cannot go
+ * on. */
 static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx, char *reason)
 {
     const struct nodes_view *at_source = &m->survey->source.view;
@@ -349,8 +384,9 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
         return true;
     }
     if (!source_is_owner) {
-        (void)snprintf(reason, TEXT_SIZE, "slot %d belongs to %.40s in the view of source %.12s", slot,
-                       by_source->text[0] != '\0' ? by_source->text : "nobody", m->order.source.text);
+        (void)snprintf(reason, TEXT_SIZE, "slot %d belongs to %.40s in the view of source %.12s",
+                       slot, by_source->text[0] != '\0' ? by_source->text : "nobody",
+                       m->order.source.text);
         return false;
     }
     if (marks.at_source != NULL || marks.at_target != NULL || target_claims) {
@@ -363,8 +399,9 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
         *flags |= SLOT_CLAIMED;
     } else if (!node_id_is_equal(by_target, &m->order.source)) {
         if (!is_predecessor(m, by_target)) {
-            (void)snprintf(reason, TEXT_SIZE, "slot %d belongs to %.40s in the view of target %.12s", slot,
-                           by_target->text[0] != '\0' ? by_target->text : "nobody", m->order.target.text);
+            (void)snprintf(
+                reason, TEXT_SIZE, "slot %d belongs to %.40s in the view of target %.12s", slot,
+                by_target->text[0] != '\0' ? by_target->text : "nobody", m->order.target.text);
             return false;
         }
         slotset_add(&m->repairs, slot);
@@ -378,14 +415,14 @@ static bool place_slots(struct slot_mover *m, struct agent_effects *fx)
     slotset_clear(&m->todo_empty);
     slotset_clear(&m->todo_keys);
     slotset_clear(&m->repairs);
-    SLOTSET_FOREACH(slot, &m->order.slots)
-    {
+    SLOTSET_FOREACH (slot, &m->order.slots) {
         char reason[TEXT_SIZE] = "";
         if (slotset_has(&m->held, slot) || slotset_has(&m->done, slot)) {
             continue;
         }
         if (!place_slot(m, slot, fx, reason)) {
-            mover_retry(m, fx, FAULT_OWNERSHIP, reason); /* views may be about to meet; a few more looks */
+            mover_retry(m, fx, FAULT_OWNERSHIP,
+                        reason); /* views may be about to meet; a few more looks */
             return false;
         }
     }
@@ -409,7 +446,9 @@ static void count_begin(struct slot_mover *m, struct agent_effects *fx)
     }
 }
 
-void mover_count_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_count_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
                         struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
@@ -417,7 +456,8 @@ void mover_count_answer(struct slot_mover *m, const struct mover_request *reques
         mover_retry_reply(m, fx, ev, error, "counting keys at the source");
         return;
     }
-    /* Slots leave todo_keys only here and each answer covers its own stretch, so the order is still as it was asked. */
+    /* Slots leave todo_keys only here and each answer covers its own stretch, so the order is still
+     * as it was asked. */
     int slot = request->index;
     for (int i = 0; i < ev->replies->count && slot != SLOT_NONE; i++) {
         int next = slotset_next(&m->todo_keys, slot + 1);
@@ -430,7 +470,8 @@ void mover_count_answer(struct slot_mover *m, const struct mover_request *reques
     if (m->request_count == 0) {
         sm_move(&m->sm, MOVER_MOVING, m->now_ms);
         mover_say(m, "moves %d slots, %d of them empty",
-                  slotset_count(&m->todo_keys) + slotset_count(&m->todo_empty), slotset_count(&m->todo_empty));
+                  slotset_count(&m->todo_keys) + slotset_count(&m->todo_empty),
+                  slotset_count(&m->todo_empty));
         struct log_event *log = mover_log(m, fx, LOG_INFO, "move.moving");
         log_event_addf(log, "from", "%.12s", m->order.source.text);
         log_event_addf(log, "to", "%.12s", m->order.target.text);
@@ -458,7 +499,8 @@ static bool judge_fitness(struct slot_mover *m, struct agent_effects *fx)
         return false;
     }
     if (survey->copy_code != 0 || strcmp(survey->copy_run_id, survey->source.info.run_id) != 0) {
-        mover_retry(m, fx, survey->copy_code == ERR_AUTH ? FAULT_AUTH : FAULT_IO, "source restarted while asked");
+        mover_retry(m, fx, survey->copy_code == ERR_AUTH ? FAULT_AUTH : FAULT_IO,
+                    "source restarted while asked");
         return false;
     }
     return judge_versions(m, fx) && judge_room(m, fx);
@@ -476,8 +518,9 @@ static bool judge_state(struct slot_mover *m, struct agent_effects *fx)
     return false;
 }
 
-/* The order's address of the target may be good only where it was seen from, e.g. a loopback address of another host.
- * When the target is not there, the address by which the source knows it is tried. True when a new survey is begun. */
+/* The order's address of the target may be good only where it was seen from, e.g. a loopback
+ * address of another host. When the target is not there, the address by which the source knows it
+ * is tried. True when a new survey is begun. */
 static bool try_other_address(struct slot_mover *m, struct agent_effects *fx)
 {
     const struct survey_side *side = &m->survey->target;
@@ -489,7 +532,8 @@ static bool try_other_address(struct slot_mover *m, struct agent_effects *fx)
     }
     struct address address;
     nodes_row_address(&m->survey->source.view.rows[known], &address);
-    if (address.port == 0 || address.host[0] == '\0' || address_is_equal(&address, &m->target.node.address)) {
+    if (address.port == 0 || address.host[0] == '\0' ||
+        address_is_equal(&address, &m->target.node.address)) {
         return false;
     }
     m->target.node.address = address;
@@ -527,17 +571,19 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
         return;
     }
     int target_row = nodes_view_find(&survey->source.view, &m->order.target);
-    bool is_all_done = true; /* a source that lost its last slot may be a replica of the target by now */
-    SLOTSET_FOREACH(slot, &m->order.slots)
-    {
-        is_all_done = is_all_done && target_row != NODES_NO_ROW && survey->source.view.owner[slot] == target_row;
+    bool is_all_done =
+        true; /* a source that lost its last slot may be a replica of the target by now */
+    SLOTSET_FOREACH (slot, &m->order.slots) {
+        is_all_done = is_all_done && target_row != NODES_NO_ROW &&
+                      survey->source.view.owner[slot] == target_row;
     }
     if (!is_primary(&survey->source) && !is_all_done) {
         mover_trace_begin(m, fx, "source is a replica now");
         return;
     }
     m->lost_since_ms = NEVER;
-    if (target_row == NODES_NO_ROW || nodes_view_find(&survey->target.view, &m->order.source) == NODES_NO_ROW) {
+    if (target_row == NODES_NO_ROW ||
+        nodes_view_find(&survey->target.view, &m->order.source) == NODES_NO_ROW) {
         mover_retry(m, fx, FAULT_OWNERSHIP, "source and target do not know each other");
         return;
     }
@@ -565,7 +611,9 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
     count_begin(m, fx);
 }
 
-void mover_survey_answer(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+void mover_survey_answer(struct slot_mover *m,
+                         const struct mover_request *request,
+                         const struct agent_event *ev,
                          struct agent_effects *fx)
 {
     struct mover_survey *survey = m->survey;
@@ -575,7 +623,8 @@ void mover_survey_answer(struct slot_mover *m, const struct mover_request *reque
         bool is_source = request->kind == REQUEST_SURVEY_SOURCE;
         struct survey_side *side = is_source ? &survey->source : &survey->target;
         side->is_answered = true;
-        side->code = read_side(side, ev, is_source ? &m->source.node.address : &m->target.node.address);
+        side->code =
+            read_side(side, ev, is_source ? &m->source.node.address : &m->target.node.address);
     }
     if (survey->is_copy_answered && survey->source.is_answered && survey->target.is_answered) {
         judge(m, fx);

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* First match wins: a target's error arrives inside MIGRATE's own text, so parts are looked for anywhere. */
+/* First match wins: a target's error arrives inside MIGRATE's own text, so parts are looked for
+ * anywhere. */
 static const struct {
     const char *part;
     enum redis_fault fault;
@@ -83,7 +84,10 @@ static void begin_cluster(struct command_list *list, const char *sub, int slot)
     commands_arg_int(list, slot);
 }
 
-void words_setslot(struct command_list *list, int slot, const char *verb, const struct node_id *node)
+void words_setslot(struct command_list *list,
+                   int slot,
+                   const char *verb,
+                   const struct node_id *node)
 {
     begin_cluster(list, "SETSLOT", slot);
     commands_arg_text(list, verb);
@@ -121,8 +125,8 @@ bool words_is_release_accepted(const struct reply *reply)
 
 static bool text_is(const struct reply *reply, const char *text)
 {
-    return (reply->type == REPLY_STRING || reply->type == REPLY_STATUS) && reply->len == strlen(text) &&
-           memcmp(reply->text, text, reply->len) == 0;
+    return (reply->type == REPLY_STRING || reply->type == REPLY_STATUS) &&
+           reply->len == strlen(text) && memcmp(reply->text, text, reply->len) == 0;
 }
 
 bool words_parse_role(struct role_answer *role, const struct reply *reply)

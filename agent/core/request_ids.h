@@ -1,7 +1,8 @@
 /* request_ids.h — numbers for requests, so that an answer finds the part of the agent that asked.
  *
- * Each part of the agent (session, probe, every order) has a serial of its own, which is the upper half of all its
- * request ids. A part that has ended leaves a serial nobody owns: its late answers change nothing. */
+ * Each part of the agent (session, probe, every order) has a serial of its own, which is the upper
+ * half of all its request ids. A part that has ended leaves a serial nobody owns: its late answers
+ * change nothing. */
 #ifndef DROVER_AGENT_CORE_REQUEST_IDS_H
 #define DROVER_AGENT_CORE_REQUEST_IDS_H
 

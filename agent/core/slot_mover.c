@@ -1,4 +1,5 @@
-/* slot_mover.c — the machine of a slot move: its states, its requests, what it does about failures, how it ends.
+/* slot_mover.c — the machine of a slot move: its states, its requests, what it does about failures,
+ * how it ends.
  *
  *   surveying -> counting -> moving -> settling -> done | stopped | held
  *       ^  \________            |
@@ -9,8 +10,9 @@
  *   any live state -> closing -> failed | held                 (it cannot go on)
  *   any live state -> freezing -> expired                      (not renewed, or an older fence)
  *
- * Invariant: at most one MIGRATE is on its way, and no burst is alive outside MOVING. The way out of every failure is
- * the same: let go of all bursts, wait for the commands on their way, survey. So a restart needs no memory. */
+ * Invariant: at most one MIGRATE is on its way, and no burst is alive outside MOVING. The way out
+ * of every failure is the same: let go of all bursts, wait for the commands on their way, survey.
+ * So a restart needs no memory. */
 #include "agent/core/mover.h"
 
 #include "common/base/alloc.h"
@@ -24,10 +26,12 @@
 #define FAILURES_MAX 10          /* in a row, without a key moved or a burst committed in between */
 #define MEMORY_FAILURES_MAX 5    /* a full target rarely gets room by itself */
 #define OWNERSHIP_FAILURES_MAX 6 /* views that only lag meet within a second or two */
-#define LOST_MS_MAX 90000        /* a failover takes a node timeout and an election; then somebody must look */
+#define LOST_MS_MAX \
+    90000 /* a failover takes a node timeout and an election; then somebody must look */
 #define BACKOFF_MS_BASE 50
 #define BACKOFF_MS_CAP 3000
-#define BACKOFF_MS_CAP_LOST 400  /* a source that failed over takes the target down with it: be there within 2 s */
+#define BACKOFF_MS_CAP_LOST \
+    400 /* a source that failed over takes the target down with it: be there within 2 s */
 #define MEMORY_BACKOFF_MS_BASE 1000
 #define MEMORY_BACKOFF_MS_CAP 10000
 
@@ -60,8 +64,11 @@ static const struct sm_state mover_states[MOVER_STATE_NR] = {
 };
 /* clang-format on */
 
-struct slot_mover *slot_mover_new(const struct order *order, const struct mover_login *login, uint32_t serial,
-                                  uint64_t seed, int64_t now_ms)
+struct slot_mover *slot_mover_new(const struct order *order,
+                                  const struct mover_login *login,
+                                  uint32_t serial,
+                                  uint64_t seed,
+                                  int64_t now_ms)
 {
     CHECK(serial >= 1);
     struct slot_mover *m = xcalloc(1, sizeof(*m));
@@ -103,8 +110,11 @@ void slot_mover_free(struct slot_mover *m)
 
 /* ---- requests ---- */
 
-struct command_list *mover_ask(struct slot_mover *m, struct agent_effects *fx, const struct mover_request *request,
-                               const struct mover_where *where, uint64_t *req_id)
+struct command_list *mover_ask(struct slot_mover *m,
+                               struct agent_effects *fx,
+                               const struct mover_request *request,
+                               const struct mover_where *where,
+                               uint64_t *req_id)
 {
     ARRAY_RESERVE(m->requests, m->request_count, m->request_capacity);
     struct mover_request *kept = &m->requests[m->request_count++];
@@ -122,7 +132,8 @@ struct command_list *mover_ask(struct slot_mover *m, struct agent_effects *fx, c
     return &effect->commands;
 }
 
-struct command_list *mover_ask_source(struct slot_mover *m, struct agent_effects *fx,
+struct command_list *mover_ask_source(struct slot_mover *m,
+                                      struct agent_effects *fx,
                                       const struct mover_request *request)
 {
     struct mover_where where = {.address = &m->source.node.address,
@@ -132,7 +143,8 @@ struct command_list *mover_ask_source(struct slot_mover *m, struct agent_effects
     return mover_ask(m, fx, request, &where, NULL);
 }
 
-struct command_list *mover_ask_target(struct slot_mover *m, struct agent_effects *fx,
+struct command_list *mover_ask_target(struct slot_mover *m,
+                                      struct agent_effects *fx,
                                       const struct mover_request *request)
 {
     struct mover_where where = {.address = &m->target.node.address,
@@ -174,7 +186,10 @@ void mover_say(struct slot_mover *m, const char *format, ...)
     va_end(args);
 }
 
-struct log_event *mover_log(struct slot_mover *m, struct agent_effects *fx, enum log_level level, const char *name)
+struct log_event *mover_log(struct slot_mover *m,
+                            struct agent_effects *fx,
+                            enum log_level level,
+                            const char *name)
 {
     struct agent_effect *effect = agent_effects_add(fx, AGENT_FX_LOG);
     log_event_init(&effect->log, level, name);
@@ -233,7 +248,10 @@ static bool is_hopeless(const struct slot_mover *m, enum redis_fault fault)
     return m->failures >= (fault == FAULT_OWNERSHIP ? OWNERSHIP_FAILURES_MAX : FAILURES_MAX);
 }
 
-void mover_retry(struct slot_mover *m, struct agent_effects *fx, enum redis_fault fault, const char *what)
+void mover_retry(struct slot_mover *m,
+                 struct agent_effects *fx,
+                 enum redis_fault fault,
+                 const char *what)
 {
     if (is_ending(m) || m->sm.state == MOVER_WAITING) {
         return;
@@ -246,7 +264,8 @@ void mover_retry(struct slot_mover *m, struct agent_effects *fx, enum redis_faul
     }
     int64_t delay_ms = 0;
     if (fault == FAULT_MEMORY) {
-        delay_ms = prng_backoff_ms(&m->prng, m->failures, MEMORY_BACKOFF_MS_BASE, MEMORY_BACKOFF_MS_CAP);
+        delay_ms =
+            prng_backoff_ms(&m->prng, m->failures, MEMORY_BACKOFF_MS_BASE, MEMORY_BACKOFF_MS_CAP);
     } else {
         int64_t cap_ms = m->lost_since_ms != NEVER ? BACKOFF_MS_CAP_LOST : BACKOFF_MS_CAP;
         delay_ms = prng_backoff_ms(&m->prng, m->failures, BACKOFF_MS_BASE, cap_ms);
@@ -268,8 +287,11 @@ static enum redis_fault fault_of_code(int code)
     return code == ERR_AUTH ? FAULT_AUTH : FAULT_IO;
 }
 
-void mover_retry_reply(struct slot_mover *m, struct agent_effects *fx, const struct agent_event *ev,
-                       const struct reply *reply, const char *what)
+void mover_retry_reply(struct slot_mover *m,
+                       struct agent_effects *fx,
+                       const struct agent_event *ev,
+                       const struct reply *reply,
+                       const char *what)
 {
     char text[TEXT_SIZE];
     if (reply != NULL) {
@@ -277,12 +299,17 @@ void mover_retry_reply(struct slot_mover *m, struct agent_effects *fx, const str
         mover_retry(m, fx, redis_fault_of(reply), text);
         return;
     }
-    const char *detail = ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code);
+    const char *detail =
+        ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code);
     (void)snprintf(text, sizeof(text), "%s: %.100s", what, detail);
     mover_retry(m, fx, fault_of_code(ev->code), text);
 }
 
-void mover_end(struct slot_mover *m, struct agent_effects *fx, enum mover_state state, int code, const char *reason)
+void mover_end(struct slot_mover *m,
+               struct agent_effects *fx,
+               enum mover_state state,
+               int code,
+               const char *reason)
 {
     if (is_ending(m)) {
         return;
@@ -298,7 +325,11 @@ void mover_end(struct slot_mover *m, struct agent_effects *fx, enum mover_state 
     log_event_add(log, "reason", reason);
 }
 
-void mover_hold_slot(struct slot_mover *m, struct agent_effects *fx, int slot, int code, const char *reason)
+void mover_hold_slot(struct slot_mover *m,
+                     struct agent_effects *fx,
+                     int slot,
+                     int code,
+                     const char *reason)
 {
     slotset_add(&m->held, slot);
     m->flags[slot] |= SLOT_HELD;
@@ -313,7 +344,9 @@ void mover_hold_slot(struct slot_mover *m, struct agent_effects *fx, int slot, i
 
 /* ---- the step ---- */
 
-static void dispatch(struct slot_mover *m, const struct mover_request *request, const struct agent_event *ev,
+static void dispatch(struct slot_mover *m,
+                     const struct mover_request *request,
+                     const struct agent_event *ev,
                      struct agent_effects *fx)
 {
     enum mover_state state = (enum mover_state)m->sm.state;
@@ -462,7 +495,9 @@ static void log_end(struct slot_mover *m, struct agent_effects *fx)
     log_event_add(log, "reason", status.reason);
 }
 
-void slot_mover_step(struct slot_mover *m, const struct agent_event *event, struct agent_effects *fx)
+void slot_mover_step(struct slot_mover *m,
+                     const struct agent_event *event,
+                     struct agent_effects *fx)
 {
     if (event->now_ms > m->now_ms) {
         m->now_ms = event->now_ms;
@@ -497,7 +532,8 @@ int64_t slot_mover_deadline(const struct slot_mover *m)
         return m->now_ms;
     }
     int64_t deadline_ms = m->sm.deadline_ms;
-    bool is_waiting = m->sm.state == MOVER_WAITING && m->request_count > 0; /* an answer comes first */
+    bool is_waiting =
+        m->sm.state == MOVER_WAITING && m->request_count > 0; /* an answer comes first */
     if (!is_waiting) {
         deadline_ms = deadline_min(deadline_ms, m->wake_ms);
     }

@@ -1,10 +1,11 @@
 /* slot_mover.h — carries out one order: moves its slots from the source to the target with MIGRATE.
  *
- * The mover looks at both nodes, finds out where every slot stands (untouched, half moved, done), and takes each to its
- * end by the rules of docs/design.md section 6: target told first, nothing claimed before the source counts 0 while its
- * mark is set, never REPLACE blindly, forward only once a key has moved. Whatever goes wrong, it lets go and looks
- * again; the nodes are the truth. It may be frozen at any time and leaves every slot in a state from which anyone can go
- * on. It knows no coordinator, fence or report: the order book does. */
+ * The mover looks at both nodes, finds out where every slot stands (untouched, half moved, done),
+ * and takes each to its end by the rules of docs/design.md section 6: target told first, nothing
+ * claimed before the source counts 0 while its mark is set, never REPLACE blindly, forward only
+ * once a key has moved. Whatever goes wrong, it lets go and looks again; the nodes are the truth.
+ * It may be frozen at any time and leaves every slot in a state from which anyone can go on. It
+ * knows no coordinator, fence or report: the order book does. */
 #ifndef DROVER_AGENT_CORE_SLOT_MOVER_H
 #define DROVER_AGENT_CORE_SLOT_MOVER_H
 
@@ -20,20 +21,27 @@ struct mover_login {
     char password[MOVER_LOGIN_SIZE]; /* "" = none */
 };
 
-/* 'order' and 'login' are copied. 'serial' is the mover's own for request ids. Nothing is sent before the first step. */
-struct slot_mover *slot_mover_new(const struct order *order, const struct mover_login *login, uint32_t serial,
-                                  uint64_t seed, int64_t now_ms);
+/* 'order' and 'login' are copied. 'serial' is the mover's own for request ids. Nothing is sent
+ * before the first step. */
+struct slot_mover *slot_mover_new(const struct order *order,
+                                  const struct mover_login *login,
+                                  uint32_t serial,
+                                  uint64_t seed,
+                                  int64_t now_ms);
 void slot_mover_free(struct slot_mover *mover);
 
 /* Feeds AGENT_REDIS (answers to its own requests; others change nothing) or AGENT_TICK. */
-void slot_mover_step(struct slot_mover *mover, const struct agent_event *event, struct agent_effects *fx);
+void slot_mover_step(struct slot_mover *mover,
+                     const struct agent_event *event,
+                     struct agent_effects *fx);
 int64_t slot_mover_deadline(const struct slot_mover *mover);
 
 /* Finish the slots in hand, begin no other, then ORDER_STOPPED. */
 void slot_mover_stop(struct slot_mover *mover);
 
-/* Send no further command; once the running one has ended the state is ORDER_EXPIRED with this reason. For an order
- * that was not renewed and for one of an older fence. Takes effect at once and for good. */
+/* Send no further command; once the running one has ended the state is ORDER_EXPIRED with this
+ * reason. For an order that was not renewed and for one of an older fence. Takes effect at once and
+ * for good. */
 void slot_mover_freeze(struct slot_mover *mover, int code, const char *reason);
 
 /* True when no command of this mover can still be running. */

@@ -50,7 +50,8 @@ bool wait_until(bool (*holds)(void *user), void *user)
 static bool port_is_free(uint16_t port)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int one = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     bool is_free = bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
@@ -80,9 +81,27 @@ static void launch(struct cluster *cluster, struct cluster_node *node)
     (void)snprintf(port, sizeof(port), "%d", node->address.port);
     (void)snprintf(timeout, sizeof(timeout), "%d",
                    cluster->options.node_timeout_ms > 0 ? cluster->options.node_timeout_ms : 5000);
-    const char *argv[40] = {"redis-server", "--port", port, "--cluster-enabled", "yes", "--save", "", "--appendonly",
-                            "no", "--cluster-node-timeout", timeout, "--repl-diskless-sync-delay", "0", "--bind",
-                            "127.0.0.1", "--dir", node->folder, "--enable-debug-command", "yes", "--logfile", "log"};
+    const char *argv[40] = {"redis-server",
+                            "--port",
+                            port,
+                            "--cluster-enabled",
+                            "yes",
+                            "--save",
+                            "",
+                            "--appendonly",
+                            "no",
+                            "--cluster-node-timeout",
+                            timeout,
+                            "--repl-diskless-sync-delay",
+                            "0",
+                            "--bind",
+                            "127.0.0.1",
+                            "--dir",
+                            node->folder,
+                            "--enable-debug-command",
+                            "yes",
+                            "--logfile",
+                            "log"};
     int argc = 21;
     if (cluster->options.password != NULL) {
         argv[argc++] = "--requirepass";
@@ -133,7 +152,10 @@ static void connect_node(struct cluster *cluster, struct cluster_node *node)
     }
 }
 
-redisReply *node_ask_args(struct cluster_node *node, int argc, const char **argv, const size_t *lens)
+redisReply *node_ask_args(struct cluster_node *node,
+                          int argc,
+                          const char **argv,
+                          const size_t *lens)
 {
     redisReply *reply = redisCommandArgv(node->link, argc, argv, lens);
     if (reply == NULL) {
@@ -215,7 +237,8 @@ static bool all_well(void *user)
     for (int i = 0; i < cluster->count; i++) {
         bool is_replica = i >= cluster->options.primaries + cluster->options.empty_primaries;
         if (!has_text(&cluster->nodes[i], "CLUSTER INFO", "cluster_state:ok", 1) ||
-            (is_replica && !has_text(&cluster->nodes[i], "INFO replication", "master_link_status:up", 1))) {
+            (is_replica &&
+             !has_text(&cluster->nodes[i], "INFO replication", "master_link_status:up", 1))) {
             return false;
         }
     }
@@ -244,7 +267,8 @@ void cluster_start(struct cluster *cluster, const struct cluster_options *option
         struct cluster_node *node = &cluster->nodes[i];
         (void)snprintf(node->address.host, sizeof(node->address.host), "127.0.0.1");
         node->address.port = choose_port();
-        (void)snprintf(node->folder, sizeof(node->folder), "%s/%d", cluster->folder, node->address.port);
+        (void)snprintf(node->folder, sizeof(node->folder), "%s/%d", cluster->folder,
+                       node->address.port);
         assert_int_equal(mkdir(node->folder, 0700), 0);
         launch(cluster, node);
     }
@@ -343,7 +367,8 @@ struct node_id owner_in_view(struct cluster_node *node, int slot)
     struct node_id owner = {""};
     redisReply *reply = node_ask(node, "CLUSTER NODES");
     char *save = NULL;
-    for (char *line = strtok_r(reply->str, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = strtok_r(reply->str, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
         char id[NODE_ID_LEN + 1];
         (void)snprintf(id, sizeof(id), "%s", line);
         if (line_has_slot(line, slot)) {

@@ -1,4 +1,5 @@
-/* helper_cluster.h — a small real Redis Cluster for a test: free ports, a private folder, own processes only. */
+/* helper_cluster.h — a small real Redis Cluster for a test: free ports, a private folder, own
+ * processes only. */
 #ifndef DROVER_TESTS_INTEGRATION_AGENT_HELPER_CLUSTER_H
 #define DROVER_TESTS_INTEGRATION_AGENT_HELPER_CLUSTER_H
 
@@ -25,8 +26,8 @@ struct cluster_options {
     int empty_primaries; /* without */
     int replicas;        /* node (primaries + empty_primaries + i) replicates node replica_of[i] */
     int replica_of[4];
-    int node_timeout_ms; /* 0 = 5000 */
-    const char *password; /* of every node; NULL = none */
+    int node_timeout_ms;   /* 0 = 5000 */
+    const char *password;  /* of every node; NULL = none */
     bool no_full_coverage; /* cluster-require-full-coverage no */
 };
 
@@ -46,7 +47,10 @@ void cluster_restart(struct cluster *cluster, int node); /* same port and folder
 
 /* The answer to a command; the caller frees it. Fails the test when the node does not answer. */
 redisReply *node_ask(struct cluster_node *node, const char *format, ...);
-redisReply *node_ask_args(struct cluster_node *node, int argc, const char **argv, const size_t *lens);
+redisReply *node_ask_args(struct cluster_node *node,
+                          int argc,
+                          const char **argv,
+                          const size_t *lens);
 int64_t node_ask_int(struct cluster_node *node, const char *format, ...);
 /* Runs it and requires OK. */
 void node_order(struct cluster_node *node, const char *format, ...);

@@ -132,7 +132,11 @@ void driver_free(struct driver *driver)
     free(driver);
 }
 
-void order_make(struct order *order, const struct cluster *cluster, int source, int target, const char *slots)
+void order_make(struct order *order,
+                const struct cluster *cluster,
+                int source,
+                int target,
+                const char *slots)
 {
     static int batches = 0;
     *order = (struct order){.id = {.operation_id = "op-1-1", .batch_index = ++batches},
@@ -156,14 +160,16 @@ static void run(struct driver *driver, const struct order *order, struct order_s
     driver->serial++;
     driver->is_cut = false;
     driver->wish = WISH_NONE;
-    driver->mover = slot_mover_new(order, &driver->login, driver->serial, driver->serial, clock_now_ms());
+    driver->mover =
+        slot_mover_new(order, &driver->login, driver->serial, driver->serial, clock_now_ms());
     loop_timer_set(driver->timer, clock_now_ms());
     int64_t give_up_ms = clock_now_ms() + RUN_MS_MAX;
     while (!slot_mover_is_over(driver->mover) && !driver->is_cut) {
         loop_turn(driver->loop, 100);
         if (clock_now_ms() >= give_up_ms) {
             slot_mover_status(driver->mover, status);
-            fail_msg("the mover hangs in %s: %s", slot_mover_state_name(driver->mover), status->reason);
+            fail_msg("the mover hangs in %s: %s", slot_mover_state_name(driver->mover),
+                     status->reason);
         }
     }
     driver->is_cut = true;
@@ -174,7 +180,10 @@ static void run(struct driver *driver, const struct order *order, struct order_s
     loop_timer_set(driver->timer, NEVER);
 }
 
-void driver_run(struct driver *driver, const struct order *order, driver_watch watch, void *user,
+void driver_run(struct driver *driver,
+                const struct order *order,
+                driver_watch watch,
+                void *user,
                 struct order_status *status)
 {
     driver->watch = watch;
@@ -183,7 +192,10 @@ void driver_run(struct driver *driver, const struct order *order, driver_watch w
     run(driver, order, status);
 }
 
-bool driver_run_cut(struct driver *driver, const struct order *order, int pipelines, struct order_status *status)
+bool driver_run_cut(struct driver *driver,
+                    const struct order *order,
+                    int pipelines,
+                    struct order_status *status)
 {
     driver->watch = NULL;
     driver->pipelines_left = pipelines;

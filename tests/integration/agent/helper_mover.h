@@ -1,4 +1,5 @@
-/* helper_mover.h — drives slot movers against real nodes through the real Redis connections, without a coordinator. */
+/* helper_mover.h — drives slot movers against real nodes through the real Redis connections,
+ * without a coordinator. */
 #ifndef DROVER_TESTS_INTEGRATION_AGENT_HELPER_MOVER_H
 #define DROVER_TESTS_INTEGRATION_AGENT_HELPER_MOVER_H
 
@@ -13,13 +14,24 @@ typedef bool (*driver_watch)(void *user, const struct slot_mover *mover);
 struct driver *driver_new(const char *password);
 void driver_free(struct driver *driver);
 
-void order_make(struct order *order, const struct cluster *cluster, int source, int target, const char *slots);
-/* Runs a new mover until it is over, or 'watch' says so, or 60 s have gone (fails the test). The mover is dropped then,
- * as by a crash: its connections are cut. */
-void driver_run(struct driver *driver, const struct order *order, driver_watch watch, void *user,
+void order_make(struct order *order,
+                const struct cluster *cluster,
+                int source,
+                int target,
+                const char *slots);
+/* Runs a new mover until it is over, or 'watch' says so, or 60 s have gone (fails the test). The
+ * mover is dropped then, as by a crash: its connections are cut. */
+void driver_run(struct driver *driver,
+                const struct order *order,
+                driver_watch watch,
+                void *user,
                 struct order_status *status);
-/* As above, cut after that many Redis pipelines were handed out; true when the mover had ended before. */
-bool driver_run_cut(struct driver *driver, const struct order *order, int pipelines, struct order_status *status);
+/* As above, cut after that many Redis pipelines were handed out; true when the mover had ended
+ * before. */
+bool driver_run_cut(struct driver *driver,
+                    const struct order *order,
+                    int pipelines,
+                    struct order_status *status);
 /* MIGRATE commands sent since driver_new(). */
 int driver_migrate_count(const struct driver *driver);
 /* From here on: calls stop/freeze of the running mover at its next step. */

@@ -1,6 +1,8 @@
-/* test_mover_failover.c — the slot mover while shards lose nodes: replicas waited for, successors found, targets repaired.
+/* test_mover_failover.c — the slot mover while shards lose nodes: replicas waited for, successors
+ * found, targets repaired.
  *
- * An election needs most of the primaries that have slots, so there are three of these. Each test has its own cluster. */
+ * An election needs most of the primaries that have slots, so there are three of these. Each test
+ * has its own cluster. */
 #include "helper_mover.h"
 
 #include <stdarg.h>
@@ -95,7 +97,8 @@ static void waits_for_the_targets_replica(void **state)
     assert_true(status.is_replica_synced);
     check_keys(&cluster.nodes[TARGET]);
     assert_int_equal(keys_in_slot(&cluster.nodes[TARGET_REPLICA], slot), KEYS);
-    assert_string_equal(owner_in_view(&cluster.nodes[TARGET_REPLICA], slot).text, cluster.nodes[TARGET].id.text);
+    assert_string_equal(owner_in_view(&cluster.nodes[TARGET_REPLICA], slot).text,
+                        cluster.nodes[TARGET].id.text);
 }
 
 /* A dead replica delays the move for a bounded time, and the report says so. */
@@ -162,7 +165,8 @@ static void fail_over_by_hand(void)
     assert_true(wait_until(source_is_replica, NULL));
 }
 
-/* The old order finds the successor, repairs the target at once and ends; a new order finishes the slot. */
+/* The old order finds the successor, repairs the target at once and ends; a new order finishes the
+ * slot. */
 static void repairs_the_target_after_a_failover_of_the_source(void **state)
 {
     (void)state;
@@ -212,7 +216,8 @@ static bool kill_source_after_three(void *user, const struct slot_mover *mover)
     return false;
 }
 
-/* kill -9 of the source while the mover runs: the target is repaired within 2 s of the promotion. */
+/* kill -9 of the source while the mover runs: the target is repaired within 2 s of the promotion.
+ */
 static void repairs_the_target_after_the_source_was_killed(void **state)
 {
     (void)state;
@@ -248,13 +253,15 @@ static bool source_knows_new_target(void *user)
     return strcmp(owner_in_view(source(), 11000).text, cluster.nodes[TARGET_REPLICA].id.text) == 0;
 }
 
-/* The promoted replica of the target imports the rest: the source's mark names the old one, which is no stranger. */
+/* The promoted replica of the target imports the rest: the source's mark names the old one, which
+ * is no stranger. */
 static void goes_on_with_the_successor_of_the_target(void **state)
 {
     (void)state;
     struct order order;
     struct order_status status;
-    order_make(&order, &cluster, SOURCE, TARGET, "11000-11010"); /* a primary without slots is not replaced */
+    order_make(&order, &cluster, SOURCE, TARGET,
+               "11000-11010"); /* a primary without slots is not replaced */
     driver_run(driver, &order, NULL, NULL, &status);
     assert_int_equal(status.state, ORDER_DONE);
     move_half();
@@ -273,7 +280,8 @@ static void goes_on_with_the_successor_of_the_target(void **state)
 
 /* ---- the last slot ---- */
 
-/* A source that loses its last slot may become a replica of the target on the spot: that is an end, not an error. */
+/* A source that loses its last slot may become a replica of the target on the spot: that is an end,
+ * not an error. */
 static void takes_the_last_slot(void **state)
 {
     (void)state;
@@ -292,7 +300,8 @@ static void fails_at_once_without_the_password(void **state)
 {
     (void)state;
     struct cluster locked;
-    cluster_start(&locked, &(struct cluster_options){.primaries = 1, .empty_primaries = 1, .password = "sesame"});
+    cluster_start(&locked, &(struct cluster_options){
+                               .primaries = 1, .empty_primaries = 1, .password = "sesame"});
     struct driver *stranger = driver_new(NULL);
     struct driver *member = driver_new("sesame");
     struct order order;
@@ -316,9 +325,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(waits_for_the_targets_replica, start, stop),
         cmocka_unit_test_setup_teardown(goes_on_without_a_dead_replica, start, stop),
-        cmocka_unit_test_setup_teardown(repairs_the_target_after_a_failover_of_the_source, start, stop),
-        cmocka_unit_test_setup_teardown(takes_over_from_the_successor_without_a_repair_before, start, stop),
-        cmocka_unit_test_setup_teardown(repairs_the_target_after_the_source_was_killed, start, stop),
+        cmocka_unit_test_setup_teardown(repairs_the_target_after_a_failover_of_the_source, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(takes_over_from_the_successor_without_a_repair_before,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(repairs_the_target_after_the_source_was_killed, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(goes_on_with_the_successor_of_the_target, start, stop),
         cmocka_unit_test_setup_teardown(takes_the_last_slot, start, stop),
         cmocka_unit_test(fails_at_once_without_the_password),

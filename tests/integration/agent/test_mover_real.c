@@ -1,4 +1,5 @@
-/* test_mover_real.c — the slot mover on real Redis nodes: every key arrives, whatever state it starts from. */
+/* test_mover_real.c — the slot mover on real Redis nodes: every key arrives, whatever state it
+ * starts from. */
 #include "helper_mover.h"
 
 #include <stdarg.h>
@@ -10,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-
-static struct cluster three; /* two primaries with slots, one empty; shared by the tests of this file */
+static struct cluster
+    three; /* two primaries with slots, one empty; shared by the tests of this file */
 static struct driver *driver;
 
 /* A hash tag whose slot belongs to the first primary, and that slot. */
@@ -71,7 +72,11 @@ static void check_moved(struct cluster *cluster, int source, int target, int slo
     assert_int_equal(keys_in_slot(&cluster->nodes[source], slot), 0);
 }
 
-static void move(struct cluster *cluster, int source, int target, const char *slots, struct order_status *status)
+static void move(struct cluster *cluster,
+                 int source,
+                 int target,
+                 const char *slots,
+                 struct order_status *status)
 {
     struct order order;
     order_make(&order, cluster, source, target, slots);
@@ -295,7 +300,8 @@ static void resumes_after_a_crash_at_every_step(void **state)
         assert_true(step < 200);
         driver_run(driver, &order, NULL, NULL, &status);
         if (status.state != ORDER_DONE) {
-            fail_msg("after a crash behind pipeline %d: %s: %s", step, order_state_name(status.state), status.reason);
+            fail_msg("after a crash behind pipeline %d: %s: %s", step,
+                     order_state_name(status.state), status.reason);
         }
         check_moved(&three, 0, 2, slot);
         check_filled(&three.nodes[2], tag, 350);
@@ -435,7 +441,8 @@ static void refuses_another_node_at_the_address(void **state)
     assert_int_equal(status.reason_code, ERR_CONFLICT);
 }
 
-/* Half moved by somebody, the same key on both sides: equal values go on, different ones are held. */
+/* Half moved by somebody, the same key on both sides: equal values go on, different ones are held.
+ */
 static void decides_a_key_on_both_sides(void **state)
 {
     (void)state;

@@ -44,7 +44,8 @@ void fake_restart(struct fake *fake, int node)
 {
     struct fake_node *found = &fake->nodes[node];
     found->connection_id += 100;
-    (void)snprintf(found->run_id, sizeof(found->run_id), "%039d%d", (int)found->connection_id, node);
+    (void)snprintf(found->run_id, sizeof(found->run_id), "%039d%d", (int)found->connection_id,
+                   node);
 }
 
 void fake_add_keys(struct fake *fake, int node, int slot, int count)
@@ -57,7 +58,11 @@ void fake_add_keys(struct fake *fake, int node, int slot, int count)
     }
 }
 
-struct fake_fault *fake_fault(struct fake *fake, int node, const char *command, const char *error, int count)
+struct fake_fault *fake_fault(struct fake *fake,
+                              int node,
+                              const char *command,
+                              const char *error,
+                              int count)
 {
     assert_true(fake->fault_count < FAKE_FAULTS_MAX);
     struct fake_fault *fault = &fake->faults[fake->fault_count++];
@@ -124,7 +129,8 @@ static const char *word(const struct call *call, int arg)
 
 static void say(struct call *call, enum reply_type type, const char *text)
 {
-    reply_set_text(call->replies, &call->replies->replies[call->replies->count - 1], type, text, strlen(text));
+    reply_set_text(call->replies, &call->replies->replies[call->replies->count - 1], type, text,
+                   strlen(text));
 }
 
 static void say_integer(struct call *call, int64_t value)
@@ -155,16 +161,18 @@ static void cluster_nodes(struct call *call)
     struct strbuf text = {0};
     for (int i = 0; i < FAKE_NODES; i++) {
         const struct fake_node *row = &call->fake->nodes[i];
-        strbuf_addf(&text, "%s %s:%d@1%d %smaster - 0 %lld %d connected", row->id.text, row->address.host,
-                    row->address.port, row->address.port, i == call->n ? "myself," : "", (long long)call->fake->now_ms,
-                    i + 1);
+        strbuf_addf(&text, "%s %s:%d@1%d %smaster - 0 %lld %d connected", row->id.text,
+                    row->address.host, row->address.port, row->address.port,
+                    i == call->n ? "myself," : "", (long long)call->fake->now_ms, i + 1);
         add_slots(&text, call->node, i);
         for (int slot = 0; i == call->n && slot < SLOT_COUNT; slot++) {
             if (call->node->migrating[slot] >= 0) {
-                strbuf_addf(&text, " [%d->-%s]", slot, call->fake->nodes[call->node->migrating[slot]].id.text);
+                strbuf_addf(&text, " [%d->-%s]", slot,
+                            call->fake->nodes[call->node->migrating[slot]].id.text);
             }
             if (call->node->importing[slot] >= 0) {
-                strbuf_addf(&text, " [%d-<-%s]", slot, call->fake->nodes[call->node->importing[slot]].id.text);
+                strbuf_addf(&text, " [%d-<-%s]", slot,
+                            call->fake->nodes[call->node->importing[slot]].id.text);
             }
         }
         strbuf_add_char(&text, '\n');
@@ -176,12 +184,14 @@ static void cluster_nodes(struct call *call)
 static void info(struct call *call)
 {
     struct strbuf text = {0};
-    strbuf_addf(&text,
-                "# Server\r\nredis_version:7.0.15\r\nrun_id:%s\r\n# Memory\r\nused_memory:1000000\r\nmaxmemory:%lld\r\n"
-                "used_memory_dataset:500000\r\nmaxmemory_policy:%s\r\n# Persistence\r\nloading:0\r\n"
-                "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n"
-                "# Cluster\r\ncluster_enabled:1\r\n",
-                call->node->run_id, (long long)call->node->maxmemory_bytes, call->node->policy);
+    strbuf_addf(
+        &text,
+        "# Server\r\nredis_version:7.0.15\r\nrun_id:%s\r\n# "
+        "Memory\r\nused_memory:1000000\r\nmaxmemory:%lld\r\n"
+        "used_memory_dataset:500000\r\nmaxmemory_policy:%s\r\n# Persistence\r\nloading:0\r\n"
+        "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n"
+        "# Cluster\r\ncluster_enabled:1\r\n",
+        call->node->run_id, (long long)call->node->maxmemory_bytes, call->node->policy);
     say(call, REPLY_STRING, strbuf_text(&text));
     strbuf_release(&text);
 }
@@ -196,7 +206,8 @@ static int node_of(const struct call *call, const char *id)
     return -1;
 }
 
-/* SETSLOT as Redis 7.0.15 does it, with the gossip that follows cut short: others learn only by being told. */
+/* SETSLOT as Redis 7.0.15 does it, with the gossip that follows cut short: others learn only by
+ * being told. */
 static void setslot(struct call *call)
 {
     int slot = (int)strtol(word(call, 2), NULL, 10);
@@ -217,9 +228,16 @@ static void setslot(struct call *call)
     } else if (strcmp(verb, "MIGRATING") == 0) {
         node->migrating[slot] = other;
     } else {
-        if (node->owner[slot] == call->n && other != call->n && fake_count(call->fake, call->n, slot) > 0) {
-            say(call, REPLY_ERROR, "ERR Can't assign hashslot to a different node while I still hold keys");
+        if (node->owner[slot] == call->n && other != call->n &&
+            fake_count(call->fake, call->n, slot) > 0) {
+            say(call, REPLY_ERROR,
+                "ERR Can't assign hashslot to a different node while I still hold keys");
             return;
+        }
+        /* A real source deletes what it still holds as soon as it hears of the target's claim (F1).
+         */
+        if (other == call->n && fake_count(call->fake, 0, slot) > 0) {
+            fail_msg("slot %d was claimed while the source held keys of it", slot);
         }
         node->owner[slot] = other;
         node->migrating[slot] = -1;
@@ -239,7 +257,8 @@ static void get_keys(struct call *call)
     for (int i = 0, k = 0; k < count; i++) {
         const struct fake_key *key = &call->fake->keys[i];
         if (key->node == call->n && key->slot == slot) {
-            reply_set_text(call->replies, &reply->items[k++], REPLY_STRING, key->name, strlen(key->name));
+            reply_set_text(call->replies, &reply->items[k++], REPLY_STRING, key->name,
+                           strlen(key->name));
         }
     }
 }
@@ -296,7 +315,8 @@ static void migrate(struct call *call)
         moved++;
     }
     if (is_busy) {
-        say(call, REPLY_ERROR, "ERR Target instance replied with error: BUSYKEY Target key name already exists.");
+        say(call, REPLY_ERROR,
+            "ERR Target instance replied with error: BUSYKEY Target key name already exists.");
     } else {
         say(call, REPLY_STATUS, moved > 0 ? "OK" : "NOKEY");
     }
@@ -320,7 +340,8 @@ static void execute(struct call *call)
         cluster_nodes(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "INFO") == 0) {
         say(call, REPLY_STRING,
-            call->node->is_state_fail ? "cluster_state:fail\r\n" : "cluster_state:ok\r\ncluster_known_nodes:3\r\n");
+            call->node->is_state_fail ? "cluster_state:fail\r\n"
+                                      : "cluster_state:ok\r\ncluster_known_nodes:3\r\n");
     } else if (strcmp(first, "INFO") == 0) {
         info(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "SETSLOT") == 0) {
@@ -397,7 +418,9 @@ static int fail_with(struct agent_event *event, int code)
     return code;
 }
 
-static int serve(struct fake *fake, const struct agent_effect *effect, struct agent_event *event,
+static int serve(struct fake *fake,
+                 const struct agent_effect *effect,
+                 struct agent_event *event,
                  struct reply_list *replies)
 {
     int n = -1;
@@ -440,7 +463,8 @@ bool fake_answer(struct fake *fake, struct agent_event *event, struct reply_list
     }
     struct agent_effect effect = fake->flights[0];
     fake->flight_count--;
-    memmove(&fake->flights[0], &fake->flights[1], (size_t)fake->flight_count * sizeof(fake->flights[0]));
+    memmove(&fake->flights[0], &fake->flights[1],
+            (size_t)fake->flight_count * sizeof(fake->flights[0]));
     fake->now_ms++;
     *event = (struct agent_event){.kind = AGENT_REDIS,
                                   .now_ms = fake->now_ms,

@@ -1,8 +1,9 @@
-/* helper_fake.h — three Redis primaries in memory, just enough of them for the agent's core, with faults on demand.
+/* helper_fake.h — three Redis primaries in memory, just enough of them for the agent's core, with
+ * faults on demand.
  *
- * Node 0 is the source, 1 the target, 2 another primary. Answers are given in the order of the requests, each after
- * one millisecond of virtual time. Every command is written to a log, so that a test can ask in which order things
- * were said. */
+ * Node 0 is the source, 1 the target, 2 another primary. Answers are given in the order of the
+ * requests, each after one millisecond of virtual time. Every command is written to a log, so that
+ * a test can ask in which order things were said. */
 #ifndef DROVER_TESTS_UNIT_AGENT_HELPER_FAKE_H
 #define DROVER_TESTS_UNIT_AGENT_HELPER_FAKE_H
 
@@ -21,13 +22,14 @@ struct fake_key {
     int64_t bytes;
 };
 
-/* The next 'count' commands that begin with 'command' at 'node' get this answer instead of being done. */
+/* The next 'count' commands that begin with 'command' at 'node' get this answer instead of being
+ * done. */
 struct fake_fault {
     int node;
-    char command[48];  /* "MIGRATE", "CLUSTER SETSLOT 7 NODE" */
-    char error[160];   /* an error answer; "" = the connection breaks (ERR_UNAVAILABLE) */
+    char command[48]; /* "MIGRATE", "CLUSTER SETSLOT 7 NODE" */
+    char error[160];  /* an error answer; "" = the connection breaks (ERR_UNAVAILABLE) */
     int count;
-    bool is_done_too;  /* done although the answer says otherwise */
+    bool is_done_too; /* done although the answer says otherwise */
 };
 
 struct fake_node {
@@ -54,7 +56,8 @@ struct fake {
     int key_count;
     struct fake_fault faults[FAKE_FAULTS_MAX];
     int fault_count;
-    struct strbuf log; /* "1 CLUSTER SETSLOT 7 IMPORTING <0>\n": node, command; node ids as <index> */
+    struct strbuf
+        log; /* "1 CLUSTER SETSLOT 7 IMPORTING <0>\n": node, command; node ids as <index> */
     struct agent_effect flights[256]; /* Redis requests on their way, oldest first; owned */
     int flight_count;
     int64_t now_ms;
@@ -64,7 +67,11 @@ struct fake {
 void fake_init(struct fake *fake);
 void fake_release(struct fake *fake);
 void fake_add_keys(struct fake *fake, int node, int slot, int count);
-struct fake_fault *fake_fault(struct fake *fake, int node, const char *command, const char *error, int count);
+struct fake_fault *fake_fault(struct fake *fake,
+                              int node,
+                              const char *command,
+                              const char *error,
+                              int count);
 int fake_count(const struct fake *fake, int node, int slot);
 /* As a restart of the process: other run id, other connections, open marks stay. */
 void fake_restart(struct fake *fake, int node);
@@ -74,7 +81,8 @@ int fake_said_count(const struct fake *fake, const char *text);
 
 /* Takes Redis effects over; others are left. */
 void fake_take(struct fake *fake, struct agent_effects *fx);
-/* Answers the oldest request through 'event' (whose replies live until fake_answered()). False when there is none. */
+/* Answers the oldest request through 'event' (whose replies live until fake_answered()). False when
+ * there is none. */
 bool fake_answer(struct fake *fake, struct agent_event *event, struct reply_list *replies);
 
 /* Runs a mover until it is over or 'steps' events were fed; -1 = no limit (200,000). */

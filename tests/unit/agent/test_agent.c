@@ -36,8 +36,8 @@ static void take(struct agent_effects *fx)
         struct agent_effect *effect = &fx->items[i];
         if (effect->kind == AGENT_FX_SEND) {
             assert_true(post_count < SENDS_MAX);
-            posts[post_count++] =
-                (struct post){effect->req_id, effect->coordinator_index, fake->now_ms, effect->message};
+            posts[post_count++] = (struct post){effect->req_id, effect->coordinator_index,
+                                                fake->now_ms, effect->message};
             memset(&effect->message, 0, sizeof(effect->message));
         } else if (effect->kind == AGENT_FX_SAVE_FENCE) {
             fence_asked = effect->fence;
@@ -98,7 +98,8 @@ static void reply(int index, const struct message *message, int code)
     post_count--;
     memmove(&posts[index], &posts[index + 1], (size_t)(post_count - index) * sizeof(posts[0]));
     message_release(&post.message);
-    struct agent_event event = {.kind = AGENT_MESSAGE, .req_id = post.req_id, .code = code, .message = message};
+    struct agent_event event = {
+        .kind = AGENT_MESSAGE, .req_id = post.req_id, .code = code, .message = message};
     feed(&event);
 }
 
@@ -106,7 +107,8 @@ static void welcome(int64_t fence)
 {
     assert_int_equal(posts[0].message.kind, MESSAGE_HELLO);
     struct message message = {.kind = MESSAGE_WELCOME};
-    message.as.welcome = (struct welcome){.session = 77, .fence = fence, .report_interval_ms = 1000};
+    message.as.welcome =
+        (struct welcome){.session = 77, .fence = fence, .report_interval_ms = 1000};
     reply(0, &message, 0);
 }
 
@@ -130,7 +132,8 @@ static void refuse(int index, int code, const char *leader_url)
 {
     struct message message = {.kind = MESSAGE_REFUSAL};
     message.as.refusal.code = code;
-    (void)snprintf(message.as.refusal.leader_url, sizeof(message.as.refusal.leader_url), "%s", leader_url);
+    (void)snprintf(message.as.refusal.leader_url, sizeof(message.as.refusal.leader_url), "%s",
+                   leader_url);
     reply(index, &message, 0);
 }
 
@@ -145,7 +148,8 @@ static int find_report(bool is_held)
     return -1;
 }
 
-/* Lets time pass and answers progress reports with nothing, until a report tells how the only order ended. */
+/* Lets time pass and answers progress reports with nothing, until a report tells how the only order
+ * ended. */
 static struct order_status told_end(int64_t fence)
 {
     for (int round = 0; round < 300; round++) {
@@ -203,7 +207,8 @@ static int tear_down(void **state)
 
 /* ---- session ---- */
 
-/* After the welcome one report is held with all nodes in it; a full view only when it is asked for. */
+/* After the welcome one report is held with all nodes in it; a full view only when it is asked for.
+ */
 static void reports_its_nodes(void **state)
 {
     (void)state;
@@ -233,7 +238,8 @@ static void reports_its_nodes(void **state)
     assert_non_null(strstr(posts[found].message.as.report.views[0].text, "myself,master"));
 }
 
-/* A refusal that names the leader sends the agent there at once; without a name it tries the next one. */
+/* A refusal that names the leader sends the agent there at once; without a name it tries the next
+ * one. */
 static void follows_the_leader(void **state)
 {
     (void)state;
@@ -292,7 +298,8 @@ static void give(struct order *order, int64_t fence)
     instruct(held, &(struct instructions){.orders = order, .order_count = 1}, fence);
 }
 
-/* An order is carried out once, however often it is given, and its result is told until it may be forgotten. */
+/* An order is carried out once, however often it is given, and its result is told until it may be
+ * forgotten. */
 static void carries_out_an_order_once(void **state)
 {
     (void)state;
@@ -317,7 +324,8 @@ static void carries_out_an_order_once(void **state)
     assert_int_equal(posts[find_report(true)].message.as.report.order_count, 0);
 }
 
-/* Under a fence lower than one already seen nothing is begun: the instructions of such a leader are not even read. */
+/* Under a fence lower than one already seen nothing is begun: the instructions of such a leader are
+ * not even read. */
 static void refuses_a_leader_of_the_past(void **state)
 {
     (void)state;
@@ -341,7 +349,8 @@ static void refuses_a_leader_of_the_past(void **state)
     assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
 }
 
-/* The fence is acknowledged only when it is on disk and no older command runs any more; older orders end as expired. */
+/* The fence is acknowledged only when it is on disk and no older command runs any more; older
+ * orders end as expired. */
 static void acknowledges_a_fence_when_older_work_has_ended(void **state)
 {
     (void)state;
@@ -353,7 +362,8 @@ static void acknowledges_a_fence_when_older_work_has_ended(void **state)
     pass(50);
     instruct(find_report(true), &(struct instructions){.orders = &order, .order_count = 1}, 4);
     /* Up to a MIGRATE that is on its way. */
-    for (int i = 0; i < 200 && (fake->flight_count == 0 || !commands_arg_is(&fake->flights[0].commands, 0, 0, "MIGRATE"));
+    for (int i = 0; i < 200 && (fake->flight_count == 0 ||
+                                !commands_arg_is(&fake->flights[0].commands, 0, 0, "MIGRATE"));
          i++) {
         struct agent_event event;
         struct reply_list replies = {0};
@@ -411,7 +421,8 @@ static void begins_nothing_before_the_fence_is_on_disk(void **state)
     assert_true(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE <1>") >= 0);
 }
 
-/* The expiry counts from when the report was SENT that the order answers; without renewal the order ends there. */
+/* The expiry counts from when the report was SENT that the order answers; without renewal the order
+ * ends there. */
 static void lets_an_order_expire(void **state)
 {
     (void)state;
@@ -479,7 +490,8 @@ static void works_on_a_source_with_one_move_at_a_time(void **state)
     pass(2000);
     assert_int_equal(fake_count(fake, 1, 7), 400);
     assert_int_equal(fake_count(fake, 1, 8), 400);
-    assert_true(fake_said(fake, "0 CLUSTER SETSLOT 7 NODE") < fake_said(fake, "1 CLUSTER SETSLOT 8 IMPORTING"));
+    assert_true(fake_said(fake, "0 CLUSTER SETSLOT 7 NODE") <
+                fake_said(fake, "1 CLUSTER SETSLOT 8 IMPORTING"));
 }
 
 /* A stop request finishes the slots in hand; then the agent goes. */
