@@ -75,6 +75,7 @@ struct operation_request {
     int source_count;
     struct node_id target; /* RESHARD */
     int slot_count;        /* RESHARD: 1..16384 */
+    struct slotset slots;  /* RESHARD: these very slots, slot_count of them; empty = any */
     struct node_id node;   /* DRAIN */
     enum move_speed speed;
     int parallel_moves_max; /* batches at the same time; 0 = the configured limit */

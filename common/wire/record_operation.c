@@ -46,6 +46,7 @@ static void get_request(struct wire_reader *reader,
     }
     wire_get_node_id(reader, "target", &from->target, &out->target);
     out->slot_count = wire_get_count(reader, "slot_count", from->slot_count, SLOT_COUNT);
+    wire_get_slots(reader, "slots", from->slots, &out->slots);
     wire_get_node_id(reader, "node", &from->node, &out->node);
     out->speed = wire_get_speed(reader, from->speed);
     out->parallel_moves_max =
@@ -114,6 +115,7 @@ static Drover__OperationRequest *put_request(struct arena *arena,
     out->threshold_percent = request->threshold_percent;
     out->target = wire_put_node_id(arena, &request->target);
     out->slot_count = wire_put_count(request->slot_count, SLOT_COUNT);
+    out->slots = wire_put_slots(arena, &request->slots);
     out->node = wire_put_node_id(arena, &request->node);
     out->speed = wire_put_speed(request->speed);
     out->parallel_moves_max = wire_put_count(request->parallel_moves_max, PLAN_BATCHES_MAX);

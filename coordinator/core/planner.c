@@ -380,6 +380,52 @@ static int reshard_cast(const struct topology *topology,
     return code;
 }
 
+/* Flows of the very slots that are named, each from its owner, who must be among the sources. */
+static int add_named_flows(const struct topology *topology,
+                           const struct slotset *named,
+                           const struct cast *cast,
+                           int target,
+                           struct planner_flows *flows,
+                           struct err *err)
+{
+    struct slotset left = *named;
+    for (int i = 0; i < cast->count; i++) {
+        struct slotset own = {0};
+        topology_node_slots(topology, cast->indices[i], &own);
+        slotset_intersect(&own, named);
+        if (!slotset_is_empty(&own)) {
+            planner_flows_add(flows, cast->indices[i], target, slotset_count(&own));
+            flows->items[flows->count - 1].slots = xmemdup(&own, sizeof(own));
+            slotset_subtract(&left, &own);
+        }
+    }
+    int slot = slotset_next(&left, 0);
+    if (slot == SLOT_NONE) {
+        return 0;
+    }
+    char name[TOPOLOGY_NAME_SIZE];
+    int owner = topology->owner[slot];
+    (void)err_set(err, ERR_INVALID, "slot %d is named but owned by %s%s", slot,
+                  topology_node_name(topology, owner, name),
+                  owner == target ? ", the target" : ", which is no source");
+    err_hint(err, "leave it out%s", owner == target ? "" : ", or name its owner as a source");
+    return ERR_INVALID;
+}
+
+/* Flows of request->slot_count slots, from each source in proportion to what it has. */
+static void add_counted_flows(const struct operation_request *request,
+                              struct cast *cast,
+                              int target,
+                              struct planner_flows *flows)
+{
+    balance_take(cast->nodes, cast->count, request->slot_count);
+    for (int i = 0; i < cast->count; i++) {
+        if (cast->nodes[i].result > 0) {
+            planner_flows_add(flows, cast->indices[i], target, cast->nodes[i].result);
+        }
+    }
+}
+
 int plan_reshard(const struct topology *topology,
                  const struct operation_request *request,
                  const struct plan_options *options,
@@ -389,7 +435,11 @@ int plan_reshard(const struct topology *topology,
     struct cast cast = {0};
     struct planner_flows flows = {0};
     int code = check_begin(topology, options, err);
-    if (code == 0 && (request->slot_count < 1 || request->slot_count > SLOT_COUNT)) {
+    if (code == 0 && !slotset_is_empty(&request->slots) &&
+        slotset_count(&request->slots) != request->slot_count) {
+        code = err_set(err, ERR_INVALID, "%d slots are named, but %d are asked for",
+                       slotset_count(&request->slots), request->slot_count);
+    } else if (code == 0 && (request->slot_count < 1 || request->slot_count > SLOT_COUNT)) {
         code = err_set(err, ERR_INVALID, "%d slots are asked for, 1 to %d make sense",
                        request->slot_count, SLOT_COUNT);
     }
@@ -406,13 +456,12 @@ int plan_reshard(const struct topology *topology,
     }
     cast_init(&cast, topology);
     code = reshard_cast(topology, request, options, target, &cast, err);
+    if (code == 0 && !slotset_is_empty(&request->slots)) {
+        code = add_named_flows(topology, &request->slots, &cast, target, &flows, err);
+    } else if (code == 0) {
+        add_counted_flows(request, &cast, target, &flows);
+    }
     if (code == 0) {
-        balance_take(cast.nodes, cast.count, request->slot_count);
-        for (int i = 0; i < cast.count; i++) {
-            if (cast.nodes[i].result > 0) {
-                planner_flows_add(&flows, cast.indices[i], target, cast.nodes[i].result);
-            }
-        }
         code = finish_plan(topology, options, &flows, plan, err);
     }
     planner_flows_release(&flows);

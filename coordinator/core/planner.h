@@ -58,7 +58,7 @@ int plan_rebalance(const struct topology *topology,
                    struct plan *plan,
                    struct err *err) WARN_UNUSED;
 
-/* request->slot_count slots from the sources (none named: all other primaries with slots), in
+/* request->slot_count slots (request->slots if any are named) from the sources (none named: all other primaries with slots), in
  * proportion to what each has, to request->target. */
 int plan_reshard(const struct topology *topology,
                  const struct operation_request *request,

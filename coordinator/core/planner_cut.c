@@ -184,6 +184,9 @@ void planner_cut_slots(const struct topology *topology, struct planner_flows *fl
     struct run *runs = xcalloc(SLOT_COUNT / 2 + 1, sizeof(struct run));
     for (int i = 0; i < flows->count; i++) {
         struct planner_flow *flow = &flows->items[i];
+        if (flow->slots != NULL) {
+            continue;
+        }
         flow->slots = xcalloc(1, sizeof(*flow->slots));
         flow_pick(flow, owner, runs, find_runs(topology, owner, flow->source, runs));
     }

@@ -21,7 +21,7 @@ struct planner_flow {
     int source;
     int target;
     int count;             /* > 0 */
-    struct slotset *slots; /* owned; filled by planner_cut_slots() */
+    struct slotset *slots; /* owned; filled by planner_cut_slots() unless given */
 };
 
 struct planner_flows {

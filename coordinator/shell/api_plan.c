@@ -36,6 +36,9 @@ json_t *api_request_json(const struct operation_request *request, const struct t
         api_set(out, "sources", sources);
         api_set_node(out, "target", topology, &request->target);
         api_set(out, "slot_count", json_integer(request->slot_count));
+        if (!slotset_is_empty(&request->slots)) {
+            api_set(out, "slots", api_slots(&request->slots));
+        }
     }
     if (request->kind == OPERATION_DRAIN) {
         api_set_node(out, "node", topology, &request->node);
@@ -113,6 +116,7 @@ static bool is_same_request(const struct operation_request *a, const struct oper
     bool is_same = a->kind == b->kind && a->weight_count == b->weight_count &&
                    a->source_count == b->source_count && a->slot_count == b->slot_count &&
                    a->threshold_percent == b->threshold_percent &&
+                   slotset_is_equal(&a->slots, &b->slots) &&
                    node_id_is_equal(&a->target, &b->target) && node_id_is_equal(&a->node, &b->node);
     for (int i = 0; is_same && i < a->weight_count; i++) {
         is_same = node_id_is_equal(&a->weights[i].node, &b->weights[i].node) &&

@@ -223,7 +223,7 @@ static const char *const common_fields[] = {
     "kind", "speed", "parallel_moves_max", "topology_digest", "needs_approval", "requested_by",
     "scan", NULL};
 static const char *const rebalance_fields[] = {"weights", "threshold_percent", NULL};
-static const char *const reshard_fields[] = {"sources", "target", "slot_count", NULL};
+static const char *const reshard_fields[] = {"sources", "target", "slot_count", "slots", NULL};
 static const char *const drain_fields[] = {"node", "weights", NULL};
 
 static bool is_in(const char *const *fields, const char *key)
@@ -323,10 +323,24 @@ static int read_reshard(const struct topology *topology,
                         struct operation_request *out,
                         struct err *err)
 {
-    if (json_object_get(body, "slot_count") == NULL) {
-        return err_set(err, ERR_INVALID, "field \"slot_count\" is missing");
+    const char *slots = NULL;
+    int code = read_text(body, "slots", &slots, err);
+    bool has_count = json_object_get(body, "slot_count") != NULL;
+    if (code == 0 && slots == NULL && !has_count) {
+        code = err_set(err, ERR_INVALID, "field \"slot_count\" is missing");
+        err_hint(err, "say how many slots, or which by \"slots\"");
     }
-    int code = read_int(body, "slot_count", 1, SLOT_COUNT, &out->slot_count, err);
+    if (code == 0 && slots != NULL) {
+        code = slotset_parse(&out->slots, slots, err);
+        out->slot_count = slotset_count(&out->slots);
+    }
+    if (code != 0) {
+        return code;
+    }
+    if (slots != NULL && out->slot_count == 0) {
+        return err_set(err, ERR_INVALID, "field \"slots\" names no slot");
+    }
+    code = read_int(body, "slot_count", 1, SLOT_COUNT, &out->slot_count, err);
     if (code == 0) {
         code = need_node(topology, body, "target", &out->target, err);
     }

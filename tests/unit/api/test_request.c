@@ -94,6 +94,12 @@ static void test_taken(void **state)
     assert_true(command.request.needs_approval);
     assert_string_equal(command.request.requested_by, "ann");
     assert_true(command.topology_digest == 0xdeadbeef);
+    assert_int_equal(
+        read_body(COMMAND_PLAN,
+                  "{\"kind\": \"reshard\", \"target\": \"a:1\", \"slots\": \"5-9,11\"}"),
+        0);
+    assert_int_equal(command.request.slot_count, 6);
+    assert_true(slotset_has(&command.request.slots, 11));
     assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"drain\", \"node\": \"b:3\"}"), 0);
     assert_string_equal(command.request.node.text, topology.nodes[2].id.text);
 }
@@ -122,6 +128,10 @@ static void test_refused(void **state)
             "16384");
     refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slot_count\": 1.5}", ERR_INVALID,
             "whole number");
+    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slots\": \"5-10,8-12\"}", ERR_INVALID,
+            "overlaps");
+    refused("{\"kind\": \"reshard\", \"target\": \"a:1\", \"slots\": \"\"}", ERR_INVALID,
+            "no slot");
     refused("{\"kind\": \"reshard\", \"slot_count\": 1}", ERR_INVALID, "\"target\" is missing");
     refused("{\"kind\": \"reshard\", \"slot_count\": 1, \"target\": \"a:1\", \"sources\": \"b:2\"}",
             ERR_INVALID, "sources");

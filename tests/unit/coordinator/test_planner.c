@@ -509,6 +509,39 @@ static void test_batch_order(void **state)
     topology_release(&setup.topology);
 }
 
+/* Named slots are the ones that move, whoever of the sources has them; others are refused by name.
+ */
+static void test_reshard_named_slots(void **state)
+{
+    (void)state;
+    struct setup setup;
+    struct plan plan = {0};
+    struct err err = {0};
+    setup_init(&setup, OPERATION_RESHARD);
+    struct topology *topology = &setup.topology;
+    topology_release(topology);
+    made_parse(topology, "0-8191 | 8192-16383 | ");
+    setup.request.target = topology->nodes[2].id;
+    slotset_add_range(&setup.request.slots, 8000, 8300);
+    setup.request.slot_count = 301;
+    assert_int_equal(plan_make(topology, &setup.request, &setup.options, &plan, &err), 0);
+    struct slotset moved = {0};
+    for (int i = 0; i < plan.batch_count; i++) {
+        slotset_union(&moved, &plan.batches[i].slots);
+        assert_true(node_id_is_equal(&plan.batches[i].target, &topology->nodes[2].id));
+    }
+    assert_true(slotset_is_equal(&moved, &setup.request.slots));
+    assert_int_equal(plan.slot_count, 301);
+    plan_release(&plan);
+    setup.request.slot_count = 300;
+    assert_int_equal(plan_make(topology, &setup.request, &setup.options, &plan, &err), ERR_INVALID);
+    setup.request.slot_count = 301;
+    setup.request.target = topology->nodes[1].id;
+    assert_int_equal(plan_make(topology, &setup.request, &setup.options, &plan, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "slot 8192 is named but owned by"));
+    topology_release(topology);
+}
+
 /* Redis makes a primary that has given its last slot away a replica of who got it: the plan that
  * emptied it is fulfilled, not disturbed. */
 static void test_check_begun_source_is_empty(void **state)
@@ -651,6 +684,7 @@ int main(void)
         cmocka_unit_test(test_estimates),
         cmocka_unit_test(test_batch_order),
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_reshard_named_slots),
         cmocka_unit_test(test_check_begun_source_is_empty),
         cmocka_unit_test(test_invert),
         cmocka_unit_test(test_format),

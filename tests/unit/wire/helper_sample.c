@@ -503,6 +503,9 @@ static void sample_operation(struct prng *prng, int items_max, struct operation 
     }
     any_node_id(prng, &request->target);
     request->slot_count = any_count(prng, SLOT_COUNT);
+    if (any_bool(prng)) {
+        any_slots(prng, &request->slots, 2000);
+    }
     any_node_id(prng, &request->node);
     request->speed = (enum move_speed)prng_below(prng, 3);
     request->parallel_moves_max = any_count(prng, PLAN_BATCHES_MAX);
@@ -599,6 +602,7 @@ static void assert_operation_equal(const struct operation *a, const struct opera
     }
     EQUAL_TEXT(a, b, request.target.text);
     EQUAL(a, b, request.slot_count);
+    assert_true(slotset_is_equal(&a->request.slots, &b->request.slots));
     EQUAL_TEXT(a, b, request.node.text);
     EQUAL(a, b, request.speed);
     EQUAL(a, b, request.parallel_moves_max);
