@@ -13,7 +13,9 @@
 #define POLL_SCREEN_MS 250
 #define POLL_PLAIN_MS 500
 #define FAST_FOR_MS 2000
-#define PLAIN_LINE_MS 5000 /* at most one line so often where lines stay */
+#define PLAIN_LINE_MS 5000   /* at most one line so often where lines stay */
+#define STALL_MS 5000        /* nothing moved for so long: say why */
+#define STALL_AGAIN_MS 15000 /* and again after */
 #define SILENCE_MS_MAX \
     120000 /* no answer for so long: give up watching; an election takes some 12 s */
 
@@ -25,8 +27,12 @@ struct follow {
     int64_t heard_ms;    /* last answer */
     int64_t line_ms;     /* last plain line */
     char line_state[16]; /* state it told */
-    bool has_bar;        /* a line stands on the screen without its end */
-    bool is_quiet;       /* JSON: nothing until the end */
+    int64_t slots_done;  /* at the last change */
+    int64_t keys_done;
+    int64_t moved_ms; /* when one of them changed */
+    int64_t why_ms;   /* when it was last said why nothing moves */
+    bool has_bar;     /* a line stands on the screen without its end */
+    bool is_quiet;    /* JSON: nothing until the end */
 };
 
 /* ---- lines ---- */
@@ -79,6 +85,39 @@ static void draw(struct follow *follow, const json_t *operation, int64_t now_ms)
         draw_bar(follow, &progress);
     } else {
         draw_plain(follow, &progress, now_ms);
+    }
+}
+
+/* Nothing moves: the coordinator knows what it waits for. */
+static void say_why(struct follow *follow, int64_t now_ms)
+{
+    json_t *answer = NULL;
+    if (client_ask_any(follow->ctl->client, "/v1/why", &answer, NULL) == 0) {
+        struct strbuf out = {0};
+        end_bar(follow);
+        strbuf_addf(&out, "  %s\n", field_text(answer, "why"));
+        terminal_write(&out);
+        strbuf_release(&out);
+        json_decref(answer);
+    }
+    follow->why_ms = now_ms;
+}
+
+static void look_for_stall(struct follow *follow, const json_t *operation, int64_t now_ms)
+{
+    struct progress progress;
+    field_progress(operation, &progress);
+    if (follow->moved_ms == 0 || progress.slots_done != follow->slots_done ||
+        progress.keys_done != follow->keys_done) {
+        follow->slots_done = progress.slots_done;
+        follow->keys_done = progress.keys_done;
+        follow->moved_ms = now_ms;
+        follow->why_ms = 0;
+        return;
+    }
+    bool is_due = follow->why_ms == 0 || now_ms - follow->why_ms >= STALL_AGAIN_MS;
+    if (!follow->is_quiet && now_ms - follow->moved_ms >= STALL_MS && is_due) {
+        say_why(follow, now_ms);
     }
 }
 
@@ -214,6 +253,7 @@ static int watch(struct follow *follow, struct err *err)
                 return code;
             }
             draw(follow, operation, now_ms);
+            look_for_stall(follow, operation, now_ms);
             json_decref(operation);
         } else if (!is_passing(follow, code, now_ms)) {
             end_bar(follow);

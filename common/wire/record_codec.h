@@ -10,8 +10,8 @@
 
 #include <stddef.h>
 
-/* Weights or sources of one request: with both full, an operation stays under STORE_VALUE_SIZE_MAX.
- */
+/* Weights or sources of one request: with both full, or with sources and every second slot named,
+ * an operation stays under STORE_VALUE_SIZE_MAX. No kind of operation has all three. */
 #define REQUEST_NODES_MAX 1024
 
 /* Appends the bytes to 'out', always fewer than STORE_VALUE_SIZE_MAX. A plan goes without its
