@@ -52,6 +52,7 @@ void mover_settle_begin(struct slot_mover *m, struct agent_effects *fx)
 
 static void settled(struct slot_mover *m, struct agent_effects *fx)
 {
+    slotset_clear(&m->unclosed);
     if (!slotset_is_empty(&m->held)) {
         mover_end(m, fx, MOVER_HELD, m->held_code, m->held_reason);
     } else if (slotset_is_equal(&m->done, &m->order.slots)) {

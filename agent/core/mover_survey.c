@@ -380,6 +380,9 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
     *flags = (uint8_t)(*flags & ~(SLOT_MARKED | SLOT_CLAIMED));
     if (target_claims && !source_is_owner && node_id_is_equal(by_source, &m->order.target)) {
         slotset_add(&m->done, slot);
+        if (marks.at_source != NULL || marks.at_target != NULL) {
+            slotset_add(&m->unclosed, slot); /* gossip tells who owns a slot but takes no mark away */
+        }
         *flags = 0;
         return true;
     }

@@ -633,6 +633,7 @@ void slot_mover_status(const struct slot_mover *m, struct order_status *status)
         .is_replica_synced = m->is_replica_synced,
         .big_key_count = m->big_key_count,
     };
+    slotset_subtract(&status->slots_done, &m->unclosed);
     memcpy(status->big_keys, m->big_keys, sizeof(status->big_keys));
     const char *reason = m->doing;
     if (sm_is_terminal(&m->sm)) {

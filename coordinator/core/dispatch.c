@@ -164,6 +164,11 @@ static void count_moved(struct coordinator *c, struct operation_run *o, int inde
     const struct topology *topology = &c->observe.topology;
     struct batch *batch = &o->plan.batches[index];
     int target = topology_find(topology, &batch->target);
+    int source = topology_find(topology, &batch->source);
+    /* Only the source itself tells that its mark is still on; a slot with a mark needs an order. */
+    if (source == NO_NODE || !topology->nodes[source].is_reachable || !observe_is_fresh(c, source, o->quiet_since_ms)) {
+        return;
+    }
     if (batch->attempt == 0 || target == NO_NODE || !topology->nodes[target].is_reachable || topology->views_missing > 0 || c->observe.views_stale > 0 ||
         !observe_is_fresh(c, target, o->quiet_since_ms) || topology->disagreement_count > 0) {
         return;

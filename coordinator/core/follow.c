@@ -63,6 +63,7 @@ static bool find_new_ends(const struct coordinator *c, const struct batch *batch
     const struct node_id *new_target = stand_in(c, &batch->target);
     int target_now = new_target != NULL ? topology_find(topology, new_target) : NO_NODE;
     if (target_now != NO_NODE && topology->nodes[target_now].role == NODE_ROLE_PRIMARY &&
+        !node_id_is_equal(new_target, &batch->source) &&
         owns_all(topology, &batch->slots_done, new_target)) {
         *target = *new_target;
     }

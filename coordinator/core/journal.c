@@ -212,6 +212,7 @@ void journal_pump(struct journal *journal, struct turn *turn)
     case JOURNAL_WRITING:
     case JOURNAL_READING_BACK:
         if (sm_is_overdue(&journal->sm, turn->now_ms)) {
+            journal->failures++;
             pause_group(journal, turn, true);
         }
         break;

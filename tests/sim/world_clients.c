@@ -246,9 +246,9 @@ static void take_answer(struct world_client *client, const struct reply *reply)
         coverage_add(world->coverage, SIGHT_CLIENT_WRITE, 1);
         key->version = key->attempt;
         key->is_deleted = key->attempt_is_deletion;
+        key->is_free = key->is_free && key->acked_us >= client->began_us; /* it may have been removed just after */
         key->acked_us = world->schedule.now_us;
         key->is_doubled = is_doubled(world, key, client->node);
-        key->is_free = false;
         key->holders = holders_of(world, key->number) | UINT32_C(1) << client->node;
     }
     finish(client);
