@@ -326,8 +326,8 @@ static int run(struct daemon *daemon, struct err *err)
 {
     struct coordinator_config config;
     struct http_options http;
-    int code = read_settings(daemon, &config, &http, err);
-    code = code == 0 ? store_check_url(options_text(daemon->options, "store"), err) : code;
+    int code = store_check_url(options_text(daemon->options, "store"), err);
+    code = code == 0 ? read_settings(daemon, &config, &http, err) : code;
     if (code != 0 || daemon_checks_only(daemon)) {
         return code;
     }
