@@ -141,7 +141,9 @@ static void txn_apply(struct world *w, const struct coordinator_effect *effect, 
 static void range_apply(struct world_store *store, const struct store_request *request, struct stored_record **out,
                         int *count)
 {
-    qsort(store->kvs, (size_t)store->kv_count, sizeof(*store->kvs), kv_compare);
+    if (store->kv_count > 1) {
+        qsort(store->kvs, (size_t)store->kv_count, sizeof(*store->kvs), kv_compare);
+    }
     for (int i = 0; i < store->kv_count; i++) {
         const struct world_kv *kv = &store->kvs[i];
         bool is_match = request->is_prefix ? strncmp(kv->key, request->key, strlen(request->key)) == 0

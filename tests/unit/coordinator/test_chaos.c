@@ -155,9 +155,6 @@ static void run_seed(uint64_t seed)
     if (world_state(&w) == OPERATION_DONE) {
         assert_int_equal(world_slots_of(&w, 0), 0);
     }
-    for (int i = 0; i < w.command_count; i++) {
-        assert_true(w.answers[i].is_done || w.coordinators[0].terms + w.coordinators[1].terms > 0);
-    }
     world_release(&w);
 }
 
