@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define PROBE_AGAIN_MS 200 /* between two extra readings of the nodes while an operation's end is checked */
+/* A drained primary becomes somebody's replica, and its replicas follow: whoever starts the next operation at once should
+ * find a settled cluster. Longer than gossip needs for it; then the operation is done all the same. */
+#define SETTLE_MS 15000
 #define LOOK_AGAIN_MS 500 /* while something outside has to change first */
 
 #define TO(state) SM_TO(OPERATION_##state)
@@ -315,8 +318,12 @@ static void tick_verifying(struct coordinator *c, struct operation_run *o)
         o->ending_since_ms = c->turn.now_ms;
     }
     if (verify_operation(c, o, &err) == 0) {
-        operation_move(c, o, OPERATION_DONE, 0, "");
-        return;
+        bool is_patient = c->turn.now_ms - o->ending_since_ms < SETTLE_MS;
+        if (c->observe.is_settled || !is_patient) {
+            operation_move(c, o, OPERATION_DONE, 0, "");
+            return;
+        }
+        (void)err_set(&err, ERR_CONFLICT, "the slots are where they belong, the nodes do not agree on the rest yet");
     }
     (void)snprintf(o->waits, sizeof(o->waits), "checks every node's view: %.*s", TEXT_SIZE * 2, err.text);
     if (c->turn.now_ms - o->ending_since_ms >= VERIFY_MS) {
