@@ -12,7 +12,7 @@
 
 #include "helper_world.h"
 
-#define RUNS 60
+#define RUNS 30
 #define FAULTS 25
 
 static void heal(struct world *w)
