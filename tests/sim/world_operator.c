@@ -196,6 +196,7 @@ static void clean_up_by_hand(struct world *world)
                 world_note(world, "operator drops what node%d holds of slot %d", i, slot);
                 model_node_remove_slot(node, slot, REMOVED_BY_CLIENT);
                 model_view_set_importing(node, slot, MODEL_NONE);
+                model_view_set_migrating(node, slot, MODEL_NONE);
             }
         }
         slotset_clear(&node->opened_at_start);
