@@ -27,11 +27,13 @@ void model_view_set_owner(struct model_node *node, int slot, int owner)
     int old = node->owner[slot];
     if (old != MODEL_NONE) {
         slotset_remove(&node->peers[old].slots, slot);
+        strbuf_clear(&node->peers[old].slots_text);
         node->peers[old].slot_count--;
     }
     node->owner[slot] = (int8_t)owner;
     if (owner != MODEL_NONE) {
         slotset_add(&node->peers[owner].slots, slot);
+        strbuf_clear(&node->peers[owner].slots_text);
         node->peers[owner].slot_count++;
     }
 }
@@ -106,9 +108,8 @@ bool model_view_bump_epoch(struct model_node *node)
     return true;
 }
 
-static void format_slots(const struct model_node *node, int index, struct strbuf *out)
+static void format_ranges(const struct slotset *slots, struct strbuf *out)
 {
-    const struct slotset *slots = &node->peers[index].slots;
     for (int slot = slotset_next(slots, 0); slot != SLOT_NONE;) {
         int end = slotset_run_end(slots, slot);
         if (end == slot) {
@@ -118,6 +119,15 @@ static void format_slots(const struct model_node *node, int index, struct strbuf
         }
         slot = slotset_next(slots, end + 1);
     }
+}
+
+static void format_slots(struct model_node *node, int index, struct strbuf *out)
+{
+    struct model_peer *peer = &node->peers[index];
+    if (peer->slots_text.len == 0) {
+        format_ranges(&peer->slots, &peer->slots_text);
+    }
+    strbuf_add(out, strbuf_text(&peer->slots_text), peer->slots_text.len);
     if (index != node->index || node->migrating_count + node->importing_count == 0) {
         return;
     }

@@ -63,6 +63,9 @@ static void node_free(struct model_node *node)
         node->first = work->next;
         work_free(work);
     }
+    for (int i = 0; i < MODEL_NODES_MAX; i++) {
+        strbuf_release(&node->peers[i].slots_text);
+    }
     model_pipeline_free(node->blocked);
     free(node->stored);
     free(node->disk);

@@ -55,6 +55,7 @@ struct model_peer {
     int64_t fail_since_us;
     struct slotset slots; /* those owner[] gives it */
     int slot_count;
+    struct strbuf slots_text; /* as CLUSTER NODES writes them; owned; empty = to be written anew */
     /* lost at a restart */
     bool is_pfail;
     int64_t heard_us;

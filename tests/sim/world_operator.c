@@ -203,6 +203,16 @@ static void clean_up_by_hand(struct world *world)
     }
 }
 
+/* With a single primary left there is nothing that could be moved. */
+static bool is_single(const struct world *world)
+{
+    int primaries = 0;
+    for (int i = 0; i < world->redis.node_count; i++) {
+        primaries += model_node_is_primary(world->redis.nodes[i]);
+    }
+    return primaries == 1;
+}
+
 static void look(struct world *world)
 {
     struct world_operator *person = &world->person;
@@ -232,6 +242,10 @@ static void look(struct world *world)
     }
     if (person->is_replanning) {
         replan(world, leader);
+        return;
+    }
+    if (world->is_healed && checkers_is_quiet(world) && is_single(world)) {
+        person->has_replanned = true;
         return;
     }
     if (world->is_healed ? checkers_is_quiet(world)
