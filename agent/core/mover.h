@@ -252,7 +252,8 @@ struct slot_mover {
     struct slotset todo_empty; /* not begun, empty when counted */
     struct slotset todo_keys;  /* not begun, with keys */
     struct slotset done;       /* the target owns them and everyone was told */
-    struct slotset unclosed;    /* of done: found so, with a mark still on; not reported before settling took it away */
+    struct slotset unclosed;   /* of done: found so, with a mark still on; not reported before
+                                  settling took it away */
     struct slotset held;
     struct slotset repairs; /* the target thinks that the source's predecessor owns them */
     struct burst bursts[BURSTS_MAX];

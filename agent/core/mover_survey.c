@@ -381,7 +381,8 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
     if (target_claims && !source_is_owner && node_id_is_equal(by_source, &m->order.target)) {
         slotset_add(&m->done, slot);
         if (marks.at_source != NULL || marks.at_target != NULL) {
-            slotset_add(&m->unclosed, slot); /* gossip tells who owns a slot but takes no mark away */
+            slotset_add(&m->unclosed,
+                        slot); /* gossip tells who owns a slot but takes no mark away */
         }
         *flags = 0;
         return true;

@@ -190,8 +190,8 @@ static void read_links(struct node_report *report, const struct nodes_view *view
     }
 }
 
-/* The coordinator keeps one text a digest and reads from it who is held to be down, too: views that differ in that are
- * different texts. */
+/* The coordinator keeps one text a digest and reads from it who is held to be down, too: views that
+ * differ in that are different texts. */
 static uint64_t text_digest(const struct nodes_view *view)
 {
     uint64_t digest = nodes_view_digest(view);

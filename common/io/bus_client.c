@@ -1,8 +1,9 @@
 /* bus_client.c — the dialing end of bus.h.
  *
- * Each request has its own nng context and aio. nng's threads run request_progress() only: it starts the receive after
- * the send and hands the end over to the loop with one post. Until that post has run the request is nng's; after it, the
- * loop's. The loop and nng's threads share nothing else but the atomics of a link. */
+ * Each request has its own nng context and aio. nng's threads run request_progress() only: it
+ * starts the receive after the send and hands the end over to the loop with one post. Until that
+ * post has run the request is nng's; after it, the loop's. The loop and nng's threads share nothing
+ * else but the atomics of a link. */
 #include "common/io/bus.h"
 
 #include "common/base/alloc.h"
@@ -20,8 +21,8 @@
 
 #define RECONNECT_MS_MIN 100
 #define RECONNECT_MS_MAX 2000
-/* A connect attempt older than this is given up and made anew when a request times out: the system itself would wait
- * two minutes for a host that went away. */
+/* A connect attempt older than this is given up and made anew when a request times out: the system
+ * itself would wait two minutes for a host that went away. */
 #define DIAL_MS_MAX 3000
 
 struct bus_link {
@@ -65,31 +66,44 @@ struct bus_client {
     bool is_calling; /* inside a callback */
 };
 
-static int link_open(struct bus_client *client, struct bus_link *link, const char *url,
-                     const struct bus_options *options, struct err *err);
+static int link_open(struct bus_client *client,
+                     struct bus_link *link,
+                     const char *url,
+                     const struct bus_options *options,
+                     struct err *err);
 static int link_dial(const struct bus_client *client, struct bus_link *link);
 static void link_close(struct bus_link *link);
 static void link_pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *user);
-static void link_suspect(struct bus_client *client, struct bus_link *link, const struct client_request *request);
+static void link_suspect(struct bus_client *client,
+                         struct bus_link *link,
+                         const struct client_request *request);
 static void request_progress(void *user);
 static void request_ended(void *user);
-static void request_finish(struct bus_client *client, struct client_request *request, int code,
+static void request_finish(struct bus_client *client,
+                           struct client_request *request,
+                           int code,
                            const struct err *err);
 static void request_free(struct client_request *request);
 
 /* ---- client ---- */
 
-struct bus_client *bus_client_new(struct loop *loop, const char *const *urls, int url_count,
-                                  const struct bus_options *options, struct err *err)
+struct bus_client *bus_client_new(struct loop *loop,
+                                  const char *const *urls,
+                                  int url_count,
+                                  const struct bus_options *options,
+                                  struct err *err)
 {
     if (url_count < 1 || url_count > BUS_URLS_MAX) {
-        err_set(err, ERR_CONFIG, "%d bus URLs given, 1 to %d are possible", url_count, BUS_URLS_MAX);
+        err_set(err, ERR_CONFIG, "%d bus URLs given, 1 to %d are possible", url_count,
+                BUS_URLS_MAX);
         return NULL;
     }
     struct bus_client *client = xcalloc(1, sizeof(*client));
     client->loop = loop;
-    client->reconnect_ms_min = options->reconnect_ms_min > 0 ? (int)options->reconnect_ms_min : RECONNECT_MS_MIN;
-    client->reconnect_ms_max = options->reconnect_ms_max > 0 ? (int)options->reconnect_ms_max : RECONNECT_MS_MAX;
+    client->reconnect_ms_min =
+        options->reconnect_ms_min > 0 ? (int)options->reconnect_ms_min : RECONNECT_MS_MIN;
+    client->reconnect_ms_max =
+        options->reconnect_ms_max > 0 ? (int)options->reconnect_ms_max : RECONNECT_MS_MAX;
     for (int i = 0; i < url_count; i++) {
         client->link_count = i + 1;
         if (link_open(client, &client->links[i], urls[i], options, err) != 0) {
@@ -153,8 +167,12 @@ static int request_start(struct client_request *request, const struct bus_bytes 
     return 0;
 }
 
-void bus_client_request(struct bus_client *client, int url_index, const struct bus_bytes *message, int64_t timeout_ms,
-                        void (*done)(void *user, const struct bus_result *result), void *user)
+void bus_client_request(struct bus_client *client,
+                        int url_index,
+                        const struct bus_bytes *message,
+                        int64_t timeout_ms,
+                        void (*done)(void *user, const struct bus_result *result),
+                        void *user)
 {
     CHECK(url_index >= 0);
     CHECK(url_index < client->link_count);
@@ -219,12 +237,17 @@ static void request_ended(void *user)
             code = bus_transport_code(request->error);
             long long waited_ms = (long long)(clock_now_ms() - request->start_ms);
             if (code == ERR_TIMEOUT && !request->was_sent) {
-                err_set(&err, code, "coordinator %s: not connected within %lld ms", link->url, waited_ms);
-                err_hint(&err, "check that it runs and listens there, and that its certificate is trusted");
+                err_set(&err, code, "coordinator %s: not connected within %lld ms", link->url,
+                        waited_ms);
+                err_hint(
+                    &err,
+                    "check that it runs and listens there, and that its certificate is trusted");
             } else if (code == ERR_TIMEOUT) {
-                err_set(&err, code, "coordinator %s: no reply within %lld ms", link->url, waited_ms);
+                err_set(&err, code, "coordinator %s: no reply within %lld ms", link->url,
+                        waited_ms);
             } else if (code == ERR_LIMIT) {
-                err_set(&err, code, "coordinator %s: the message is over %d bytes or %d requests are in flight",
+                err_set(&err, code,
+                        "coordinator %s: the message is over %d bytes or %d requests are in flight",
                         link->url, BUS_MESSAGE_SIZE_MAX, BUS_CLIENT_REQUESTS_MAX);
             } else {
                 err_set(&err, code, "coordinator %s: %s", link->url, nng_strerror(request->error));
@@ -237,7 +260,9 @@ static void request_ended(void *user)
 }
 
 /* Takes it off the client's list and tells its owner. */
-static void request_finish(struct bus_client *client, struct client_request *request, int code,
+static void request_finish(struct bus_client *client,
+                           struct client_request *request,
+                           int code,
                            const struct err *err)
 {
     if (request->previous != NULL) {
@@ -276,8 +301,11 @@ static void request_free(struct client_request *request)
 
 /* ---- links ---- */
 
-static int link_open(struct bus_client *client, struct bus_link *link, const char *url,
-                     const struct bus_options *options, struct err *err)
+static int link_open(struct bus_client *client,
+                     struct bus_link *link,
+                     const char *url,
+                     const struct bus_options *options,
+                     struct err *err)
 {
     link->url = xstrdup(url);
     int rc = bus_transport_check_url(url, err);
@@ -295,7 +323,8 @@ static int link_open(struct bus_client *client, struct bus_link *link, const cha
         return err_set(err, ERR_IO, "cannot open the bus: %s", nng_strerror(rv));
     }
     link->has_socket = true;
-    /* nng would send a request again by itself, also over a new connection: the caller decides that. */
+    /* nng would send a request again by itself, also over a new connection: the caller decides
+     * that. */
     CHECK(nng_socket_set_ms(link->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE) == 0);
     bus_transport_limit(link->socket);
     CHECK(nng_pipe_notify(link->socket, NNG_PIPE_EV_ADD_POST, link_pipe_changed, link) == 0);
@@ -356,8 +385,11 @@ static void link_pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *user)
     }
 }
 
-/* A request timed out: makes a connection anew that has been silent all the while, and a connect attempt that hangs. */
-static void link_suspect(struct bus_client *client, struct bus_link *link, const struct client_request *request)
+/* A request timed out: makes a connection anew that has been silent all the while, and a connect
+ * attempt that hangs. */
+static void link_suspect(struct bus_client *client,
+                         struct bus_link *link,
+                         const struct client_request *request)
 {
     if (bus_transport_code(request->error) != ERR_TIMEOUT || request->error == 0) {
         return;
@@ -374,6 +406,7 @@ static void link_suspect(struct bus_client *client, struct bus_link *link, const
             (void)nng_dialer_close(link->dialer);
             link->has_dialer = false;
         }
-        (void)link_dial(client, link); /* the URL was good before; if not now, the next timeout tries again */
+        (void)link_dial(
+            client, link); /* the URL was good before; if not now, the next timeout tries again */
     }
 }

@@ -2,7 +2,8 @@
  *
  * A bus_request is a slot with an nng context and aio of its own that goes round:
  *
- *   receiving --(nng: message)--> posted --(loop)--> waiting --(bus_reply)--> sending --(nng: sent)--> receiving
+ *   receiving --(nng: message)--> posted --(loop)--> waiting --(bus_reply)--> sending --(nng:
+ * sent)--> receiving
  *                                                       +-----(bus_request_drop)-------------------------^
  *
  * nng's threads own a slot while it receives and sends, the loop while it is posted or waits. */
@@ -22,7 +23,8 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
-#define SLOTS_STEP 16 /* slots are made so many at a time, as soon as fewer than half of that are free */
+#define SLOTS_STEP \
+    16 /* slots are made so many at a time, as soon as fewer than half of that are free */
 #define PEER_TEXT_SIZE 64
 
 enum slot_phase { SLOT_RECEIVING, SLOT_POSTED, SLOT_WAITING, SLOT_SENDING };
@@ -32,9 +34,9 @@ struct bus_request {
     struct loop *loop;
     nng_ctx ctx;
     nng_aio *aio;
-    nng_msg *msg;      /* the request; owned while POSTED and WAITING */
-    int error;         /* of the last receive */
-    atomic_int phase;  /* enum slot_phase */
+    nng_msg *msg;     /* the request; owned while POSTED and WAITING */
+    int error;        /* of the last receive */
+    atomic_int phase; /* enum slot_phase */
     char peer[PEER_TEXT_SIZE];
 };
 
@@ -43,15 +45,17 @@ struct bus_server {
     struct bus_handler handler;
     nng_socket socket;
     bool has_socket;
-    nng_tls_config *tls; /* owned; NULL without TLS */
-    char *url;           /* owned */
+    nng_tls_config *tls;        /* owned; NULL without TLS */
+    char *url;                  /* owned */
     struct bus_request **slots; /* owned */
     int slot_count;
     int slot_capacity;
     int waiting_count; /* posted slots that the loop has seen and that have no reply yet */
 };
 
-static int server_listen(struct bus_server *server, const char *url, const struct bus_options *options,
+static int server_listen(struct bus_server *server,
+                         const char *url,
+                         const struct bus_options *options,
                          struct err *err);
 static int listen_err(int rv, const char *url, struct err *err);
 static void server_note_url(struct bus_server *server, nng_listener listener, const char *url);
@@ -62,8 +66,11 @@ static void slot_received(void *user);
 static void slot_free(struct bus_request *slot);
 static void slot_note_peer(struct bus_request *slot);
 
-struct bus_server *bus_server_new(struct loop *loop, const char *url, const struct bus_options *options,
-                                  const struct bus_handler *handler, struct err *err)
+struct bus_server *bus_server_new(struct loop *loop,
+                                  const char *url,
+                                  const struct bus_options *options,
+                                  const struct bus_handler *handler,
+                                  struct err *err)
 {
     if (bus_transport_check_url(url, err) != 0) {
         return NULL;
@@ -169,7 +176,8 @@ static void slot_progress(void *user)
     }
     if (atomic_load(&slot->phase) == SLOT_SENDING) {
         if (rv != 0) {
-            nng_msg_free(nng_aio_get_msg(slot->aio)); /* the asker is gone: its own timeout tells it */
+            nng_msg_free(
+                nng_aio_get_msg(slot->aio)); /* the asker is gone: its own timeout tells it */
             nng_aio_set_msg(slot->aio, NULL);
         }
         slot_receive(slot);
@@ -194,7 +202,8 @@ static void slot_received(void *user)
         return;
     }
     if (slot->error != 0) {
-        slot_receive(slot); /* a broken message; by way of the loop, so that it cannot spin in nng's threads */
+        slot_receive(slot); /* a broken message; by way of the loop, so that it cannot spin in nng's
+                               threads */
         return;
     }
     atomic_store(&slot->phase, SLOT_WAITING);
@@ -202,7 +211,8 @@ static void slot_received(void *user)
     if (server->slot_count - server->waiting_count < SLOTS_STEP / 2) {
         (void)server_grow(server); /* when it fails, askers wait for a slot that becomes free */
     }
-    server->handler.on_request(server->handler.user, slot, nng_msg_body(slot->msg), nng_msg_len(slot->msg));
+    server->handler.on_request(server->handler.user, slot, nng_msg_body(slot->msg),
+                               nng_msg_len(slot->msg));
 }
 
 static void slot_free(struct bus_request *slot)
@@ -229,10 +239,12 @@ static void slot_note_peer(struct bus_request *slot)
     }
     if (address.s_family == NNG_AF_INET) {
         (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof(host));
-        (void)snprintf(slot->peer, sizeof(slot->peer), "%s:%u", host, (unsigned)ntohs(address.s_in.sa_port));
+        (void)snprintf(slot->peer, sizeof(slot->peer), "%s:%u", host,
+                       (unsigned)ntohs(address.s_in.sa_port));
     } else if (address.s_family == NNG_AF_INET6) {
         (void)inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof(host));
-        (void)snprintf(slot->peer, sizeof(slot->peer), "[%s]:%u", host, (unsigned)ntohs(address.s_in6.sa_port));
+        (void)snprintf(slot->peer, sizeof(slot->peer), "[%s]:%u", host,
+                       (unsigned)ntohs(address.s_in6.sa_port));
     } else if (address.s_family == NNG_AF_INPROC) {
         (void)snprintf(slot->peer, sizeof(slot->peer), "inproc");
     }
@@ -254,14 +266,17 @@ static int server_grow(struct bus_server *server)
             slot_free(slot);
             return rv;
         }
-        ARRAY_RESERVE(server->slots, server->slot_count, server->slot_capacity); /* NOLINT(bugprone-sizeof-expression) */
+        ARRAY_RESERVE(server->slots, server->slot_count,
+                      server->slot_capacity); /* NOLINT(bugprone-sizeof-expression) */
         server->slots[server->slot_count++] = slot;
         slot_receive(slot);
     }
     return 0;
 }
 
-static int server_listen(struct bus_server *server, const char *url, const struct bus_options *options,
+static int server_listen(struct bus_server *server,
+                         const char *url,
+                         const struct bus_options *options,
                          struct err *err)
 {
     if (bus_transport_is_tls(url)) {

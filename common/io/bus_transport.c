@@ -11,7 +11,8 @@
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define HEADER_SIZE_MAX 64 /* nng counts its own header of a request as part of the message */
-#define PEM_SIZE_MAX 524288 /* 512 KiB; a bundle of CAs; the system's whole store is about 220 KiB */
+#define PEM_SIZE_MAX \
+    524288 /* 512 KiB; a bundle of CAs; the system's whole store is about 220 KiB */
 
 struct scheme {
     const char *prefix;
@@ -20,7 +21,8 @@ struct scheme {
 };
 
 static const struct scheme schemes[] = {
-    {"tls+tcp://", true, true}, /* before tcp: none is a prefix of another, but people read top down */
+    {"tls+tcp://", true,
+     true}, /* before tcp: none is a prefix of another, but people read top down */
     {"tcp://", true, false},
     {"inproc://", false, false},
     {"ipc://", false, false},
@@ -115,7 +117,8 @@ static int tls_set_own(nng_tls_config *config, const struct bus_options *options
     struct strbuf cert = {0};
     struct strbuf key = {0};
     const char *key_path = is_given(options->tls_key) ? options->tls_key : options->tls_cert;
-    int rc = tls_files_check_pair("bus TLS", options->tls_cert, key_path, err); /* nng would take any two */
+    int rc = tls_files_check_pair("bus TLS", options->tls_cert, key_path,
+                                  err); /* nng would take any two */
     if (rc == 0) {
         rc = read_pem(options->tls_cert, "certificate", &cert, err);
     }
@@ -151,7 +154,10 @@ static int tls_set_ca(nng_tls_config *config, const struct bus_options *options,
 }
 
 /* Without a name the peer's certificate would be checked for its signer only. */
-static int tls_set_name(nng_tls_config *config, const struct bus_options *options, const char *url, struct err *err)
+static int tls_set_name(nng_tls_config *config,
+                        const struct bus_options *options,
+                        const char *url,
+                        struct err *err)
 {
     if (is_given(options->tls_name)) {
         return nng_tls_config_server_name(config, options->tls_name) == 0
@@ -168,7 +174,10 @@ static int tls_set_name(nng_tls_config *config, const struct bus_options *option
     return rv == 0 ? 0 : err_set(err, ERR_CONFIG, "bus TLS: cannot use the host of %s", url);
 }
 
-static int tls_fill(nng_tls_config *config, const struct bus_options *options, nng_tls_mode mode, const char *url,
+static int tls_fill(nng_tls_config *config,
+                    const struct bus_options *options,
+                    nng_tls_mode mode,
+                    const char *url,
                     struct err *err)
 {
     int rc = 0;
@@ -202,7 +211,10 @@ static int tls_fill(nng_tls_config *config, const struct bus_options *options, n
     return rc;
 }
 
-int bus_transport_tls(const struct bus_options *options, nng_tls_mode mode, const char *url, nng_tls_config **out,
+int bus_transport_tls(const struct bus_options *options,
+                      nng_tls_mode mode,
+                      const char *url,
+                      nng_tls_config **out,
                       struct err *err)
 {
     nng_tls_config *config = NULL;
@@ -225,7 +237,8 @@ int bus_transport_tls(const struct bus_options *options, nng_tls_mode mode, cons
 
 void bus_transport_limit(nng_socket socket)
 {
-    CHECK(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, BUS_MESSAGE_SIZE_MAX + HEADER_SIZE_MAX) == 0);
+    CHECK(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, BUS_MESSAGE_SIZE_MAX + HEADER_SIZE_MAX) ==
+          0);
 }
 
 nng_msg *bus_transport_message(const void *data, size_t size)

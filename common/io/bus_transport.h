@@ -1,4 +1,5 @@
-/* bus_transport.h — what both ends of the bus need from nng: URLs, TLS settings, errors in words. Internal to bus. */
+/* bus_transport.h — what both ends of the bus need from nng: URLs, TLS settings, errors in words.
+ * Internal to bus. */
 #ifndef DROVER_IO_BUS_TRANSPORT_H
 #define DROVER_IO_BUS_TRANSPORT_H
 
@@ -14,14 +15,18 @@ bool bus_transport_is_tls(const char *url);
 bool bus_transport_is_remote(const char *url);
 
 /* A TLS configuration to be freed with nng_tls_config_free(). Reads the PEM files. ERR_CONFIG. */
-int bus_transport_tls(const struct bus_options *options, nng_tls_mode mode, const char *url, nng_tls_config **out,
+int bus_transport_tls(const struct bus_options *options,
+                      nng_tls_mode mode,
+                      const char *url,
+                      nng_tls_config **out,
                       struct err *err) WARN_UNUSED;
 
 /* Sets the size limit of a message. */
 void bus_transport_limit(nng_socket socket);
 
-/* A message with a copy of the bytes, NULL when memory is out. Known: nng 1.5.2 loses the memory of a message that it is
- * handed to send in the moment its connection closes; at most one message a lost connection. */
+/* A message with a copy of the bytes, NULL when memory is out. Known: nng 1.5.2 loses the memory of
+ * a message that it is handed to send in the moment its connection closes; at most one message a
+ * lost connection. */
 nng_msg *bus_transport_message(const void *data, size_t size);
 
 /* The ERR_* that fits an nng error of a request on its way. */

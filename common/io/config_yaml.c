@@ -1,6 +1,7 @@
 /* config_yaml.c — see config_yaml.h.
  *
- * libyaml's events in, flat settings out. A stack of frames (one a map or list) replaces recursion. */
+ * libyaml's events in, flat settings out. A stack of frames (one a map or list) replaces recursion.
+ */
 #include "common/io/config_yaml.h"
 
 #include "common/base/alloc.h"
@@ -21,10 +22,10 @@ enum frame_kind { FRAME_MAP, FRAME_LIST };
 
 struct frame {
     enum frame_kind kind;
-    size_t key_len;  /* of the dotted key of the map or list itself */
-    bool wants_key;  /* MAP: the next scalar is a key */
-    int item_count;  /* LIST: items begun; MAP: keys */
-    int line;        /* where it begins */
+    size_t key_len; /* of the dotted key of the map or list itself */
+    bool wants_key; /* MAP: the next scalar is a key */
+    int item_count; /* LIST: items begun; MAP: keys */
+    int line;       /* where it begins */
     int column;
 };
 
@@ -48,7 +49,8 @@ static void end_value(struct parser *p);
 /* "drover.yaml:7:3: ..." */
 static int fail_at(struct parser *p, const yaml_mark_t *mark, const char *text)
 {
-    return err_set(p->err, ERR_CONFIG, "%s:%zu:%zu: %s", p->file->path, mark->line + 1, mark->column + 1, text);
+    return err_set(p->err, ERR_CONFIG, "%s:%zu:%zu: %s", p->file->path, mark->line + 1,
+                   mark->column + 1, text);
 }
 
 void config_file_release(struct config_file *file)
@@ -84,9 +86,11 @@ static int parse_all(struct parser *p, yaml_parser_t *yaml)
         if (yaml_parser_parse(yaml, &event) == 0) {
             const yaml_mark_t *mark = &yaml->problem_mark;
             char text[160];
-            (void)snprintf(text, sizeof(text), "not YAML: %s", yaml->problem != NULL ? yaml->problem : "unreadable");
+            (void)snprintf(text, sizeof(text), "not YAML: %s",
+                           yaml->problem != NULL ? yaml->problem : "unreadable");
             rc = fail_at(p, mark, text);
-            err_hint(p->err, "indent with spaces, put a space after each colon, quote values with : or #");
+            err_hint(p->err,
+                     "indent with spaces, put a space after each colon, quote values with : or #");
             return rc;
         }
         is_done = event.type == YAML_STREAM_END_EVENT;
@@ -96,7 +100,11 @@ static int parse_all(struct parser *p, yaml_parser_t *yaml)
     return rc;
 }
 
-int config_file_parse(struct config_file *file, const char *path, const char *text, size_t size, struct err *err)
+int config_file_parse(struct config_file *file,
+                      const char *path,
+                      const char *text,
+                      size_t size,
+                      struct err *err)
 {
     struct config_file made = {0};
     (void)snprintf(made.path, sizeof(made.path), "%s", path);
@@ -147,20 +155,24 @@ static int take_event(struct parser *p, const yaml_event_t *event)
         }
         return 0;
     case YAML_ALIAS_EVENT:
-        return fail_at(p, &event->start_mark, "aliases (*name) are not allowed; write the value out");
+        return fail_at(p, &event->start_mark,
+                       "aliases (*name) are not allowed; write the value out");
     case YAML_SCALAR_EVENT:
         if (event->data.scalar.anchor != NULL || event->data.scalar.tag != NULL) {
-            return fail_at(p, &event->start_mark, "anchors (&name) and tags (!name) are not allowed");
+            return fail_at(p, &event->start_mark,
+                           "anchors (&name) and tags (!name) are not allowed");
         }
         return take_scalar(p, event);
     case YAML_SEQUENCE_START_EVENT:
         if (event->data.sequence_start.anchor != NULL || event->data.sequence_start.tag != NULL) {
-            return fail_at(p, &event->start_mark, "anchors (&name) and tags (!name) are not allowed");
+            return fail_at(p, &event->start_mark,
+                           "anchors (&name) and tags (!name) are not allowed");
         }
         return take_begin(p, FRAME_LIST, event);
     case YAML_MAPPING_START_EVENT:
         if (event->data.mapping_start.anchor != NULL || event->data.mapping_start.tag != NULL) {
-            return fail_at(p, &event->start_mark, "anchors (&name) and tags (!name) are not allowed");
+            return fail_at(p, &event->start_mark,
+                           "anchors (&name) and tags (!name) are not allowed");
         }
         return take_begin(p, FRAME_MAP, event);
     case YAML_SEQUENCE_END_EVENT:
@@ -192,7 +204,8 @@ static bool is_plain_key(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        bool is_good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        bool is_good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-';
         if (!is_good) {
             return false;
         }
@@ -205,7 +218,8 @@ static int take_key(struct parser *p, struct frame *frame, const yaml_event_t *e
     const char *text = (const char *)event->data.scalar.value;
     char why[CONFIG_KEY_SIZE + 64];
     if (!is_plain_key(text, event->data.scalar.length)) {
-        return fail_at(p, &event->start_mark, "a key must be a plain word (letters, digits, '_', '-')");
+        return fail_at(p, &event->start_mark,
+                       "a key must be a plain word (letters, digits, '_', '-')");
     }
     bool fits = (frame->key_len == 0 || key_push(p, ".")) && key_push(p, text);
     if (!fits) {
@@ -227,12 +241,15 @@ static int add_value(struct parser *p, const char *value, int line, int column, 
 {
     struct config_file *file = p->file;
     if (file->count >= CONFIG_VALUES_MAX) {
-        return err_set(p->err, ERR_CONFIG, "%s:%d:%d: more than %d settings", file->path, line, column,
-                       CONFIG_VALUES_MAX);
+        return err_set(p->err, ERR_CONFIG, "%s:%d:%d: more than %d settings", file->path, line,
+                       column, CONFIG_VALUES_MAX);
     }
     ARRAY_RESERVE(file->values, file->count, file->capacity);
-    file->values[file->count++] = (struct config_value){
-        .key = xstrdup(p->key), .value = xstrdup(value), .line = line, .column = column, .is_empty_list = is_empty_list};
+    file->values[file->count++] = (struct config_value){.key = xstrdup(p->key),
+                                                        .value = xstrdup(value),
+                                                        .line = line,
+                                                        .column = column,
+                                                        .is_empty_list = is_empty_list};
     return 0;
 }
 
@@ -258,14 +275,16 @@ static int take_scalar(struct parser *p, const yaml_event_t *event)
     }
     bool is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     bool is_null = is_plain && (strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
-    rc = add_value(p, is_null ? "" : text, (int)event->start_mark.line + 1, (int)event->start_mark.column + 1, false);
+    rc = add_value(p, is_null ? "" : text, (int)event->start_mark.line + 1,
+                   (int)event->start_mark.column + 1, false);
     end_value(p);
     return rc;
 }
 
 static int take_begin(struct parser *p, enum frame_kind kind, const yaml_event_t *event)
 {
-    if (p->depth > 0 && p->frames[p->depth - 1].kind == FRAME_MAP && p->frames[p->depth - 1].wants_key) {
+    if (p->depth > 0 && p->frames[p->depth - 1].kind == FRAME_MAP &&
+        p->frames[p->depth - 1].wants_key) {
         return fail_at(p, &event->start_mark, "a key must be a plain word");
     }
     if (p->depth == 0 && kind == FRAME_LIST) {

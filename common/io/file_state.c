@@ -129,7 +129,11 @@ static int read_all(int fd, const char *path, size_t size_max, struct strbuf *ou
     }
 }
 
-static int read_file(const char *path, size_t size_max, bool is_secret, struct strbuf *out, struct err *err)
+static int read_file(const char *path,
+                     size_t size_max,
+                     bool is_secret,
+                     struct strbuf *out,
+                     struct err *err)
 {
     CHECK(size_max <= FILE_STATE_SIZE_MAX);
     int fd = -1;
@@ -137,8 +141,8 @@ static int read_file(const char *path, size_t size_max, bool is_secret, struct s
     struct strbuf text = {0};
     int rc = read_open(path, &fd, &info, err);
     if (rc == 0 && is_secret && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        rc = err_set(err, ERR_CONFIG, "%.300s holds a secret but others may read it (mode %03o)", path,
-                     (unsigned)(info.st_mode & 0777));
+        rc = err_set(err, ERR_CONFIG, "%.300s holds a secret but others may read it (mode %03o)",
+                     path, (unsigned)(info.st_mode & 0777));
         err_hint(err, "chmod 600 %.200s", path);
     }
     if (rc == 0) {
@@ -194,7 +198,8 @@ int file_state_lock(const char *path, struct err *err)
     int rc = 0;
     if (errno == EWOULDBLOCK) {
         rc = err_set(err, ERR_EXISTS, "another process holds %.300s", path);
-        err_hint(err, "only one daemon may use a state folder; stop the other or give this one its own");
+        err_hint(err,
+                 "only one daemon may use a state folder; stop the other or give this one its own");
     } else {
         rc = io_err("lock", path, err);
     }

@@ -1,7 +1,8 @@
 /* http_client.c — see http_client.h.
  *
- * libcurl says which sockets and which timeout it wants watched; uv tells it what happened. No callback of ours runs inside
- * libcurl: what it reports is noted, and acted upon when curl_multi_socket_action() has returned. */
+ * libcurl says which sockets and which timeout it wants watched; uv tells it what happened. No
+ * callback of ours runs inside libcurl: what it reports is noted, and acted upon when
+ * curl_multi_socket_action() has returned. */
 #include "common/io/http_client.h"
 
 #include "common/base/alloc.h"
@@ -37,7 +38,8 @@ struct http_call {
     char error_text[CURL_ERROR_SIZE];
 };
 
-/* One socket of libcurl; lives from the first request to watch it until uv has closed the handle. */
+/* One socket of libcurl; lives from the first request to watch it until uv has closed the handle.
+ */
 struct http_socket {
     uv_poll_t poll;
     struct http_client *client;
@@ -56,7 +58,11 @@ struct http_client {
     void *closed_user;
 };
 
-static int socket_changed(CURL *easy, curl_socket_t fd, int what, void *client_ptr, void *socket_ptr);
+static int socket_changed(CURL *easy,
+                          curl_socket_t fd,
+                          int what,
+                          void *client_ptr,
+                          void *socket_ptr);
 static int timer_changed(CURLM *multi, long timeout_ms, void *client_ptr);
 static size_t body_read(char *buffer, size_t size, size_t count, void *call_ptr);
 static int body_seek(void *call_ptr, curl_off_t offset, int origin);
@@ -78,9 +84,13 @@ struct http_client *http_client_new(uv_loop_t *loop)
     client->open_handles = 1;
     CURLMcode code = curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, socket_changed);
     code = code != CURLM_OK ? code : curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    code = code != CURLM_OK ? code : curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, timer_changed);
+    code = code != CURLM_OK
+               ? code
+               : curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, timer_changed);
     code = code != CURLM_OK ? code : curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    code = code != CURLM_OK ? code : curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT_MAX);
+    code = code != CURLM_OK
+               ? code
+               : curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT_MAX);
     CHECK(code == CURLM_OK);
     return client;
 }
@@ -181,10 +191,12 @@ static void call_add_header(struct http_call *call, const char *header)
 
 static void call_set_body(struct http_call *call)
 {
-    /* A read function with a seek function that refuses: libcurl would otherwise send a POST again, without asking, when a
-     * reused connection turns out to be dead, although the server may have executed it. */
+    /* A read function with a seek function that refuses: libcurl would otherwise send a POST again,
+     * without asking, when a reused connection turns out to be dead, although the server may have
+     * executed it. */
     set_long(call, CURLOPT_POST, 1);
-    CHECK(curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_size) == CURLE_OK);
+    CHECK(curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_size) ==
+          CURLE_OK);
     CHECK(curl_easy_setopt(call->easy, CURLOPT_READFUNCTION, body_read) == CURLE_OK);
     CHECK(curl_easy_setopt(call->easy, CURLOPT_READDATA, call) == CURLE_OK);
     CHECK(curl_easy_setopt(call->easy, CURLOPT_SEEKFUNCTION, body_seek) == CURLE_OK);
@@ -206,7 +218,8 @@ static void call_set_options(struct http_call *call, const struct http_request *
     set_text(call, CURLOPT_PROXY, "");
     set_text(call, CURLOPT_USERAGENT, "drover/" DROVER_VERSION);
     if (request->ca_file != NULL) {
-        set_text(call, CURLOPT_CAINFO, request->ca_file); /* NULL would mean no CA at all, not the system's */
+        set_text(call, CURLOPT_CAINFO,
+                 request->ca_file); /* NULL would mean no CA at all, not the system's */
     }
     set_text(call, CURLOPT_SSLCERT, request->cert_file);
     set_text(call, CURLOPT_SSLKEY, request->key_file);
@@ -241,7 +254,8 @@ static int body_seek(void *call_ptr, curl_off_t offset, int origin)
 {
     struct http_call *call = call_ptr;
     /* Nothing left our hands yet: nothing to fear. */
-    return call->body_sent == 0 && offset == 0 && origin == SEEK_SET ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+    return call->body_sent == 0 && offset == 0 && origin == SEEK_SET ? CURL_SEEKFUNC_OK
+                                                                     : CURL_SEEKFUNC_FAIL;
 }
 
 static size_t response_write(char *data, size_t size, size_t count, void *call_ptr)
@@ -259,14 +273,19 @@ static size_t response_write(char *data, size_t size, size_t count, void *call_p
 
 static void socket_event(uv_poll_t *poll, int status, int events);
 
-static int socket_changed(CURL *easy, curl_socket_t fd, int what, void *client_ptr, void *socket_ptr)
+static int socket_changed(CURL *easy,
+                          curl_socket_t fd,
+                          int what,
+                          void *client_ptr,
+                          void *socket_ptr)
 {
     struct http_client *client = client_ptr;
     struct http_socket *sock = socket_ptr;
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (sock != NULL) {
-            (void)curl_multi_assign(client->multi, fd, NULL); /* refused during curl_multi_cleanup(), ignoring */
+            (void)curl_multi_assign(client->multi, fd,
+                                    NULL); /* refused during curl_multi_cleanup(), ignoring */
             (void)uv_poll_stop(&sock->poll);
             uv_close((uv_handle_t *)&sock->poll, handle_closed);
         }
@@ -297,8 +316,10 @@ static int timer_changed(CURLM *multi, long timeout_ms, void *client_ptr)
         return 0;
     }
     uv_update_time(client->loop);
-    /* libcurl counts in microseconds and calls with a rounded-down value: one more millisecond avoids an idle round. */
-    CHECK(uv_timer_start(&client->timer, timer_fired, timeout_ms == 0 ? 0 : (uint64_t)timeout_ms + 1, 0) == 0);
+    /* libcurl counts in microseconds and calls with a rounded-down value: one more millisecond
+     * avoids an idle round. */
+    CHECK(uv_timer_start(&client->timer, timer_fired,
+                         timeout_ms == 0 ? 0 : (uint64_t)timeout_ms + 1, 0) == 0);
     return 0;
 }
 
@@ -367,13 +388,16 @@ static void response_fill(struct http_call *call, struct http_response *response
     }
     response->code = code;
     if (code == ERR_LIMIT) {
-        (void)err_set(&response->err, code, "%s: answer is bigger than %zu bytes", call->url, call->response_size_max);
+        (void)err_set(&response->err, code, "%s: answer is bigger than %zu bytes", call->url,
+                      call->response_size_max);
         return;
     }
-    const char *reason = call->error_text[0] != '\0' ? call->error_text : curl_easy_strerror(call->result);
+    const char *reason =
+        call->error_text[0] != '\0' ? call->error_text : curl_easy_strerror(call->result);
     (void)err_set(&response->err, code, "%s: %s", call->url, reason);
     if (code == ERR_AUTH) {
-        err_hint(&response->err, "check the CA file and that the server's certificate names this host");
+        err_hint(&response->err,
+                 "check the CA file and that the server's certificate names this host");
     } else if (code == ERR_INVALID) {
         err_hint(&response->err, "check the paths and rights of the CA, certificate and key files");
     }
@@ -392,7 +416,8 @@ static void call_complete(struct http_call *call)
     strbuf_release(&response.body);
 }
 
-/* Callbacks may start, cancel and close: the list only grows at its head while this runs, and nothing is freed. */
+/* Callbacks may start, cancel and close: the list only grows at its head while this runs, and
+ * nothing is freed. */
 static void process(struct http_client *client)
 {
     CHECK(!client->is_busy);

@@ -1,7 +1,6 @@
 /* http_listener.c — see http_listener.h. */
 #include "common/io/http_listener.h"
 
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -59,8 +58,8 @@ static int open_path(const char *path, struct err *err)
         (void)unlink(path);
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 || chmod(path, 0660) != 0 ||
-        listen(fd, BACKLOG) != 0) {
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
+        chmod(path, 0660) != 0 || listen(fd, BACKLOG) != 0) {
         int rc = listen_err(path, err);
         if (fd >= 0) {
             (void)close(fd);
@@ -107,7 +106,8 @@ static uint16_t bound_port(int fd)
 
 int http_listener_open(const struct http_options *options, uint16_t *port, struct err *err)
 {
-    const char *address = options->address != NULL && *options->address != '\0' ? options->address : "127.0.0.1";
+    const char *address =
+        options->address != NULL && *options->address != '\0' ? options->address : "127.0.0.1";
     *port = 0;
     if (address[0] == '/') {
         return open_path(address, err);
@@ -118,7 +118,8 @@ int http_listener_open(const struct http_options *options, uint16_t *port, struc
     (void)snprintf(name, sizeof(name), strchr(address, ':') != NULL ? "[%s]:%u" : "%s:%u", address,
                    (unsigned)options->port);
     if (!parse_address(address, options->port, &at, &size)) {
-        err_set(err, ERR_CONFIG, "cannot listen on %s for HTTP: \"%s\" is no IP address", name, address);
+        err_set(err, ERR_CONFIG, "cannot listen on %s for HTTP: \"%s\" is no IP address", name,
+                address);
         err_hint(err, "use an address of this host, 0.0.0.0 for all, or /path for a unix socket");
         return ERR_CONFIG;
     }

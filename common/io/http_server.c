@@ -1,7 +1,7 @@
 /* http_server.c — see http_server.h.
  *
- * libmicrohttpd runs without threads: its epoll descriptor stands in our loop, and so does its timeout. A request whose
- * answer is not ready is suspended; so is a stream with nothing to send.
+ * libmicrohttpd runs without threads: its epoll descriptor stands in our loop, and so does its
+ * timeout. A request whose answer is not ready is suspended; so is a stream with nothing to send.
  *
  *   reading -> asked -> answered -> gone            (answered inside on_request)
  *                 \-> suspended -> answered -> gone (answered later)
@@ -29,8 +29,9 @@
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
 #define PEER_TEXT_SIZE 64
-#define DISCARDED_BYTES_MAX ((size_t)8 * HTTP_BODY_SIZE_MAX) /* of a body that is too big, before we hang up */
-#define STREAM_BLOCK_SIZE 16384                       /* bytes handed to a connection at once */
+#define DISCARDED_BYTES_MAX \
+    ((size_t)8 * HTTP_BODY_SIZE_MAX) /* of a body that is too big, before we hang up */
+#define STREAM_BLOCK_SIZE 16384      /* bytes handed to a connection at once */
 
 enum request_state { REQUEST_READING, REQUEST_ASKED, REQUEST_SUSPENDED, REQUEST_ANSWERED };
 
@@ -70,18 +71,29 @@ struct http_server {
     struct http_request *requests; /* one a connection at most */
     struct strbuf cert;            /* PEM; libmicrohttpd keeps pointers */
     struct strbuf key;
-    bool is_running;               /* inside MHD_run */
-    bool has_resumed;              /* a connection was resumed and not yet looked at */
+    bool is_running;  /* inside MHD_run */
+    bool has_resumed; /* a connection was resumed and not yet looked at */
 };
 
 static void server_run(struct http_server *server);
 static void server_resume(struct http_server *server, struct MHD_Connection *connection);
 static void server_run_later(void *user);
 static void poll_ready(uv_poll_t *poll, int status, int events);
-static int server_start(struct http_server *server, const struct http_options *options, struct err *err);
-static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                              const char *version, const char *upload, size_t *upload_size, void **state);
-static void handled(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code);
+static int server_start(struct http_server *server,
+                        const struct http_options *options,
+                        struct err *err);
+static enum MHD_Result handle(void *cls,
+                              struct MHD_Connection *connection,
+                              const char *url,
+                              const char *method,
+                              const char *version,
+                              const char *upload,
+                              size_t *upload_size,
+                              void **state);
+static void handled(void *cls,
+                    struct MHD_Connection *connection,
+                    void **state,
+                    enum MHD_RequestTerminationCode code);
 static void request_answer(struct http_request *request, int status, struct MHD_Response *response);
 
 /* ---- the server ---- */
@@ -111,7 +123,8 @@ static int load_tls(struct http_server *server, const struct http_options *optio
     return rc;
 }
 
-static void log_nothing(void *user, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+static void log_nothing(void *user, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 static void log_nothing(void *user, const char *format, va_list args)
 {
     (void)user; /* what clients do wrong is answered to them */
@@ -119,7 +132,9 @@ static void log_nothing(void *user, const char *format, va_list args)
     (void)args;
 }
 
-static int server_start(struct http_server *server, const struct http_options *options, struct err *err)
+static int server_start(struct http_server *server,
+                        const struct http_options *options,
+                        struct err *err)
 {
     int rc = load_tls(server, options, err);
     if (rc != 0) {
@@ -135,19 +150,20 @@ static int server_start(struct http_server *server, const struct http_options *o
         {has_tls ? MHD_OPTION_HTTPS_MEM_KEY : MHD_OPTION_END, 0, server->key.data},
         {MHD_OPTION_END, 0, NULL},
     };
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (has_tls ? MHD_USE_TLS : 0U);
-    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server,
-                                      MHD_OPTION_EXTERNAL_LOGGER, log_nothing, NULL,
-                                      MHD_OPTION_LISTEN_SOCKET, fd,
-                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
-                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_TIMEOUT_S,
-                                      MHD_OPTION_NOTIFY_COMPLETED, handled, server,
-                                      MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    unsigned flags =
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (has_tls ? MHD_USE_TLS : 0U);
+    server->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_nothing, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_TIMEOUT_S, MHD_OPTION_NOTIFY_COMPLETED,
+        handled, server, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (server->daemon == NULL) {
         (void)close(fd);
-        return err_set(err, ERR_CONFIG, "cannot start the HTTP server%s", has_tls ? " with that certificate" : "");
+        return err_set(err, ERR_CONFIG, "cannot start the HTTP server%s",
+                       has_tls ? " with that certificate" : "");
     }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     CHECK(info != NULL);
     server->poll = xcalloc(1, sizeof(*server->poll));
     CHECK(uv_poll_init(loop_uv(server->loop), server->poll, info->epoll_fd) == 0);
@@ -156,8 +172,10 @@ static int server_start(struct http_server *server, const struct http_options *o
     return 0;
 }
 
-struct http_server *http_server_new(struct loop *loop, const struct http_options *options,
-                                    const struct http_handler *handler, struct err *err)
+struct http_server *http_server_new(struct loop *loop,
+                                    const struct http_options *options,
+                                    const struct http_handler *handler,
+                                    struct err *err)
 {
     struct http_server *server = xcalloc(1, sizeof(*server));
     server->loop = loop;
@@ -186,7 +204,8 @@ void http_server_free(struct http_server *server)
         uv_close((uv_handle_t *)server->poll, poll_closed);
     }
     if (server->daemon != NULL) {
-        for (struct http_request *request = server->requests; request != NULL; request = request->next) {
+        for (struct http_request *request = server->requests; request != NULL;
+             request = request->next) {
             if (request->state == REQUEST_SUSPENDED || request->is_stream_suspended) {
                 MHD_resume_connection(request->connection); /* it refuses to stop otherwise */
             }
@@ -261,15 +280,20 @@ static void note_peer(struct http_request *request)
     if (info->client_addr->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)info->client_addr;
         (void)inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-        (void)snprintf(request->peer, sizeof(request->peer), "%s:%u", host, (unsigned)ntohs(v4->sin_port));
+        (void)snprintf(request->peer, sizeof(request->peer), "%s:%u", host,
+                       (unsigned)ntohs(v4->sin_port));
     } else if (info->client_addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)info->client_addr;
+        const struct sockaddr_in6 *v6 =
+            (const struct sockaddr_in6 *)(const void *)info->client_addr;
         (void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-        (void)snprintf(request->peer, sizeof(request->peer), "[%s]:%u", host, (unsigned)ntohs(v6->sin6_port));
+        (void)snprintf(request->peer, sizeof(request->peer), "[%s]:%u", host,
+                       (unsigned)ntohs(v6->sin6_port));
     }
 }
 
-static struct http_request *request_new(struct http_server *server, struct MHD_Connection *connection, const char *url,
+static struct http_request *request_new(struct http_server *server,
+                                        struct MHD_Connection *connection,
+                                        const char *url,
                                         const char *method)
 {
     struct http_request *request = xcalloc(1, sizeof(*request));
@@ -286,7 +310,8 @@ static struct http_request *request_new(struct http_server *server, struct MHD_C
     return request;
 }
 
-/* Takes a part of the body; too much is read and thrown away, because an answer in the middle of it would be lost. */
+/* Takes a part of the body; too much is read and thrown away, because an answer in the middle of it
+ * would be lost. */
 static enum MHD_Result take_body(struct http_request *request, const char *data, size_t *size)
 {
     if (request->discarded_bytes == 0 && request->body.len + *size <= HTTP_BODY_SIZE_MAX) {
@@ -302,7 +327,8 @@ static enum MHD_Result queue_answer(struct http_request *request)
 {
     struct MHD_Response *response = request->response;
     request->response = NULL;
-    enum MHD_Result rc = MHD_queue_response(request->connection, (unsigned)request->status, response);
+    enum MHD_Result rc =
+        MHD_queue_response(request->connection, (unsigned)request->status, response);
     MHD_destroy_response(response); /* the connection has its own reference */
     return rc;
 }
@@ -321,8 +347,14 @@ static bool says_too_much(const struct http_request *request)
 }
 
 /* libmicrohttpd's signature. NOLINTNEXTLINE(readability-function-size) */
-static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                              const char *version, const char *upload, size_t *upload_size, void **state)
+static enum MHD_Result handle(void *cls,
+                              struct MHD_Connection *connection,
+                              const char *url,
+                              const char *method,
+                              const char *version,
+                              const char *upload,
+                              size_t *upload_size,
+                              void **state)
 {
     (void)version;
     struct http_server *server = cls;
@@ -354,7 +386,10 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, cons
 }
 
 /* The connection is done with this request, for good or bad. */
-static void handled(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
+static void handled(void *cls,
+                    struct MHD_Connection *connection,
+                    void **state,
+                    enum MHD_RequestTerminationCode code)
 {
     (void)connection;
     (void)code;
@@ -399,8 +434,8 @@ const char *http_request_query(const struct http_request *request, const char *n
 {
     const char *value = NULL;
     size_t size = 0;
-    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &size) !=
-        MHD_YES) {
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, &size) != MHD_YES) {
         return NULL;
     }
     return value != NULL ? value : "";
@@ -442,8 +477,8 @@ void http_respond(struct http_request *request, const struct http_response *resp
     CHECK(response->status >= 200);
     CHECK(response->status <= 599);
     CHECK(response->header_count <= HTTP_HEADERS_MAX);
-    struct MHD_Response *made =
-        MHD_create_response_from_buffer(response->size, (void *)response->body, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *made = MHD_create_response_from_buffer(
+        response->size, (void *)response->body, MHD_RESPMEM_MUST_COPY);
     CHECK(made != NULL);
     if (response->content_type != NULL) {
         (void)MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
@@ -458,8 +493,10 @@ void http_respond_text(struct http_request *request, int status, const char *tex
 {
     struct strbuf line = {0};
     strbuf_addf(&line, "%s\n", text);
-    struct http_response response = {
-        .status = status, .content_type = "text/plain; charset=utf-8", .body = line.data, .size = line.len};
+    struct http_response response = {.status = status,
+                                     .content_type = "text/plain; charset=utf-8",
+                                     .body = line.data,
+                                     .size = line.len};
     http_respond(request, &response);
     strbuf_release(&line);
 }
@@ -520,16 +557,18 @@ static void stream_free(void *cls)
     free(stream);
 }
 
-struct http_stream *http_stream_begin(struct http_request *request, const char *content_type,
-                                      void (*closed)(void *user), void *user)
+struct http_stream *http_stream_begin(struct http_request *request,
+                                      const char *content_type,
+                                      void (*closed)(void *user),
+                                      void *user)
 {
     struct http_stream *stream = xcalloc(1, sizeof(*stream));
     stream->request = request;
     stream->closed = closed;
     stream->user = user;
     request->stream = stream;
-    struct MHD_Response *made =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_SIZE, stream_read, stream, stream_free);
+    struct MHD_Response *made = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK_SIZE, stream_read, stream, stream_free);
     CHECK(made != NULL);
     (void)MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     (void)MHD_add_response_header(made, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
@@ -550,7 +589,8 @@ int http_stream_send(struct http_stream *stream, const void *data, size_t size, 
 {
     CHECK(!stream->is_closing);
     if (stream->buffer.len + size > HTTP_STREAM_BUFFER_MAX) {
-        return err_set(err, ERR_LIMIT, "the reader of the stream lags by %zu bytes", stream->buffer.len);
+        return err_set(err, ERR_LIMIT, "the reader of the stream lags by %zu bytes",
+                       stream->buffer.len);
     }
     strbuf_add(&stream->buffer, data, size);
     stream_wake(stream);

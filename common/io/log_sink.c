@@ -1,7 +1,7 @@
 /* log_sink.c — see log_sink.h.
  *
- * A descriptor is asked with poll() before each write, because setting O_NONBLOCK on stderr would change it for every
- * process that shares it. */
+ * A descriptor is asked with poll() before each write, because setting O_NONBLOCK on stderr would
+ * change it for every process that shares it. */
 #include "common/io/log_sink.h"
 
 #include "common/base/alloc.h"
@@ -23,8 +23,8 @@
 
 struct log_name {
     char name[LOG_EVENT_NAME_SIZE];
-    int64_t window_ms; /* when the present window began */
-    int line_count;    /* written in it */
+    int64_t window_ms;        /* when the present window began */
+    int line_count;           /* written in it */
     int64_t suppressed_count; /* not written since the last line */
 };
 
@@ -39,7 +39,10 @@ struct log_sink {
 };
 
 static struct log_name *find_name(struct log_sink *sink, const char *name);
-static bool write_line(struct log_sink *sink, enum log_level level, const char *name, const char *pairs);
+static bool write_line(struct log_sink *sink,
+                       enum log_level level,
+                       const char *name,
+                       const char *pairs);
 
 struct log_sink *log_sink_new(const struct log_options *options, struct err *err)
 {
@@ -87,7 +90,8 @@ int log_sink_reopen(struct log_sink *sink, struct err *err)
     }
     int fd = open(sink->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     if (fd < 0) {
-        return err_set(err, ERR_IO, "cannot open the log file %.300s: %s", sink->path, strerror(errno));
+        return err_set(err, ERR_IO, "cannot open the log file %.300s: %s", sink->path,
+                       strerror(errno));
     }
     if (sink->fd >= 0) {
         (void)close(sink->fd);
@@ -147,8 +151,8 @@ void log_sink_flush(struct log_sink *sink, int64_t now_ms)
     }
 }
 
-/* The row of that name, made when it is new. When the table is full, all further names share the last row looked at:
- * they are limited together, never lost without a count. */
+/* The row of that name, made when it is new. When the table is full, all further names share the
+ * last row looked at: they are limited together, never lost without a count. */
 static struct log_name *find_name(struct log_sink *sink, const char *name)
 {
     uint32_t hash = 2166136261U; /* FNV-1a */
@@ -170,12 +174,16 @@ static struct log_name *find_name(struct log_sink *sink, const char *name)
     return row;
 }
 
-static bool write_line(struct log_sink *sink, enum log_level level, const char *name, const char *pairs)
+static bool write_line(struct log_sink *sink,
+                       enum log_level level,
+                       const char *name,
+                       const char *pairs)
 {
     char time[CLOCK_TEXT_SIZE];
     struct strbuf *line = &sink->line;
     strbuf_clear(line);
-    strbuf_addf(line, "%s %-5s %s%s", clock_format(clock_wall_ms(), time), log_level_name(level), name, pairs);
+    strbuf_addf(line, "%s %-5s %s%s", clock_format(clock_wall_ms(), time), log_level_name(level),
+                name, pairs);
     if (line->len > LOG_LINE_SIZE_MAX - 1) {
         static const char cut[] = "...";
         line->len = LOG_LINE_SIZE_MAX - 1 - (sizeof(cut) - 1);

@@ -2,8 +2,8 @@
  *
  *   2026-01-31T23:59:59.123Z info  move.claiming slot=42 from=s1 to=s3
  *
- * A line is written whole or not at all, and a reader that does not read is not waited for: lines that do not fit are
- * counted and told later ("log.dropped lines=12"). Loop thread only. */
+ * A line is written whole or not at all, and a reader that does not read is not waited for: lines
+ * that do not fit are counted and told later ("log.dropped lines=12"). Loop thread only. */
 #ifndef DROVER_IO_LOG_SINK_H
 #define DROVER_IO_LOG_SINK_H
 
@@ -12,9 +12,12 @@
 
 #include <stdint.h>
 
-#define LOG_LINE_SIZE_MAX 4096     /* a pipe that is writable takes this much at once (PIPE_BUF); longer lines are cut */
-#define LOG_LINES_A_SECOND 50      /* of one event name; what is more is counted: "suppressed=N" on its next line */
-#define LOG_NAMES_MAX 512          /* event names that are told apart for that; the table of names is smaller */
+#define LOG_LINE_SIZE_MAX \
+    4096 /* a pipe that is writable takes this much at once (PIPE_BUF); longer lines are cut */
+#define LOG_LINES_A_SECOND \
+    50 /* of one event name; what is more is counted: "suppressed=N" on its next line */
+#define LOG_NAMES_MAX \
+    512 /* event names that are told apart for that; the table of names is smaller */
 
 struct log_sink;
 

@@ -1,8 +1,8 @@
 /* loop.c — see loop.h.
  *
- * Timers are a binary heap over one timerfd of CLOCK_BOOTTIME, because libuv's own timers stand still while the machine
- * is suspended. libuv memory is ours again only in the close callback: handles that are freed one by one are freed
- * there. */
+ * Timers are a binary heap over one timerfd of CLOCK_BOOTTIME, because libuv's own timers stand
+ * still while the machine is suspended. libuv memory is ours again only in the close callback:
+ * handles that are freed one by one are freed there. */
 #include "common/io/loop.h"
 
 #include "common/base/alloc.h"
@@ -59,7 +59,8 @@ struct loop {
     struct post *posts;
     int post_count;
     int post_capacity;
-    bool has_async; /* false once the loop is being freed: posts are then collected without waking */
+    bool
+        has_async; /* false once the loop is being freed: posts are then collected without waking */
 };
 
 static void heap_put(struct loop *loop, int index, struct loop_timer *timer);
@@ -190,7 +191,8 @@ void loop_timer_set(struct loop_timer *timer, int64_t deadline_ms)
         return;
     }
     timer->sequence = ++loop->sequence;
-    ARRAY_RESERVE(loop->heap, loop->heap_count, loop->heap_capacity); /* NOLINT(bugprone-sizeof-expression) */
+    ARRAY_RESERVE(loop->heap, loop->heap_count,
+                  loop->heap_capacity); /* NOLINT(bugprone-sizeof-expression) */
     heap_put(loop, loop->heap_count++, timer);
     heap_up(loop, timer->heap_index);
 }
@@ -216,8 +218,10 @@ static void signal_caught(uv_signal_t *handle, int number)
     owner->caught(owner->user, number);
 }
 
-struct loop_signal *loop_signal_new(struct loop *loop, int number,
-                                    void (*caught)(void *user, int number), void *user,
+struct loop_signal *loop_signal_new(struct loop *loop,
+                                    int number,
+                                    void (*caught)(void *user, int number),
+                                    void *user,
                                     struct err *err)
 {
     struct loop_signal *owner = xcalloc(1, sizeof(*owner));
@@ -253,7 +257,8 @@ struct uv_loop_s *loop_uv(struct loop *loop)
 
 /* ---- posts ---- */
 
-/* Runs what is there now; when the loop is being freed (and nobody else posts any more) everything. */
+/* Runs what is there now; when the loop is being freed (and nobody else posts any more) everything.
+ */
 static void posts_run(struct loop *loop)
 {
     do {
@@ -378,7 +383,8 @@ static void timer_fd_readable(uv_poll_t *handle, int status, int events)
     while (loop->heap_count > 0) {
         struct loop_timer *timer = loop->heap[0];
         if (timer->deadline_ms > now_ms || timer->sequence > last_sequence) {
-            break; /* one armed by a callback waits for the next turn, so that descriptors get theirs */
+            break; /* one armed by a callback waits for the next turn, so that descriptors get
+                      theirs */
         }
         heap_remove(loop, timer);
         timer->deadline_ms = NEVER;

@@ -74,8 +74,12 @@ static void add_number(struct strbuf *out, double value)
 }
 
 /* One line; 'bound' is the value of the label "le", NULL for none. */
-static void add_sample(struct metrics *metrics, const char *suffix, const struct metric_label *labels, int label_count,
-                       const double *bound, double value)
+static void add_sample(struct metrics *metrics,
+                       const char *suffix,
+                       const struct metric_label *labels,
+                       int label_count,
+                       const double *bound,
+                       double value)
 {
     struct strbuf *out = &metrics->text;
     strbuf_addf(out, "%s%s", metrics->family, suffix);
@@ -91,7 +95,8 @@ static void add_sample(struct metrics *metrics, const char *suffix, const struct
         if (isinf(*bound)) {
             strbuf_add_text(out, "+Inf");
         } else {
-            strbuf_addf(out, "%.12g", *bound); /* people write 0.005; %.17g would show the binary tail */
+            strbuf_addf(out, "%.12g",
+                        *bound); /* people write 0.005; %.17g would show the binary tail */
         }
         strbuf_add_char(out, '"');
     }
@@ -108,7 +113,10 @@ void metrics_release(struct metrics *metrics)
     }
 }
 
-void metrics_family(struct metrics *metrics, enum metric_kind kind, const char *name, const char *help)
+void metrics_family(struct metrics *metrics,
+                    enum metric_kind kind,
+                    const char *name,
+                    const char *help)
 {
     static const char *const kinds[] = {
         [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"};
@@ -124,7 +132,10 @@ void metrics_family(struct metrics *metrics, enum metric_kind kind, const char *
     strbuf_addf(&metrics->text, "\n# TYPE %s %s\n", name, kinds[kind]);
 }
 
-void metrics_add(struct metrics *metrics, const struct metric_label *labels, int label_count, double value)
+void metrics_add(struct metrics *metrics,
+                 const struct metric_label *labels,
+                 int label_count,
+                 double value)
 {
     CHECK(metrics->family[0] != '\0');
     CHECK(metrics->kind != METRIC_HISTOGRAM);
@@ -139,7 +150,9 @@ const char *metrics_text(const struct metrics *metrics, size_t *size)
 
 /* ---- histograms ---- */
 
-void metric_histogram_init(struct metric_histogram *histogram, const double *bounds, int bound_count)
+void metric_histogram_init(struct metric_histogram *histogram,
+                           const double *bounds,
+                           int bound_count)
 {
     CHECK(bound_count >= 1);
     CHECK(bound_count <= METRIC_BUCKETS_MAX);
@@ -160,7 +173,9 @@ void metric_histogram_observe(struct metric_histogram *histogram, double value)
     histogram->sum += value;
 }
 
-void metrics_add_histogram(struct metrics *metrics, const struct metric_label *labels, int label_count,
+void metrics_add_histogram(struct metrics *metrics,
+                           const struct metric_label *labels,
+                           int label_count,
                            const struct metric_histogram *histogram)
 {
     CHECK(metrics->kind == METRIC_HISTOGRAM);

@@ -1,4 +1,5 @@
-/* options.c — see options.h: the table, the sources, the values. What is printed is in options_text.c. */
+/* options.c — see options.h: the table, the sources, the values. What is printed is in
+ * options_text.c. */
 #include "common/io/options_internal.h"
 
 #include "common/base/alloc.h"
@@ -11,11 +12,15 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
-#define ENV_DISTANCE_MAX 2 /* edits; names of other programs with our prefix are further away */
+#define ENV_DISTANCE_MAX 2  /* edits; names of other programs with our prefix are further away */
 #define WORD_DISTANCE_MAX 3 /* edits up to which a known name is proposed for an unknown one */
 
 static int find_row(const struct options *options, const char *key);
-static int row_set(struct options *options, int row, const char *text, const char *source, struct err *err);
+static int row_set(struct options *options,
+                   int row,
+                   const char *text,
+                   const char *source,
+                   struct err *err);
 static void value_release(struct option_value *value);
 
 /* ---- life ---- */
@@ -111,10 +116,14 @@ static struct option_value *value_of(const struct options *options, const char *
 
 /* ---- setting ---- */
 
-static int range_err(const struct option *row, const char *text, const char *shown_min, const char *shown_max,
+static int range_err(const struct option *row,
+                     const char *text,
+                     const char *shown_min,
+                     const char *shown_max,
                      struct err *err)
 {
-    return err_set(err, ERR_CONFIG, "%s is %s, allowed are %s to %s", row->key, text, shown_min, shown_max);
+    return err_set(err, ERR_CONFIG, "%s is %s, allowed are %s to %s", row->key, text, shown_min,
+                   shown_max);
 }
 
 static int parse_enum(const struct option *row, const char *text, int64_t *out, struct err *err)
@@ -128,7 +137,8 @@ static int parse_enum(const struct option *row, const char *text, int64_t *out, 
         }
         strbuf_addf(&allowed, "%s%s", i == 0 ? "" : ", ", row->words[i]);
     }
-    err_set(err, ERR_CONFIG, "%s is \"%.100s\", allowed are: %s", row->key, text, strbuf_text(&allowed));
+    err_set(err, ERR_CONFIG, "%s is \"%.100s\", allowed are: %s", row->key, text,
+            strbuf_text(&allowed));
     strbuf_release(&allowed);
     return ERR_CONFIG;
 }
@@ -192,7 +202,10 @@ static int parse_number(const struct option *row, const char *text, int64_t *out
     return rc;
 }
 
-static int list_add(const struct option *row, struct option_value *value, const char *text, size_t len,
+static int list_add(const struct option *row,
+                    struct option_value *value,
+                    const char *text,
+                    size_t len,
                     struct err *err)
 {
     while (len > 0 && *text == ' ') {
@@ -214,7 +227,10 @@ static int list_add(const struct option *row, struct option_value *value, const 
 }
 
 /* Appends "a,b,c". */
-static int list_add_all(const struct option *row, struct option_value *value, const char *text, struct err *err)
+static int list_add_all(const struct option *row,
+                        struct option_value *value,
+                        const char *text,
+                        struct err *err)
 {
     while (*text != '\0') {
         size_t len = strcspn(text, ",");
@@ -238,7 +254,11 @@ static void value_note_source(struct option_value *value, const char *source)
     value->is_set = true;
 }
 
-static int row_set(struct options *options, int index, const char *text, const char *source, struct err *err)
+static int row_set(struct options *options,
+                   int index,
+                   const char *text,
+                   const char *source,
+                   struct err *err)
 {
     const struct option *row = &options->table[index];
     struct option_value *value = &options->values[index];
@@ -319,7 +339,10 @@ static const char *nearest(const struct options *options, enum option_name kind,
     return best;
 }
 
-static void hint_nearest(const struct options *options, enum option_name kind, const char *name, struct err *err)
+static void hint_nearest(const struct options *options,
+                         enum option_name kind,
+                         const char *name,
+                         struct err *err)
 {
     static const char *const leads[] = {
         [OPTION_NAME_KEY] = "", [OPTION_NAME_FLAG] = "--", [OPTION_NAME_ENV] = "$"};
@@ -331,7 +354,10 @@ static void hint_nearest(const struct options *options, enum option_name kind, c
     }
 }
 
-static int find_by(const struct options *options, enum option_name kind, const char *name, size_t len)
+static int find_by(const struct options *options,
+                   enum option_name kind,
+                   const char *name,
+                   size_t len)
 {
     for (int i = 0; i < options->count; i++) {
         const char *known = row_name(&options->table[i], kind);
@@ -355,14 +381,18 @@ static size_t key_len_without_index(const char *key)
     return len;
 }
 
-static int apply_list_setting(struct options *options, int row, const struct config_value *setting,
-                              const char *path, struct err *err)
+static int apply_list_setting(struct options *options,
+                              int row,
+                              const struct config_value *setting,
+                              const char *path,
+                              struct err *err)
 {
     struct option_value *value = &options->values[row];
     char source[CONFIG_PATH_SIZE + 32];
     (void)snprintf(source, sizeof(source), "%s:%d:%d", path, setting->line, setting->column);
     bool is_item = key_len_without_index(setting->key) != strlen(setting->key);
-    bool is_first = !is_item || strcmp(setting->key + key_len_without_index(setting->key), "[0]") == 0;
+    bool is_first =
+        !is_item || strcmp(setting->key + key_len_without_index(setting->key), "[0]") == 0;
     if (is_first) {
         list_clear(value);
     }
@@ -386,7 +416,8 @@ int options_apply_file(struct options *options, const struct config_file *file, 
     for (int i = 0; i < file->count; i++) {
         const struct config_value *setting = &file->values[i];
         char source[CONFIG_PATH_SIZE + 32];
-        (void)snprintf(source, sizeof(source), "%s:%d:%d", file->path, setting->line, setting->column);
+        (void)snprintf(source, sizeof(source), "%s:%d:%d", file->path, setting->line,
+                       setting->column);
         size_t len = key_len_without_index(setting->key);
         int row = find_by(options, OPTION_NAME_KEY, setting->key, len);
         bool is_list = len != strlen(setting->key) || setting->is_empty_list;
@@ -396,7 +427,8 @@ int options_apply_file(struct options *options, const struct config_file *file, 
             return ERR_CONFIG;
         }
         if (is_list && options->table[row].type != OPTION_LIST) {
-            return err_set(err, ERR_CONFIG, "%s: %s takes one value, not a list", source, options->table[row].key);
+            return err_set(err, ERR_CONFIG, "%s: %s takes one value, not a list", source,
+                           options->table[row].key);
         }
         int rc = options->table[row].type == OPTION_LIST
                      ? apply_list_setting(options, row, setting, file->path, err)
@@ -408,7 +440,10 @@ int options_apply_file(struct options *options, const struct config_file *file, 
     return 0;
 }
 
-int options_apply_env(struct options *options, char *const *environment, const char *prefix, struct err *err)
+int options_apply_env(struct options *options,
+                      char *const *environment,
+                      const char *prefix,
+                      struct err *err)
 {
     for (char *const *entry = environment; *entry != NULL; entry++) {
         const char *equals = strchr(*entry, '=');
@@ -417,7 +452,8 @@ int options_apply_env(struct options *options, char *const *environment, const c
         }
         size_t len = (size_t)(equals - *entry);
         char name[128];
-        (void)snprintf(name, sizeof(name), "$%.*s", (int)(len < sizeof(name) - 2 ? len : sizeof(name) - 2), *entry);
+        (void)snprintf(name, sizeof(name), "$%.*s",
+                       (int)(len < sizeof(name) - 2 ? len : sizeof(name) - 2), *entry);
         int row = find_by(options, OPTION_NAME_ENV, *entry, len);
         const char *near = row < 0 ? nearest(options, OPTION_NAME_ENV, name + 1) : NULL;
         if (row < 0 && (near == NULL || distance(near, name + 1) > ENV_DISTANCE_MAX)) {
@@ -437,7 +473,11 @@ int options_apply_env(struct options *options, char *const *environment, const c
 }
 
 /* One flag at argv[*index]; moves *index past its value. */
-static int apply_flag(struct options *options, int argc, char *const *argv, int *index, struct err *err)
+static int apply_flag(struct options *options,
+                      int argc,
+                      char *const *argv,
+                      int *index,
+                      struct err *err)
 {
     const char *name = argv[*index] + 2;
     size_t len = strcspn(name, "=");
@@ -498,7 +538,11 @@ int options_apply_flags(struct options *options, int argc, char *const *argv, st
     return 0;
 }
 
-int options_load(struct options *options, int argc, char *const *argv, const char *config_key, struct err *err)
+int options_load(struct options *options,
+                 int argc,
+                 char *const *argv,
+                 const char *config_key,
+                 struct err *err)
 {
     /* The flags say which file to read but win over it: a first look at them on the side. */
     struct options *first = options_new(options->table);
@@ -533,7 +577,9 @@ int options_load(struct options *options, int argc, char *const *argv, const cha
 
 /* ---- values ---- */
 
-static const struct option_value *typed(const struct options *options, const char *key, unsigned allowed)
+static const struct option_value *typed(const struct options *options,
+                                        const char *key,
+                                        unsigned allowed)
 {
     int row = find_row(options, key);
     CHECK(row >= 0);
@@ -548,7 +594,8 @@ const char *options_text(const struct options *options, const char *key)
 
 int64_t options_number(const struct options *options, const char *key)
 {
-    return typed(options, key, 1U << OPTION_INT | 1U << OPTION_DURATION | 1U << OPTION_SIZE | 1U << OPTION_ENUM)
+    return typed(options, key,
+                 1U << OPTION_INT | 1U << OPTION_DURATION | 1U << OPTION_SIZE | 1U << OPTION_ENUM)
         ->number;
 }
 

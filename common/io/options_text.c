@@ -1,4 +1,5 @@
-/* options_text.c — see options.h: texts to values of one type, and the options as people read them. */
+/* options_text.c — see options.h: texts to values of one type, and the options as people read them.
+ */
 #include "common/io/options_internal.h"
 
 #include "common/base/check.h"
@@ -12,8 +13,8 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
-#define HELP_WIDTH 100       /* columns */
-#define HELP_TEXT_COLUMN 34  /* where the help texts begin */
+#define HELP_WIDTH 100      /* columns */
+#define HELP_TEXT_COLUMN 34 /* where the help texts begin */
 
 struct unit {
     const char *name;
@@ -21,10 +22,14 @@ struct unit {
 };
 
 /* Ascending; the first is what a bare number means. */
-static const struct unit duration_units[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
-static const struct unit size_units[] = {
-    {"b", 1}, {"kb", 1024}, {"mb", INT64_C(1) << 20}, {"gb", INT64_C(1) << 30}, {"tb", INT64_C(1) << 40}, {NULL, 0}};
+static const struct unit duration_units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
+                                             {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
+static const struct unit size_units[] = {{"b", 1},
+                                         {"kb", 1024},
+                                         {"mb", INT64_C(1) << 20},
+                                         {"gb", INT64_C(1) << 30},
+                                         {"tb", INT64_C(1) << 40},
+                                         {NULL, 0}};
 
 /* ---- parsing ---- */
 
@@ -40,7 +45,10 @@ int option_parse_int(const char *text, int64_t *out, struct err *err)
     return 0;
 }
 
-static int parse_with_unit(const char *text, const struct unit *units, const char *what, int64_t *out,
+static int parse_with_unit(const char *text,
+                           const struct unit *units,
+                           const char *what,
+                           int64_t *out,
                            struct err *err)
 {
     errno = 0;
@@ -54,7 +62,8 @@ static int parse_with_unit(const char *text, const struct unit *units, const cha
     } else if (end != NULL && value != 0 && units == duration_units) {
         unit = NULL; /* "10" of what? */
     }
-    if (end == NULL || errno != 0 || unit == NULL || unit->name == NULL || value > INT64_MAX / unit->factor) {
+    if (end == NULL || errno != 0 || unit == NULL || unit->name == NULL ||
+        value > INT64_MAX / unit->factor) {
         err_set(err, ERR_CONFIG, "\"%.100s\" is not %s", text, what);
         return ERR_CONFIG;
     }
@@ -64,7 +73,8 @@ static int parse_with_unit(const char *text, const struct unit *units, const cha
 
 int option_parse_duration(const char *text, int64_t *out_ms, struct err *err)
 {
-    return parse_with_unit(text, duration_units, "a duration like 250ms, 10s, 5m, 2h or 1d", out_ms, err);
+    return parse_with_unit(text, duration_units, "a duration like 250ms, 10s, 5m, 2h or 1d", out_ms,
+                           err);
 }
 
 int option_parse_size(const char *text, int64_t *out_bytes, struct err *err)
@@ -96,7 +106,8 @@ static void format_with_unit(const struct unit *units, int64_t number, char text
         }
     }
     bool is_bare = number == 0 || (best == units && units == size_units);
-    (void)snprintf(text, 32, "%lld%s", (long long)(number / best->factor), is_bare ? "" : best->name);
+    (void)snprintf(text, 32, "%lld%s", (long long)(number / best->factor),
+                   is_bare ? "" : best->name);
 }
 
 void options_format_number(enum option_type type, int64_t number, char text[32])
@@ -110,7 +121,11 @@ void options_format_number(enum option_type type, int64_t number, char text[32])
     }
 }
 
-int options_err(const struct options *options, const char *key, struct err *err, const char *format, ...)
+int options_err(const struct options *options,
+                const char *key,
+                struct err *err,
+                const char *format,
+                ...)
 {
     char why[ERR_TEXT_SIZE];
     va_list args;
@@ -124,19 +139,21 @@ int options_err(const struct options *options, const char *key, struct err *err,
     CHECK(row->key != NULL);
     const struct option_value *value = &options->values[row - options->table];
     bool is_shown = !row->is_secret && value->text != NULL;
-    return err_set(err, ERR_CONFIG, "%s: %s%s%.80s: %.300s", options_source(options, key), key, is_shown ? " = " : "",
-                   is_shown ? value->text : "", why);
+    return err_set(err, ERR_CONFIG, "%s: %s%s%.80s: %.300s", options_source(options, key), key,
+                   is_shown ? " = " : "", is_shown ? value->text : "", why);
 }
 
 static const char *placeholder_of(const struct option *row)
 {
     static const char *const names[OPTION_TYPE_NR] = {
-        [OPTION_STRING] = "TEXT",  [OPTION_INT] = "N",     [OPTION_BOOL] = NULL,   [OPTION_DURATION] = "TIME",
-        [OPTION_SIZE] = "SIZE",    [OPTION_ENUM] = "WORD", [OPTION_LIST] = "A,B,..."};
+        [OPTION_STRING] = "TEXT",   [OPTION_INT] = "N",     [OPTION_BOOL] = NULL,
+        [OPTION_DURATION] = "TIME", [OPTION_SIZE] = "SIZE", [OPTION_ENUM] = "WORD",
+        [OPTION_LIST] = "A,B,..."};
     return row->placeholder != NULL ? row->placeholder : names[row->type];
 }
 
-/* Adds 'text' from column HELP_TEXT_COLUMN on, broken at spaces. 'column' is where the line stands now. */
+/* Adds 'text' from column HELP_TEXT_COLUMN on, broken at spaces. 'column' is where the line stands
+ * now. */
 static void add_wrapped(struct strbuf *out, const char *text, int column)
 {
     while (*text != '\0') {
@@ -177,7 +194,8 @@ static void add_facts(struct strbuf *out, const struct option *row)
         strbuf_addf(out, "%s%s to %s", lead, low, high);
         lead = "; ";
     }
-    if (row->fallback != NULL && *row->fallback != '\0' && !(row->type == OPTION_BOOL && row->is_flag_only)) {
+    if (row->fallback != NULL && *row->fallback != '\0' &&
+        !(row->type == OPTION_BOOL && row->is_flag_only)) {
         strbuf_addf(out, "%sdefault %s", lead, row->is_secret ? "***" : row->fallback);
         lead = "; ";
     }
@@ -238,7 +256,9 @@ static void add_yaml_text(struct strbuf *out, const char *text)
     strbuf_add_char(out, '"');
 }
 
-static void add_yaml_value(struct strbuf *out, const struct option *row, const struct option_value *value)
+static void add_yaml_value(struct strbuf *out,
+                           const struct option *row,
+                           const struct option_value *value)
 {
     if (row->type == OPTION_LIST) {
         strbuf_add_char(out, '[');
@@ -260,8 +280,12 @@ static void add_yaml_value(struct strbuf *out, const struct option *row, const s
     }
 }
 
-/* Prints the map headings that 'key' needs and 'before' has not printed; returns the key's last part. */
-static const char *add_headings(struct strbuf *out, const char *key, const char *before, int *indent)
+/* Prints the map headings that 'key' needs and 'before' has not printed; returns the key's last
+ * part. */
+static const char *add_headings(struct strbuf *out,
+                                const char *key,
+                                const char *before,
+                                int *indent)
 {
     *indent = 0;
     bool is_same = true;

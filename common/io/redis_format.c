@@ -27,7 +27,9 @@ static char *put_head(char *at, char mark, size_t number)
     return at;
 }
 
-static char *put_command(char *at, const struct command_list *commands, const struct command *command)
+static char *put_command(char *at,
+                         const struct command_list *commands,
+                         const struct command *command)
 {
     CHECK(command->arg_count >= 1);
     at = put_head(at, '*', (size_t)command->arg_count);

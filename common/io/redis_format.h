@@ -1,9 +1,10 @@
 /* redis_format.h — commands as RESP bytes. Internal to redis_link.
  *
- * Written here, not with hiredis's redisFormatCommandArgv(), which prints each length with sprintf into a buffer of its
- * own for each command: a burst of 64 SETSLOT, submit to answer, takes 63 us of CPU instead of 78, a MIGRATE of 100 keys
- * 22 instead of 33. A test compares the two byte by byte.
- * Source: Redis serialization protocol specification, "Sending commands to a Redis server". */
+ * Written here, not with hiredis's redisFormatCommandArgv(), which prints each length with sprintf
+ * into a buffer of its own for each command: a burst of 64 SETSLOT, submit to answer, takes 63 us
+ * of CPU instead of 78, a MIGRATE of 100 keys 22 instead of 33. A test compares the two byte by
+ * byte. Source: Redis serialization protocol specification, "Sending commands to a Redis server".
+ */
 #ifndef DROVER_IO_REDIS_FORMAT_H
 #define DROVER_IO_REDIS_FORMAT_H
 

@@ -1,11 +1,13 @@
 /* redis_lane.c — see redis_lane.h.
  *
  *            submit              connected           +OK            EOF, error, timeout, idle
- *   closed ----------> connecting ---------> login -------> ready ----------------------------> closed
- *                          |  without a login ------------>-^
- *                          +--- refused, too late: every waiting job fails, none was sent ---> closed
+ *   closed ----------> connecting ---------> login -------> ready ---------------------------->
+ * closed |  without a login ------------>-^
+ *                          +--- refused, too late: every waiting job fails, none was sent --->
+ * closed
  *
- * A timeout of a written job closes the connection: later answers could not be told apart any more. */
+ * A timeout of a written job closes the connection: later answers could not be told apart any more.
+ */
 #include "common/io/redis_lane.h"
 
 #include "common/base/alloc.h"
@@ -89,7 +91,9 @@ const char *redis_address_name(const struct address *address, char *text)
 
 /* ---- the lane ---- */
 
-struct redis_lane *redis_lane_new(struct redis_lane_owner *owner, const struct address *address, int number)
+struct redis_lane *redis_lane_new(struct redis_lane_owner *owner,
+                                  const struct address *address,
+                                  int number)
 {
     struct redis_lane *lane = xcalloc(1, sizeof(*lane));
     lane->owner = owner;
@@ -189,7 +193,8 @@ static void lane_socket_failed(void *user, const struct err *err)
 static void login_fill(const struct redis_lane_owner *owner, struct command_list *commands)
 {
     if (owner->password.len > 0 && owner->user.len > 0) {
-        commands_add(commands, "AUTH", strbuf_text(&owner->user), strbuf_text(&owner->password), NULL);
+        commands_add(commands, "AUTH", strbuf_text(&owner->user), strbuf_text(&owner->password),
+                     NULL);
     } else if (owner->password.len > 0) {
         commands_add(commands, "AUTH", strbuf_text(&owner->password), NULL);
     }
@@ -340,7 +345,8 @@ static void lane_arm(struct redis_lane *lane)
     loop_timer_set(lane->timer, next_ms);
 }
 
-/* Takes overdue jobs out of the queue; true when one of them was written, so that the connection must end. */
+/* Takes overdue jobs out of the queue; true when one of them was written, so that the connection
+ * must end. */
 static bool lane_expire_jobs(struct redis_lane *lane, int64_t now_ms)
 {
     bool has_written = false;
@@ -375,11 +381,13 @@ static void lane_timer_fired(void *user)
     int64_t now_ms = clock_now_ms();
     struct err err = {0};
     if (lane_expire_jobs(lane, now_ms)) {
-        err_set(&err, ERR_UNAVAILABLE, "the connection was closed because an earlier command got no answer in time");
+        err_set(&err, ERR_UNAVAILABLE,
+                "the connection was closed because an earlier command got no answer in time");
         redis_lane_fail(lane, &err);
     } else if (lane->state != REDIS_LANE_READY && lane->state != REDIS_LANE_CLOSED &&
                now_ms >= lane->connect_deadline_ms) {
-        err_set(&err, ERR_UNAVAILABLE, "not connected within %lld ms", (long long)lane->owner->connect_timeout_ms);
+        err_set(&err, ERR_UNAVAILABLE, "not connected within %lld ms",
+                (long long)lane->owner->connect_timeout_ms);
         err_hint(&err, "check that the node runs and that no firewall is between");
         redis_lane_fail(lane, &err);
     } else if (lane->state == REDIS_LANE_READY && lane->jobs.count == 0 &&

@@ -1,7 +1,8 @@
-/* redis_lane.h — one lane to one address: its connection, login, and the pipelines that wait for answers.
+/* redis_lane.h — one lane to one address: its connection, login, and the pipelines that wait for
+ * answers.
  *
- * Internal to redis_link. A lane never runs a caller's callback itself: it puts finished jobs on the pool's list, and the
- * pool runs them from one place. */
+ * Internal to redis_link. A lane never runs a caller's callback itself: it puts finished jobs on
+ * the pool's list, and the pool runs them from one place. */
 #ifndef DROVER_IO_REDIS_LANE_H
 #define DROVER_IO_REDIS_LANE_H
 
@@ -19,9 +20,9 @@ struct redis_job {
     void *user;
     int command_count;
     int64_t deadline_ms;
-    int64_t start_us;       /* submitted; from the write on: written */
+    int64_t start_us; /* submitted; from the write on: written */
     bool is_written;
-    struct strbuf bytes;    /* formatted, while it waits for the connection */
+    struct strbuf bytes; /* formatted, while it waits for the connection */
     struct redis_result result;
 };
 
@@ -48,10 +49,11 @@ struct redis_lane_owner {
     int64_t connect_timeout_ms;
     int64_t idle_close_ms;
     int64_t reply_bytes_max;
-    uint64_t connection_count; /* ids handed out */
+    uint64_t connection_count;  /* ids handed out */
     struct redis_jobs finished; /* results are filled in; the pool runs their callbacks */
     bool has_unused_lane;       /* some lane closed: look for ones to free */
-    void (*has_finished)(struct redis_lane_owner *owner); /* after each turn of a lane: drains 'finished' */
+    void (*has_finished)(
+        struct redis_lane_owner *owner); /* after each turn of a lane: drains 'finished' */
 };
 
 enum redis_lane_state {
@@ -71,14 +73,16 @@ struct redis_lane {
     struct redis_reader *reader; /* owned; of this connection */
     uint64_t connection_id;      /* 0 while not READY */
     int64_t connect_deadline_ms;
-    int64_t used_ms;             /* last time a job came or went */
-    struct loop_timer *timer;    /* armed for the nearest deadline or sooner */
-    struct reply_list login;     /* answers to the login */
-    int login_count;             /* answers expected */
-    struct redis_jobs jobs;      /* in order; written ones first */
+    int64_t used_ms;          /* last time a job came or went */
+    struct loop_timer *timer; /* armed for the nearest deadline or sooner */
+    struct reply_list login;  /* answers to the login */
+    int login_count;          /* answers expected */
+    struct redis_jobs jobs;   /* in order; written ones first */
 };
 
-struct redis_lane *redis_lane_new(struct redis_lane_owner *owner, const struct address *address, int number);
+struct redis_lane *redis_lane_new(struct redis_lane_owner *owner,
+                                  const struct address *address,
+                                  int number);
 /* The lane must have no jobs: redis_lane_fail() first. */
 void redis_lane_free(struct redis_lane *lane);
 

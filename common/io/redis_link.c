@@ -1,7 +1,7 @@
 /* redis_link.c — see redis_link.h.
  *
- * The pool: finds or makes lanes, formats pipelines, and runs all callbacks from pool_drain(), so that a callback may
- * submit or disconnect without surprising the code that found the result. */
+ * The pool: finds or makes lanes, formats pipelines, and runs all callbacks from pool_drain(), so
+ * that a callback may submit or disconnect without surprising the code that found the result. */
 #include "common/io/redis_link.h"
 
 #include "common/base/alloc.h"
@@ -16,8 +16,9 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
-#define BUCKET_COUNT 256                    /* lanes are some per node; chains stay short up to a thousand nodes */
-#define SCRATCH_KEPT_BYTES_MAX 1048576      /* a pipeline's bytes are built in kept memory up to this size */
+#define BUCKET_COUNT 256 /* lanes are some per node; chains stay short up to a thousand nodes */
+#define SCRATCH_KEPT_BYTES_MAX \
+    1048576 /* a pipeline's bytes are built in kept memory up to this size */
 
 struct redis_pool {
     struct redis_lane_owner owner; /* first: lanes hand it back to us */
@@ -33,7 +34,9 @@ struct redis_pool {
 static void pool_drain(struct redis_lane_owner *owner);
 static void pool_drain_later(void *user);
 static void pool_sweep(struct redis_pool *pool);
-static struct redis_lane **pool_find(struct redis_pool *pool, const struct address *address, int number);
+static struct redis_lane **pool_find(struct redis_pool *pool,
+                                     const struct address *address,
+                                     int number);
 
 static int64_t or_default(int64_t value, int64_t fallback)
 {
@@ -49,7 +52,9 @@ static void set_text(struct strbuf *buf, const char *text)
     strbuf_add_text(buf, text != NULL ? text : "");
 }
 
-struct redis_pool *redis_pool_new(struct loop *loop, const struct redis_options *options, struct err *err)
+struct redis_pool *redis_pool_new(struct loop *loop,
+                                  const struct redis_options *options,
+                                  struct err *err)
 {
     CHECK(options->reply_bytes_max >= 0);
     CHECK(options->reply_bytes_max <= REDIS_REPLY_BYTES_MAX);
@@ -97,7 +102,8 @@ void redis_pool_free(struct redis_pool *pool)
     struct err err = {0};
     err_set(&err, ERR_CANCELLED, "the connection pool is closing");
     for (int i = 0; i < BUCKET_COUNT; i++) {
-        for (struct redis_lane *lane = pool->buckets[i]; lane != NULL; lane = lane->next_in_bucket) {
+        for (struct redis_lane *lane = pool->buckets[i]; lane != NULL;
+             lane = lane->next_in_bucket) {
             redis_lane_fail(lane, &err);
         }
     }
@@ -119,7 +125,9 @@ void redis_pool_free(struct redis_pool *pool)
 /* ---- submitting ---- */
 
 /* What forbids the request, or 0. */
-static int refuse(const struct redis_pool *pool, const struct redis_lane *lane, const struct redis_request *request,
+static int refuse(const struct redis_pool *pool,
+                  const struct redis_lane *lane,
+                  const struct redis_request *request,
                   struct err *err)
 {
     if (pool->is_closing) {
@@ -131,13 +139,16 @@ static int refuse(const struct redis_pool *pool, const struct redis_lane *lane, 
                        (unsigned long long)required);
     }
     if (lane != NULL && lane->jobs.count >= REDIS_IN_FLIGHT_MAX) {
-        return err_set(err, ERR_LIMIT, "%d pipelines already wait on this connection", lane->jobs.count);
+        return err_set(err, ERR_LIMIT, "%d pipelines already wait on this connection",
+                       lane->jobs.count);
     }
     return 0;
 }
 
-void redis_pool_submit(struct redis_pool *pool, const struct redis_request *request,
-                       void (*done)(void *user, struct redis_result *result), void *user)
+void redis_pool_submit(struct redis_pool *pool,
+                       const struct redis_request *request,
+                       void (*done)(void *user, struct redis_result *result),
+                       void *user)
 {
     CHECK(request->lane >= 0);
     CHECK(request->lane <= REDIS_LANE_MAX);
@@ -177,7 +188,8 @@ void redis_pool_disconnect(struct redis_pool *pool, const struct address *addres
     struct err err = {0};
     err_set(&err, ERR_UNAVAILABLE, "the connection was closed on purpose");
     for (int i = 0; i < BUCKET_COUNT; i++) {
-        for (struct redis_lane *lane = pool->buckets[i]; lane != NULL; lane = lane->next_in_bucket) {
+        for (struct redis_lane *lane = pool->buckets[i]; lane != NULL;
+             lane = lane->next_in_bucket) {
             if (address_is_equal(&lane->address, address)) {
                 redis_lane_fail(lane, &err);
             }
@@ -190,7 +202,8 @@ int redis_pool_connection_count(const struct redis_pool *pool)
 {
     int count = 0;
     for (int i = 0; i < BUCKET_COUNT; i++) {
-        for (const struct redis_lane *lane = pool->buckets[i]; lane != NULL; lane = lane->next_in_bucket) {
+        for (const struct redis_lane *lane = pool->buckets[i]; lane != NULL;
+             lane = lane->next_in_bucket) {
             count += lane->socket != NULL ? 1 : 0;
         }
     }
@@ -200,7 +213,9 @@ int redis_pool_connection_count(const struct redis_pool *pool)
 /* ---- lanes ---- */
 
 /* Where the lane hangs, or where a new one would: never NULL. */
-static struct redis_lane **pool_find(struct redis_pool *pool, const struct address *address, int number)
+static struct redis_lane **pool_find(struct redis_pool *pool,
+                                     const struct address *address,
+                                     int number)
 {
     uint32_t hash = 2166136261U; /* FNV-1a */
     for (const char *c = address->host; *c != '\0'; c++) {
@@ -209,13 +224,15 @@ static struct redis_lane **pool_find(struct redis_pool *pool, const struct addre
     hash = (hash ^ address->port) * 16777619U;
     hash = (hash ^ (uint32_t)number) * 16777619U;
     struct redis_lane **place = &pool->buckets[(hash ^ (hash >> 16)) % BUCKET_COUNT];
-    while (*place != NULL && ((*place)->number != number || !address_is_equal(&(*place)->address, address))) {
+    while (*place != NULL &&
+           ((*place)->number != number || !address_is_equal(&(*place)->address, address))) {
         place = &(*place)->next_in_bucket;
     }
     return place;
 }
 
-/* Frees lanes that neither have nor want a connection, so that addresses of the past do not pile up. */
+/* Frees lanes that neither have nor want a connection, so that addresses of the past do not pile
+ * up. */
 static void pool_sweep(struct redis_pool *pool)
 {
     for (int i = 0; i < BUCKET_COUNT; i++) {

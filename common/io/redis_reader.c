@@ -26,7 +26,8 @@ typedef size_t element_count;
 typedef int element_count;
 #endif
 
-/* Where the value of this task belongs: the root or an item of its array. NULL when the memory limit is passed. */
+/* Where the value of this task belongs: the root or an item of its array. NULL when the memory
+ * limit is passed. */
 static struct reply *task_reply(const redisReadTask *task)
 {
     struct redis_reader *reader = task->privdata;

@@ -1,4 +1,5 @@
-/* redis_reader.h — turns bytes from Redis into struct reply, straight into the arena of a reply_list.
+/* redis_reader.h — turns bytes from Redis into struct reply, straight into the arena of a
+ * reply_list.
  *
  * hiredis parses, our functions build. Knows no sockets. Internal to redis_link. */
 #ifndef DROVER_IO_REDIS_READER_H
@@ -16,11 +17,15 @@ struct redis_reader *redis_reader_new(int64_t bytes_max);
 void redis_reader_free(struct redis_reader *reader);
 
 /* Takes 'size' bytes. ERR_LIMIT when bytes_max is passed. */
-int redis_reader_feed(struct redis_reader *reader, const char *data, size_t size, struct err *err) WARN_UNUSED;
+int redis_reader_feed(struct redis_reader *reader, const char *data, size_t size, struct err *err)
+    WARN_UNUSED;
 
-/* Appends the next whole answer to 'list': 1; 0 when more bytes are needed (call again with the same list, an answer
- * may be half done in its arena); ERR_PROTOCOL or ERR_LIMIT, after which the reader is of no more use. */
-int redis_reader_next(struct redis_reader *reader, struct reply_list *list, struct err *err) WARN_UNUSED;
+/* Appends the next whole answer to 'list': 1; 0 when more bytes are needed (call again with the
+ * same list, an answer may be half done in its arena); ERR_PROTOCOL or ERR_LIMIT, after which the
+ * reader is of no more use. */
+int redis_reader_next(struct redis_reader *reader,
+                      struct reply_list *list,
+                      struct err *err) WARN_UNUSED;
 
 /* Starts counting bytes anew: a pipeline is complete. */
 void redis_reader_restart(struct redis_reader *reader);

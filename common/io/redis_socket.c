@@ -42,8 +42,8 @@ struct redis_socket {
     struct address address;
     struct redis_socket_buffers *buffers;
     struct redis_socket_handler handler;
-    struct redis_tls *tls; /* owned; NULL: plain */
-    struct strbuf output;  /* encrypted bytes on their way out */
+    struct redis_tls *tls;         /* owned; NULL: plain */
+    struct strbuf output;          /* encrypted bytes on their way out */
     struct loop_timer *fail_timer; /* carries a failure out of a call of ours */
     struct err failure;
 };
@@ -64,7 +64,8 @@ static void handle_closed(uv_handle_t *handle);
 static void send_raw(struct redis_socket *s, const char *data, size_t size);
 static void free_if_done(struct redis_socket *s);
 
-struct redis_socket *redis_socket_new(const struct redis_socket_place *place, const struct address *address,
+struct redis_socket *redis_socket_new(const struct redis_socket_place *place,
+                                      const struct address *address,
                                       const struct redis_socket_handler *handler)
 {
     struct redis_socket *s = xcalloc(1, sizeof(*s));
@@ -74,7 +75,8 @@ struct redis_socket *redis_socket_new(const struct redis_socket_place *place, co
     s->handler = *handler;
     s->fail_timer = loop_timer_new(s->loop, fail_timer_fired, s);
     if (place->context != NULL && address->host[0] != '/') {
-        s->tls = redis_tls_new(place->context, place->tls_name != NULL ? place->tls_name : address->host);
+        s->tls = redis_tls_new(place->context,
+                               place->tls_name != NULL ? place->tls_name : address->host);
     }
     start(s);
     return s;
@@ -197,8 +199,10 @@ static void start(struct redis_socket *s)
     }
     char port[8];
     (void)snprintf(port, sizeof(port), "%u", (unsigned)s->address.port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-    int rc = uv_getaddrinfo(loop_uv(s->loop), &s->resolve, resolve_done, s->address.host, port, &hints);
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    int rc =
+        uv_getaddrinfo(loop_uv(s->loop), &s->resolve, resolve_done, s->address.host, port, &hints);
     if (rc != 0) {
         fail_later(s, ERR_UNAVAILABLE, "cannot look up the name", uv_strerror(rc));
         return;
@@ -208,7 +212,8 @@ static void start(struct redis_socket *s)
 
 static void resolve_done(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
 {
-    struct redis_socket *s = (struct redis_socket *)((char *)request - offsetof(struct redis_socket, resolve));
+    struct redis_socket *s =
+        (struct redis_socket *)((char *)request - offsetof(struct redis_socket, resolve));
     s->is_resolving = false;
     s->addresses = found;
     if (s->is_closing) {
@@ -216,7 +221,8 @@ static void resolve_done(uv_getaddrinfo_t *request, int status, struct addrinfo 
         return;
     }
     if (status != 0 || found == NULL) {
-        fail_now(s, ERR_UNAVAILABLE, "cannot look up the name", status != 0 ? uv_strerror(status) : "no address");
+        fail_now(s, ERR_UNAVAILABLE, "cannot look up the name",
+                 status != 0 ? uv_strerror(status) : "no address");
         return;
     }
     s->next = found->ai_next;

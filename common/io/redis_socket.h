@@ -1,7 +1,7 @@
 /* redis_socket.h — a byte stream to one address: name, connect, TLS, bytes out, bytes in.
  *
- * Knows no RESP and no queues. Internal to redis_link. libuv wants its memory until its close callback: a closed socket
- * frees itself there. */
+ * Knows no RESP and no queues. Internal to redis_link. libuv wants its memory until its close
+ * callback: a closed socket frees itself there. */
 #ifndef DROVER_IO_REDIS_SOCKET_H
 #define DROVER_IO_REDIS_SOCKET_H
 
@@ -28,7 +28,8 @@ struct redis_socket_place {
     const char *tls_name;              /* NULL: the address's host */
 };
 
-/* All run on the loop, never from inside a call of this file. After 'failed' nothing more comes; the owner closes. */
+/* All run on the loop, never from inside a call of this file. After 'failed' nothing more comes;
+ * the owner closes. */
 struct redis_socket_handler {
     void (*connected)(void *user);
     void (*received)(void *user, const char *data, size_t size);
@@ -37,10 +38,12 @@ struct redis_socket_handler {
 };
 
 /* Starts to connect; every failure is told by 'failed'. */
-struct redis_socket *redis_socket_new(const struct redis_socket_place *place, const struct address *address,
+struct redis_socket *redis_socket_new(const struct redis_socket_place *place,
+                                      const struct address *address,
                                       const struct redis_socket_handler *handler);
 
-/* Sends 'size' bytes; what the kernel does not take at once is copied. A failure is told by 'failed' later. */
+/* Sends 'size' bytes; what the kernel does not take at once is copied. A failure is told by
+ * 'failed' later. */
 void redis_socket_write(struct redis_socket *socket, const char *data, size_t size);
 
 /* Ends it; no callback runs any more. NULL is legal. */

@@ -21,9 +21,9 @@ struct redis_tls_context {
 };
 
 struct redis_tls {
-    SSL *ssl;  /* owns both BIOs */
-    BIO *in;   /* from the peer */
-    BIO *out;  /* to the peer */
+    SSL *ssl; /* owns both BIOs */
+    BIO *in;  /* from the peer */
+    BIO *out; /* to the peer */
     bool is_ready;
 };
 
@@ -40,29 +40,33 @@ static int context_load(SSL_CTX *ctx, const struct redis_options *options, struc
 {
     bool has_ca = options->tls_ca != NULL && *options->tls_ca != '\0';
     if (has_ca && SSL_CTX_load_verify_locations(ctx, options->tls_ca, NULL) != 1) {
-        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the CA file %s: %s", options->tls_ca, openssl_reason());
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the CA file %s: %s", options->tls_ca,
+                       openssl_reason());
     }
     if (!has_ca && SSL_CTX_set_default_verify_paths(ctx) != 1) {
-        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the system's CA store: %s", openssl_reason());
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the system's CA store: %s",
+                       openssl_reason());
     }
     bool has_cert = options->tls_cert != NULL && *options->tls_cert != '\0';
     if (!has_cert) {
         return 0;
     }
-    const char *key = options->tls_key != NULL && *options->tls_key != '\0' ? options->tls_key : options->tls_cert;
+    const char *key = options->tls_key != NULL && *options->tls_key != '\0' ? options->tls_key
+                                                                            : options->tls_cert;
     int rc = tls_files_check_pair("Redis TLS", options->tls_cert, key, err);
     if (rc != 0) {
         return rc;
     }
     if (SSL_CTX_use_certificate_chain_file(ctx, options->tls_cert) != 1 ||
         SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the certificate %s: %s", options->tls_cert,
-                       openssl_reason());
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the certificate %s: %s",
+                       options->tls_cert, openssl_reason());
     }
     return 0;
 }
 
-struct redis_tls_context *redis_tls_context_new(const struct redis_options *options, struct err *err)
+struct redis_tls_context *redis_tls_context_new(const struct redis_options *options,
+                                                struct err *err)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     CHECK(ctx != NULL);
@@ -139,7 +143,8 @@ static int handshake_err(struct redis_tls *tls, struct err *err)
         return ERR_PROTOCOL;
     }
     err_set(err, ERR_PROTOCOL, "TLS handshake failed: %s", openssl_reason());
-    err_hint(err, "check that this is the server's TLS port and whether it wants a client certificate");
+    err_hint(err,
+             "check that this is the server's TLS port and whether it wants a client certificate");
     return ERR_PROTOCOL;
 }
 

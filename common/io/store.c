@@ -1,4 +1,5 @@
-/* store.c — see store.h: chooses the backend, checks requests against the limits, runs every callback once.
+/* store.c — see store.h: chooses the backend, checks requests against the limits, runs every
+ * callback once.
  *
  * Must not know how a backend executes. */
 #include "common/io/store.h"
@@ -13,7 +14,9 @@
 #define SQLITE_SCHEME "sqlite://"
 #define ETCD_SCHEME "etcd://"
 
-static int check_request(const struct store *store, const struct store_request *request, struct err *err);
+static int check_request(const struct store *store,
+                         const struct store_request *request,
+                         struct err *err);
 static int check_txn(const struct store_request *request, struct err *err);
 static int check_key(const char *key, bool may_be_empty, struct err *err);
 static void flush_timer_fired(uv_timer_t *timer);
@@ -38,12 +41,17 @@ int store_check_url(const char *url, struct err *err)
     }
     if (strncmp(url, ETCD_SCHEME, strlen(ETCD_SCHEME)) == 0) {
         char first = url[strlen(ETCD_SCHEME)];
-        return first != '\0' && first != '/' ? 0 : err_set(err, ERR_CONFIG, "store URL '%.200s' names no endpoint", url);
+        return first != '\0' && first != '/'
+                   ? 0
+                   : err_set(err, ERR_CONFIG, "store URL '%.200s' names no endpoint", url);
     }
     return unknown_scheme(url, err);
 }
 
-int store_open(const char *url, const struct store_options *options, uv_loop_t *loop, struct store **out,
+int store_open(const char *url,
+               const struct store_options *options,
+               uv_loop_t *loop,
+               struct store **out,
                struct err *err)
 {
     static const struct store_options no_options = {0};
@@ -57,8 +65,10 @@ int store_open(const char *url, const struct store_options *options, uv_loop_t *
     return unknown_scheme(url, err);
 }
 
-void store_submit(struct store *store, struct store_request *request,
-                  void (*done)(void *user, const struct store_result *result), void *user)
+void store_submit(struct store *store,
+                  struct store_request *request,
+                  void (*done)(void *user, const struct store_result *result),
+                  void *user)
 {
     CHECK(done != NULL);
     struct store_call *call = xcalloc(1, sizeof(*call));
@@ -80,15 +90,21 @@ void store_submit(struct store *store, struct store_request *request,
     store->backend->submit(store, call);
 }
 
-struct store_watch *store_watch(struct store *store, const char *prefix, int64_t from_revision,
-                                void (*changed)(void *user, const struct store_changes *changes), void *user)
+struct store_watch *store_watch(struct store *store,
+                                const char *prefix,
+                                int64_t from_revision,
+                                void (*changed)(void *user, const struct store_changes *changes),
+                                void *user)
 {
     CHECK(!store->is_closing);
     CHECK(strlen(prefix) < STORE_KEY_SIZE_MAX);
     CHECK(from_revision >= 0);
     struct store_watch *watch = xcalloc(1, sizeof(*watch));
-    *watch = (struct store_watch){
-        .store = store, .prefix = xstrdup(prefix), .changed = changed, .user = user, .next = store->watches};
+    *watch = (struct store_watch){.store = store,
+                                  .prefix = xstrdup(prefix),
+                                  .changed = changed,
+                                  .user = user,
+                                  .next = store->watches};
     watch->view.revision = from_revision > 0 ? from_revision - 1 : 0;
     store->watches = watch;
     store->backend->watch_begin(store, watch);
@@ -213,7 +229,8 @@ void store_flush(struct store *store)
         return;
     }
     store->is_flushing = true;
-    /* What the callbacks finish anew waits for the next turn, so that a caller who repeats cannot hold up the loop. */
+    /* What the callbacks finish anew waits for the next turn, so that a caller who repeats cannot
+     * hold up the loop. */
     struct store_call_list list = store->finished;
     store->finished = (struct store_call_list){0};
     struct store_call *call = NULL;
@@ -230,7 +247,9 @@ void store_flush(struct store *store)
     close_if_idle(store);
 }
 
-void store_watch_tell(struct store_watch *watch, const struct store_change_list *changes, bool is_snapshot)
+void store_watch_tell(struct store_watch *watch,
+                      const struct store_change_list *changes,
+                      bool is_snapshot)
 {
     if (watch->is_ended || (changes->count == 0 && !is_snapshot)) {
         return;
@@ -289,7 +308,9 @@ static void close_if_idle(struct store *store)
 
 /* ---- limits ---- */
 
-static int check_request(const struct store *store, const struct store_request *request, struct err *err)
+static int check_request(const struct store *store,
+                         const struct store_request *request,
+                         struct err *err)
 {
     if (store->call_count > STORE_CALLS_MAX) {
         (void)err_set(err, ERR_LIMIT, "%d store requests are already open", STORE_CALLS_MAX);
@@ -306,8 +327,8 @@ static int check_request(const struct store *store, const struct store_request *
         return check_txn(request, err);
     case STORE_LEASE_GRANT:
         if (request->ttl_ms <= 0 || request->ttl_ms > STORE_LEASE_TTL_MS_MAX) {
-            return err_set(err, ERR_LIMIT, "lease TTL of %lld ms is outside 1 to %d", (long long)request->ttl_ms,
-                           STORE_LEASE_TTL_MS_MAX);
+            return err_set(err, ERR_LIMIT, "lease TTL of %lld ms is outside 1 to %d",
+                           (long long)request->ttl_ms, STORE_LEASE_TTL_MS_MAX);
         }
         break;
     case STORE_LEASE_KEEPALIVE:
@@ -315,15 +336,18 @@ static int check_request(const struct store *store, const struct store_request *
         break;
     }
     if (request->lease_id <= 0) {
-        return err_set(err, ERR_INVALID, "lease id %lld is not positive", (long long)request->lease_id);
+        return err_set(err, ERR_INVALID, "lease id %lld is not positive",
+                       (long long)request->lease_id);
     }
     return 0;
 }
 
 static int check_txn(const struct store_request *request, struct err *err)
 {
-    if (request->write_count > STORE_TXN_WRITES_MAX || request->compare_count > STORE_TXN_WRITES_MAX) {
-        return err_set(err, ERR_LIMIT, "transaction with %d compares and %d writes; at most %d of each",
+    if (request->write_count > STORE_TXN_WRITES_MAX ||
+        request->compare_count > STORE_TXN_WRITES_MAX) {
+        return err_set(err, ERR_LIMIT,
+                       "transaction with %d compares and %d writes; at most %d of each",
                        request->compare_count, request->write_count, STORE_TXN_WRITES_MAX);
     }
     for (int i = 0; i < request->compare_count; i++) {
@@ -332,7 +356,8 @@ static int check_txn(const struct store_request *request, struct err *err)
             return rc;
         }
         if (request->compares[i].revision < 0) {
-            return err_set(err, ERR_INVALID, "compare of '%s' with a negative revision", request->compares[i].key);
+            return err_set(err, ERR_INVALID, "compare of '%s' with a negative revision",
+                           request->compares[i].key);
         }
     }
     size_t bytes = 0;
@@ -343,8 +368,8 @@ static int check_txn(const struct store_request *request, struct err *err)
             return rc;
         }
         if (write->value.len > (size_t)STORE_VALUE_SIZE_MAX) {
-            return err_set(err, ERR_LIMIT, "value of '%s' has %zu bytes; at most %d", write->key, write->value.len,
-                           STORE_VALUE_SIZE_MAX);
+            return err_set(err, ERR_LIMIT, "value of '%s' has %zu bytes; at most %d", write->key,
+                           write->value.len, STORE_VALUE_SIZE_MAX);
         }
         bytes += write->value.len;
         if (write->lease_id < 0) {
@@ -352,12 +377,14 @@ static int check_txn(const struct store_request *request, struct err *err)
         }
         for (int j = 0; j < i; j++) {
             if (strcmp(request->writes[j].key, write->key) == 0) {
-                return err_set(err, ERR_INVALID, "'%s' is written twice in one transaction", write->key);
+                return err_set(err, ERR_INVALID, "'%s' is written twice in one transaction",
+                               write->key);
             }
         }
     }
     if (bytes > STORE_TXN_BYTES_MAX) {
-        return err_set(err, ERR_LIMIT, "transaction writes %zu bytes; at most %d", bytes, STORE_TXN_BYTES_MAX);
+        return err_set(err, ERR_LIMIT, "transaction writes %zu bytes; at most %d", bytes,
+                       STORE_TXN_BYTES_MAX);
     }
     return 0;
 }
@@ -369,7 +396,8 @@ static int check_key(const char *key, bool may_be_empty, struct err *err)
         return err_set(err, ERR_INVALID, "store request with an empty key");
     }
     if (len >= STORE_KEY_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "key '%.64s…' has %zu bytes; at most %d", key, len, STORE_KEY_SIZE_MAX - 1);
+        return err_set(err, ERR_LIMIT, "key '%.64s…' has %zu bytes; at most %d", key, len,
+                       STORE_KEY_SIZE_MAX - 1);
     }
     return 0;
 }

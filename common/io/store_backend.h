@@ -1,7 +1,7 @@
 /* store_backend.h — what store.c and a backend owe each other. Private to common/io/store*.c.
  *
- * store.c checks requests, counts them and runs callbacks; a backend executes. A backend's struct begins with struct
- * store. */
+ * store.c checks requests, counts them and runs callbacks; a backend executes. A backend's struct
+ * begins with struct store. */
 #ifndef DROVER_IO_STORE_BACKEND_H
 #define DROVER_IO_STORE_BACKEND_H
 
@@ -39,9 +39,11 @@ struct store_watch {
 struct store_backend {
     void (*submit)(struct store *store, struct store_call *call);
     void (*watch_begin)(struct store *store, struct store_watch *watch);
-    /* The watch is ended; the backend calls store_watch_free() now or when nothing of its own points to it. */
+    /* The watch is ended; the backend calls store_watch_free() now or when nothing of its own
+     * points to it. */
     void (*watch_end)(struct store *store, struct store_watch *watch);
-    /* Finish every call, end every watch, then store_backend_closed(), all in this or a later turn of the loop. */
+    /* Finish every call, end every watch, then store_backend_closed(), all in this or a later turn
+     * of the loop. */
     void (*close)(struct store *store);
     void (*release)(struct store *store); /* frees the backend's struct; handles are closed */
 };
@@ -67,25 +69,33 @@ void store_call_list_add(struct store_call_list *list, struct store_call *call);
 struct store_call *store_call_list_pop(struct store_call_list *list);
 void store_call_list_remove(struct store_call_list *list, struct store_call *call);
 
-/* The result is complete: the callback runs in a later turn of the loop, or in the next store_flush(). */
+/* The result is complete: the callback runs in a later turn of the loop, or in the next
+ * store_flush(). */
 void store_call_finish(struct store_call *call);
 /* store_call_finish() with an error; 'err' is copied. */
 void store_call_fail(struct store_call *call, const struct err *err);
-/* Answers the caller now but leaves 'call' with its owner, who finishes it later without a second callback. */
+/* Answers the caller now but leaves 'call' with its owner, who finishes it later without a second
+ * callback. */
 void store_call_abandon(struct store_call *call, const struct err *err);
 /* Runs the callbacks of finished calls. Only from a callback of the loop. */
 void store_flush(struct store *store);
 
 /* Tells the consumer, unless the watch is ended. */
-void store_watch_tell(struct store_watch *watch, const struct store_change_list *changes, bool is_snapshot);
+void store_watch_tell(struct store_watch *watch,
+                      const struct store_change_list *changes,
+                      bool is_snapshot);
 /* Unlinks and frees. */
 void store_watch_free(struct store_watch *watch);
 
 void store_backend_closed(struct store *store);
 
 /* The backends. 'rest' is the URL after "scheme://". */
-int store_sqlite_open(const char *rest, uv_loop_t *loop, struct store **out, struct err *err) WARN_UNUSED;
-int store_etcd_open(const char *rest, const struct store_options *options, uv_loop_t *loop, struct store **out,
+int store_sqlite_open(const char *rest, uv_loop_t *loop, struct store **out, struct err *err)
+    WARN_UNUSED;
+int store_etcd_open(const char *rest,
+                    const struct store_options *options,
+                    uv_loop_t *loop,
+                    struct store **out,
                     struct err *err) WARN_UNUSED;
 
 #endif

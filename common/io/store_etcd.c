@@ -1,6 +1,7 @@
 /* store_etcd.c — the store on etcd's v3 JSON gateway: opening, endpoints, closing.
  *
- * All I/O is libcurl's on the loop; one timer serves the pauses and deadlines of all calls and watches. */
+ * All I/O is libcurl's on the loop; one timer serves the pauses and deadlines of all calls and
+ * watches. */
 #include "common/io/store_etcd.h"
 
 #include "common/base/alloc.h"
@@ -18,7 +19,9 @@ static void submit(struct store *base, struct store_call *call);
 static void etcd_close(struct store *base);
 static void etcd_release(struct store *base);
 static int parse_url(struct etcd_store *store, const char *rest, bool is_tls, struct err *err);
-static int take_options(struct etcd_store *store, const struct store_options *options, struct err *err);
+static int take_options(struct etcd_store *store,
+                        const struct store_options *options,
+                        struct err *err);
 static void timer_fired(uv_timer_t *timer);
 
 static const struct store_backend backend = {
@@ -29,7 +32,10 @@ static const struct store_backend backend = {
     .release = etcd_release,
 };
 
-int store_etcd_open(const char *rest, const struct store_options *options, uv_loop_t *loop, struct store **out,
+int store_etcd_open(const char *rest,
+                    const struct store_options *options,
+                    uv_loop_t *loop,
+                    struct store **out,
                     struct err *err)
 {
     struct etcd_store *store = xcalloc(1, sizeof(*store));
@@ -58,25 +64,29 @@ int store_etcd_open(const char *rest, const struct store_options *options, uv_lo
 static int url_error(const char *rest, const char *what, struct err *err)
 {
     (void)err_set(err, ERR_CONFIG, "store URL 'etcd://%.200s' %s", rest, what);
-    err_hint(err, "write etcd://host:2379,host:2379,host:2379/prefix; user and password are options of their own");
+    err_hint(err,
+             "write etcd://host:2379,host:2379,host:2379/prefix; user and password are options of "
+             "their own");
     return ERR_CONFIG;
 }
 
 static int add_endpoint(struct etcd_store *store, const char *text, size_t len, bool is_tls)
 {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]";
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]";
     char *host = xmemdup(text, len + 1);
     host[len] = '\0';
     /* An IPv6 address stands in brackets; the port follows the last colon outside of them. */
     const char *bracket = strchr(host, ']');
     const char *colon = strrchr(bracket == NULL ? host : bracket, ':');
-    bool is_valid = len > 0 && len < 256 && strspn(host, allowed) == len && host[0] != ':' && host[len - 1] != ':' &&
-                    (bracket != NULL) == (host[0] == '[') && (bracket != NULL || colon == strchr(host, ':')) &&
+    bool is_valid = len > 0 && len < 256 && strspn(host, allowed) == len && host[0] != ':' &&
+                    host[len - 1] != ':' && (bracket != NULL) == (host[0] == '[') &&
+                    (bracket != NULL || colon == strchr(host, ':')) &&
                     (colon == NULL || strspn(colon + 1, "0123456789") == strlen(colon + 1)) &&
                     store->endpoint_count < ETCD_ENDPOINTS_MAX;
     if (is_valid) {
-        store->endpoints[store->endpoint_count++] = xasprintf("http%s://%s%s", is_tls ? "s" : "", host,
-                                                              colon == NULL ? ":" DEFAULT_PORT : "");
+        store->endpoints[store->endpoint_count++] = xasprintf(
+            "http%s://%s%s", is_tls ? "s" : "", host, colon == NULL ? ":" DEFAULT_PORT : "");
     }
     free(host);
     return is_valid ? 0 : ERR_CONFIG;
@@ -107,7 +117,8 @@ static int parse_url(struct etcd_store *store, const char *rest, bool is_tls, st
     if (len > PREFIX_LEN_MAX) {
         return url_error(rest, "has a prefix of more than 128 characters", err);
     }
-    store->prefix = len == 0 ? xstrdup("/" DEFAULT_PREFIX "/") : xasprintf("/%.*s/", (int)len, prefix);
+    store->prefix =
+        len == 0 ? xstrdup("/" DEFAULT_PREFIX "/") : xasprintf("/%.*s/", (int)len, prefix);
     return 0;
 }
 
@@ -130,7 +141,9 @@ static int take_file(const char *path, const char *what, bool is_tls, char **out
     return 0;
 }
 
-static int take_options(struct etcd_store *store, const struct store_options *options, struct err *err)
+static int take_options(struct etcd_store *store,
+                        const struct store_options *options,
+                        struct err *err)
 {
     bool has_user = options->user != NULL && options->user[0] != '\0';
     bool has_password = options->password != NULL && options->password[0] != '\0';
@@ -138,11 +151,14 @@ static int take_options(struct etcd_store *store, const struct store_options *op
         return err_set(err, ERR_CONFIG, "etcd needs both a user and a password, or neither");
     }
     if (has_user) {
-        store->auth = (struct etcd_auth){
-            .state = ETCD_AUTH_NONE, .user = xstrdup(options->user), .password = xstrdup(options->password)};
+        store->auth = (struct etcd_auth){.state = ETCD_AUTH_NONE,
+                                         .user = xstrdup(options->user),
+                                         .password = xstrdup(options->password)};
     }
     int rc = take_file(options->ca_file, "CA", options->is_tls, &store->ca_file, err);
-    rc = rc != 0 ? rc : take_file(options->cert_file, "certificate", options->is_tls, &store->cert_file, err);
+    rc = rc != 0 ? rc
+                 : take_file(options->cert_file, "certificate", options->is_tls, &store->cert_file,
+                             err);
     rc = rc != 0 ? rc : take_file(options->key_file, "key", options->is_tls, &store->key_file, err);
     if (rc == 0 && (store->cert_file == NULL) != (store->key_file == NULL)) {
         rc = err_set(err, ERR_CONFIG, "etcd needs both a certificate and a key file, or neither");
@@ -152,7 +168,10 @@ static int take_options(struct etcd_store *store, const struct store_options *op
 
 /* ---- lanes ---- */
 
-struct http_call *etcd_post(struct etcd_store *store, enum etcd_lane lane, const char *path, struct http_request *request)
+struct http_call *etcd_post(struct etcd_store *store,
+                            enum etcd_lane lane,
+                            const char *path,
+                            struct http_request *request)
 {
     struct etcd_lane_state *state = &store->lanes[lane];
     char *url = xasprintf("%s%s", store->endpoints[state->endpoint], path);
@@ -191,7 +210,10 @@ void etcd_lane_succeeded(struct etcd_store *store, enum etcd_lane lane)
     store->lanes[lane].is_fresh = false;
 }
 
-int etcd_check_header(struct etcd_store *store, int endpoint, const struct etcd_header *header, struct err *err)
+int etcd_check_header(struct etcd_store *store,
+                      int endpoint,
+                      const struct etcd_header *header,
+                      struct err *err)
 {
     if (store->cluster_id == 0) {
         store->cluster_id = header->cluster_id;
@@ -200,11 +222,14 @@ int etcd_check_header(struct etcd_store *store, int endpoint, const struct etcd_
         (void)err_set(err, ERR_PROTOCOL, "%s belongs to etcd cluster %llx, the others to %llx",
                       store->endpoints[endpoint], (unsigned long long)header->cluster_id,
                       (unsigned long long)store->cluster_id);
-        err_hint(err, "correct the list of endpoints; if etcd was restored from a backup, restart drover");
+        err_hint(
+            err,
+            "correct the list of endpoints; if etcd was restored from a backup, restart drover");
         return ERR_PROTOCOL;
     }
     if (header->raft_term < store->raft_term) {
-        return err_set(err, ERR_UNAVAILABLE, "%s lags behind: raft term %llu, the cluster is at %llu",
+        return err_set(err, ERR_UNAVAILABLE,
+                       "%s lags behind: raft term %llu, the cluster is at %llu",
                        store->endpoints[endpoint], (unsigned long long)header->raft_term,
                        (unsigned long long)store->raft_term);
     }

@@ -16,13 +16,16 @@
 #include "common/io/store_etcd_json.h"
 
 #define ETCD_ENDPOINTS_MAX 16
-#define ETCD_CONNECT_MS_MAX 300 /* within a site a TCP and TLS handshake takes a few ms; then the next endpoint's turn */
-#define ETCD_ATTEMPT_MS_MAX 1000 /* one attempt of a request that may be repeated: leaves time for others in a lease TTL */
-#define ETCD_PAUSE_MS_BASE 50    /* after every endpoint failed once, doubling */
+#define ETCD_CONNECT_MS_MAX \
+    300 /* within a site a TCP and TLS handshake takes a few ms; then the next endpoint's turn */
+#define ETCD_ATTEMPT_MS_MAX                                                                      \
+    1000 /* one attempt of a request that may be repeated: leaves time for others in a lease TTL \
+          */
+#define ETCD_PAUSE_MS_BASE 50 /* after every endpoint failed once, doubling */
 #define ETCD_PAUSE_MS_MAX 1000
 
-/* Each lane has its own connections and its own favourite endpoint, so that a slow request or a watch on a stopped member
- * never delays a keepalive. */
+/* Each lane has its own connections and its own favourite endpoint, so that a slow request or a
+ * watch on a stopped member never delays a keepalive. */
 enum etcd_lane { ETCD_LANE_REQUEST, ETCD_LANE_LEASE, ETCD_LANE_WATCH, ETCD_LANE_NR };
 
 struct etcd_lane_state {
@@ -68,13 +71,21 @@ struct etcd_store {
 
 /* ---- store_etcd.c ---- */
 
-/* A POST to the lane's endpoint with the token; the caller sets body, limits and callbacks in '*request'. */
-struct http_call *etcd_post(struct etcd_store *store, enum etcd_lane lane, const char *path, struct http_request *request);
+/* A POST to the lane's endpoint with the token; the caller sets body, limits and callbacks in
+ * '*request'. */
+struct http_call *etcd_post(struct etcd_store *store,
+                            enum etcd_lane lane,
+                            const char *path,
+                            struct http_request *request);
 /* The endpoint failed: the lane moves to the next one, unless it already has. */
 void etcd_lane_rotate(struct etcd_store *store, enum etcd_lane lane, int endpoint);
 void etcd_lane_succeeded(struct etcd_store *store, enum etcd_lane lane);
-/* ERR_UNAVAILABLE for a member that lags behind an election, ERR_PROTOCOL for one of another cluster. */
-int etcd_check_header(struct etcd_store *store, int endpoint, const struct etcd_header *header, struct err *err) WARN_UNUSED;
+/* ERR_UNAVAILABLE for a member that lags behind an election, ERR_PROTOCOL for one of another
+ * cluster. */
+int etcd_check_header(struct etcd_store *store,
+                      int endpoint,
+                      const struct etcd_header *header,
+                      struct err *err) WARN_UNUSED;
 /* Re-arms the timer after any wake_ms has changed. */
 void etcd_timer_arm(struct etcd_store *store);
 /* Milliseconds to wait after 'failures' (>= 1) failed rounds. */
@@ -90,13 +101,18 @@ void etcd_calls_token(struct etcd_store *store, const struct err *err, bool is_f
 void etcd_calls_close(struct etcd_store *store);
 /* True if this error reply means that the token must be renewed. */
 bool etcd_error_is_token(const struct etcd_error *error);
-/* ERR_* of an error reply, with text and hint. '*is_certain': the request was certainly not executed. */
-int etcd_error_class(const struct etcd_store *store, int endpoint, const struct etcd_error *error, bool *is_certain,
+/* ERR_* of an error reply, with text and hint. '*is_certain': the request was certainly not
+ * executed. */
+int etcd_error_class(const struct etcd_store *store,
+                     int endpoint,
+                     const struct etcd_error *error,
+                     bool *is_certain,
                      struct err *err);
 
 /* ---- store_etcd_auth.c ---- */
 
-/* True when a request may be sent now; otherwise etcd_calls_token() and etcd_watches_token() follow. */
+/* True when a request may be sent now; otherwise etcd_calls_token() and etcd_watches_token()
+ * follow. */
 bool etcd_auth_ready(struct etcd_store *store);
 /* The token of 'header' (may be NULL) was refused: forget it, unless it has been renewed since. */
 void etcd_auth_refused(struct etcd_store *store, const char *header);

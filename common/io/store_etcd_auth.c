@@ -1,7 +1,8 @@
 /* store_etcd_auth.c — the token of etcd's user and password authentication.
  *
- * One authenticate at a time, on the request lane; whoever needs a token waits for it. The token goes raw into
- * "Authorization" (etcd refuses "Bearer"). A cluster with authentication disabled needs none. */
+ * One authenticate at a time, on the request lane; whoever needs a token waits for it. The token
+ * goes raw into "Authorization" (etcd refuses "Bearer"). A cluster with authentication disabled
+ * needs none. */
 #include "common/io/store_etcd.h"
 
 #include "common/base/alloc.h"
@@ -35,7 +36,8 @@ bool etcd_auth_ready(struct etcd_store *store)
 void etcd_auth_refused(struct etcd_store *store, const char *header)
 {
     struct etcd_auth *auth = &store->auth;
-    bool is_same = auth->header == NULL ? header == NULL : header != NULL && strcmp(auth->header, header) == 0;
+    bool is_same =
+        auth->header == NULL ? header == NULL : header != NULL && strcmp(auth->header, header) == 0;
     if (auth->user == NULL || auth->state == ETCD_AUTH_BUSY || !is_same) {
         return;
     }
@@ -95,7 +97,8 @@ static void authenticate_done(void *user, struct http_response *response)
     auth->http = NULL;
     auth->state = ETCD_AUTH_NONE;
     char *token = NULL;
-    if (response->code == 0 && response->status == 200 && etcd_decode_token(&response->body, &token, &err) == 0) {
+    if (response->code == 0 && response->status == 200 &&
+        etcd_decode_token(&response->body, &token, &err) == 0) {
         auth->header = xasprintf("Authorization: %s", token);
         free(token);
         auth->state = ETCD_AUTH_READY;
@@ -116,8 +119,8 @@ static void authenticate_done(void *user, struct http_response *response)
         int code = etcd_error_class(store, auth->endpoint, &error, &is_certain, &err);
         is_final = code == ERR_AUTH || code == ERR_INVALID;
         if (is_final) {
-            (void)err_set(&err, ERR_AUTH, "etcd at %s refuses user '%s': %s", store->endpoints[auth->endpoint],
-                          auth->user, error.message);
+            (void)err_set(&err, ERR_AUTH, "etcd at %s refuses user '%s': %s",
+                          store->endpoints[auth->endpoint], auth->user, error.message);
             err_hint(&err, "check the store's user and password");
         }
     }

@@ -1,10 +1,12 @@
-/* store_etcd_call.c — one request to etcd: its attempts, and what each failure says about whether it was done.
+/* store_etcd_call.c — one request to etcd: its attempts, and what each failure says about whether
+ * it was done.
  *
  *   WAITING (for a token) --> SENDING --> answered, refused, or no clear answer
  *        ^                       |
  *        +------- PAUSED <-------+ repeat: certainly not done, or safe to do twice
  *
- * The rule that everything hangs on: a TXN is repeated only while it certainly has not reached a server. */
+ * The rule that everything hangs on: a TXN is repeated only while it certainly has not reached a
+ * server. */
 #include "common/io/store_etcd.h"
 
 #include "common/base/alloc.h"
@@ -13,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL_ANSWER_SIZE_MAX 1048576 /* everything but a RANGE; a TXN answers a few bytes a write */
-#define RANGE_ANSWER_SIZE_MAX (2 * (size_t)STORE_RANGE_BYTES_MAX) /* base64 and JSON around the bytes */
+#define SMALL_ANSWER_SIZE_MAX \
+    1048576 /* everything but a RANGE; a TXN answers a few bytes a write */
+#define RANGE_ANSWER_SIZE_MAX \
+    (2 * (size_t)STORE_RANGE_BYTES_MAX) /* base64 and JSON around the bytes */
 
 enum call_step {
     STEP_WAITING, /* for a token; leaves by etcd_calls_token() or the deadline */
@@ -27,21 +31,25 @@ struct etcd_attempt {
     struct http_call *http; /* SENDING */
     enum call_step step;
     enum etcd_lane lane;
-    int endpoint;        /* of the running attempt */
-    char *token_header;  /* used by the running attempt; owned; NULL = none */
-    int failures;        /* attempts so far that have to be repeated */
-    bool is_reauthed;    /* a refused token was renewed once: the second refusal is final */
-    bool is_renewing;    /* GRANT: the lease exists, now keep it alive */
-    bool is_maybe_done;  /* some attempt may have reached a server */
-    int64_t wake_ms;     /* PAUSED */
-    struct err last;     /* of the last attempt; code 0 before the first */
+    int endpoint;       /* of the running attempt */
+    char *token_header; /* used by the running attempt; owned; NULL = none */
+    int failures;       /* attempts so far that have to be repeated */
+    bool is_reauthed;   /* a refused token was renewed once: the second refusal is final */
+    bool is_renewing;   /* GRANT: the lease exists, now keep it alive */
+    bool is_maybe_done; /* some attempt may have reached a server */
+    int64_t wake_ms;    /* PAUSED */
+    struct err last;    /* of the last attempt; code 0 before the first */
 };
 
 static void attempt_send(struct etcd_store *store, struct etcd_attempt *attempt);
 static void attempt_done(void *user, struct http_response *response);
-static void attempt_repeat(struct etcd_store *store, struct etcd_attempt *attempt, const struct err *err);
+static void attempt_repeat(struct etcd_store *store,
+                           struct etcd_attempt *attempt,
+                           const struct err *err);
 static void attempt_give_up(struct etcd_store *store, struct etcd_attempt *attempt);
-static void attempt_fail(struct etcd_store *store, struct etcd_attempt *attempt, const struct err *err);
+static void attempt_fail(struct etcd_store *store,
+                         struct etcd_attempt *attempt,
+                         const struct err *err);
 
 void etcd_call_begin(struct etcd_store *store, struct store_call *call)
 {
@@ -125,7 +133,9 @@ void etcd_calls_close(struct etcd_store *store)
         struct err err = {0};
         bool is_unknown = attempt->call->request.kind == STORE_TXN && attempt->step == STEP_SENDING;
         if (is_unknown) {
-            (void)err_set(&err, ERR_TIMEOUT, "the store was closed while etcd had the request: its outcome is unknown");
+            (void)err_set(
+                &err, ERR_TIMEOUT,
+                "the store was closed while etcd had the request: its outcome is unknown");
         } else {
             (void)err_set(&err, ERR_UNAVAILABLE, "the store was closed before etcd answered");
         }
@@ -146,7 +156,9 @@ static void attempt_release(struct etcd_store *store, struct etcd_attempt *attem
     free(attempt);
 }
 
-static void attempt_fail(struct etcd_store *store, struct etcd_attempt *attempt, const struct err *err)
+static void attempt_fail(struct etcd_store *store,
+                         struct etcd_attempt *attempt,
+                         const struct err *err)
 {
     struct store_call *call = attempt->call;
     attempt_release(store, attempt);
@@ -160,17 +172,21 @@ static void attempt_give_up(struct etcd_store *store, struct etcd_attempt *attem
     bool is_unknown = attempt->is_maybe_done && request->kind != STORE_RANGE;
     struct err err = {0};
     (void)err_set(&err, is_unknown ? ERR_TIMEOUT : ERR_UNAVAILABLE,
-                  "etcd gave no answer within %lld ms at %d endpoint%s; last: %.300s", (long long)request->timeout_ms,
-                  store->endpoint_count, store->endpoint_count == 1 ? "" : "s",
+                  "etcd gave no answer within %lld ms at %d endpoint%s; last: %.300s",
+                  (long long)request->timeout_ms, store->endpoint_count,
+                  store->endpoint_count == 1 ? "" : "s",
                   attempt->last.code == 0 ? "waiting for a token" : attempt->last.text);
-    err_hint(&err, "%s", attempt->last.hint[0] != '\0'
-                             ? attempt->last.hint
-                             : "check that a majority of the etcd members runs and is reachable from here");
+    err_hint(&err, "%s",
+             attempt->last.hint[0] != '\0'
+                 ? attempt->last.hint
+                 : "check that a majority of the etcd members runs and is reachable from here");
     attempt_fail(store, attempt, &err);
 }
 
 /* Again on the lane's endpoint; after a round of all endpoints with a pause. */
-static void attempt_repeat(struct etcd_store *store, struct etcd_attempt *attempt, const struct err *err)
+static void attempt_repeat(struct etcd_store *store,
+                           struct etcd_attempt *attempt,
+                           const struct err *err)
 {
     attempt->last = *err;
     attempt->failures++;
@@ -202,15 +218,17 @@ static void attempt_send(struct etcd_store *store, struct etcd_attempt *attempt)
     }
     struct store_request renewal = {.kind = STORE_LEASE_KEEPALIVE, .lease_id = request->lease_id};
     const char *path = NULL;
-    char *body = etcd_encode_request(attempt->is_renewing ? &renewal : request, store->prefix, &path);
+    char *body =
+        etcd_encode_request(attempt->is_renewing ? &renewal : request, store->prefix, &path);
     bool is_once = request->kind == STORE_TXN;
-    struct http_request http = {.body = body,
-                                .body_size = strlen(body),
-                                .timeout_ms = is_once || left_ms < ETCD_ATTEMPT_MS_MAX ? left_ms : ETCD_ATTEMPT_MS_MAX,
-                                .response_size_max = request->kind == STORE_RANGE ? RANGE_ANSWER_SIZE_MAX
-                                                                                  : SMALL_ANSWER_SIZE_MAX,
-                                .done = attempt_done,
-                                .user = attempt};
+    struct http_request http = {
+        .body = body,
+        .body_size = strlen(body),
+        .timeout_ms = is_once || left_ms < ETCD_ATTEMPT_MS_MAX ? left_ms : ETCD_ATTEMPT_MS_MAX,
+        .response_size_max =
+            request->kind == STORE_RANGE ? RANGE_ANSWER_SIZE_MAX : SMALL_ANSWER_SIZE_MAX,
+        .done = attempt_done,
+        .user = attempt};
     attempt->step = STEP_SENDING;
     attempt->endpoint = store->lanes[attempt->lane].endpoint;
     free(attempt->token_header);
@@ -220,7 +238,9 @@ static void attempt_send(struct etcd_store *store, struct etcd_attempt *attempt)
 }
 
 /* No HTTP answer. */
-static void attempt_lost(struct etcd_store *store, struct etcd_attempt *attempt, const struct http_response *response)
+static void attempt_lost(struct etcd_store *store,
+                         struct etcd_attempt *attempt,
+                         const struct http_response *response)
 {
     const struct store_request *request = &attempt->call->request;
     struct err err = response->err;
@@ -230,7 +250,8 @@ static void attempt_lost(struct etcd_store *store, struct etcd_attempt *attempt,
     }
     if (response->code == ERR_IO && store->is_tls && store->cert_file == NULL) {
         /* With TLS 1.3 the server refuses after the handshake; libcurl's text seldom says why. */
-        err_hint(&err, "if etcd asks for client certificates, give the store a certificate and a key");
+        err_hint(&err,
+                 "if etcd asks for client certificates, give the store a certificate and a key");
     }
     if (response->code == ERR_LIMIT && request->kind == STORE_RANGE) {
         attempt_fail(store, attempt, &err);
@@ -243,7 +264,8 @@ static void attempt_lost(struct etcd_store *store, struct etcd_attempt *attempt,
         return;
     }
     attempt->is_maybe_done = attempt->is_maybe_done || response->is_maybe_received;
-    bool is_setup = response->code == ERR_AUTH || response->code == ERR_INVALID; /* TLS: waiting mends nothing */
+    bool is_setup = response->code == ERR_AUTH ||
+                    response->code == ERR_INVALID; /* TLS: waiting mends nothing */
     if (is_setup && attempt->failures + 1 >= store->endpoint_count) {
         attempt_fail(store, attempt, &err);
         return;
@@ -252,7 +274,9 @@ static void attempt_lost(struct etcd_store *store, struct etcd_attempt *attempt,
 }
 
 /* An error reply. */
-static void attempt_refused(struct etcd_store *store, struct etcd_attempt *attempt, const struct etcd_error *error)
+static void attempt_refused(struct etcd_store *store,
+                            struct etcd_attempt *attempt,
+                            const struct etcd_error *error)
 {
     struct store_call *call = attempt->call;
     struct err err = {0};
@@ -269,7 +293,8 @@ static void attempt_refused(struct etcd_store *store, struct etcd_attempt *attem
         attempt_send(store, attempt);
         return;
     }
-    bool is_gone_lease = call->request.kind == STORE_LEASE_REVOKE || call->request.kind == STORE_LEASE_KEEPALIVE;
+    bool is_gone_lease =
+        call->request.kind == STORE_LEASE_REVOKE || call->request.kind == STORE_LEASE_KEEPALIVE;
     if (is_gone_lease && code == ERR_NOT_FOUND) {
         attempt_release(store, attempt);
         store_call_finish(call); /* as preset: code 0, TTL 0 */
@@ -292,11 +317,14 @@ static void attempt_refused(struct etcd_store *store, struct etcd_attempt *attem
 }
 
 /* Status 200. */
-static void attempt_answered(struct etcd_store *store, struct etcd_attempt *attempt, struct http_response *response)
+static void attempt_answered(struct etcd_store *store,
+                             struct etcd_attempt *attempt,
+                             struct http_response *response)
 {
     struct store_call *call = attempt->call;
     bool is_txn = call->request.kind == STORE_TXN;
-    struct store_request renewal = {.kind = STORE_LEASE_KEEPALIVE, .lease_id = call->request.lease_id};
+    struct store_request renewal = {.kind = STORE_LEASE_KEEPALIVE,
+                                    .lease_id = call->request.lease_id};
     const struct store_request *asked = attempt->is_renewing ? &renewal : &call->request;
     struct etcd_header header = {0};
     struct store_result result = {.req_id = call->result.req_id};
@@ -327,7 +355,8 @@ static void attempt_answered(struct etcd_store *store, struct etcd_attempt *atte
     if (attempt->is_renewing && result.ttl_ms == 0) {
         attempt->is_renewing = false; /* it ended in between: grant it anew */
         store_result_release(&result);
-        (void)err_set(&err, ERR_UNAVAILABLE, "lease %lld ended while it was granted again", (long long)asked->lease_id);
+        (void)err_set(&err, ERR_UNAVAILABLE, "lease %lld ended while it was granted again",
+                      (long long)asked->lease_id);
         attempt_repeat(store, attempt, &err);
         return;
     }
@@ -361,12 +390,17 @@ static void attempt_done(void *user, struct http_response *response)
 
 bool etcd_error_is_token(const struct etcd_error *error)
 {
-    return error->http_status == 401 || error->code == 16 || strstr(error->message, "user name is empty") != NULL ||
-           strstr(error->message, "auth store is old") != NULL || strstr(error->message, "invalid auth token") != NULL;
+    return error->http_status == 401 || error->code == 16 ||
+           strstr(error->message, "user name is empty") != NULL ||
+           strstr(error->message, "auth store is old") != NULL ||
+           strstr(error->message, "invalid auth token") != NULL;
 }
 
 /* gRPC codes, google.golang.org/grpc/codes; texts from etcd's api/v3rpc/rpctypes/error.go. */
-int etcd_error_class(const struct etcd_store *store, int endpoint, const struct etcd_error *error, bool *is_certain,
+int etcd_error_class(const struct etcd_store *store,
+                     int endpoint,
+                     const struct etcd_error *error,
+                     bool *is_certain,
                      struct err *err)
 {
     const char *text = error->message;
@@ -375,9 +409,10 @@ int etcd_error_class(const struct etcd_store *store, int endpoint, const struct 
     *is_certain = true;
     switch (etcd_error_is_token(error) ? 16 : error->code) {
     case 3: /* INVALID_ARGUMENT */
-        code = strstr(text, "too large") != NULL || strstr(text, "too many operations") != NULL ? ERR_LIMIT
-               : strstr(text, "authentication failed") != NULL                                   ? ERR_AUTH
-                                                                                                 : ERR_INVALID;
+        code = strstr(text, "too large") != NULL || strstr(text, "too many operations") != NULL
+                   ? ERR_LIMIT
+               : strstr(text, "authentication failed") != NULL ? ERR_AUTH
+                                                               : ERR_INVALID;
         break;
     case 5: /* NOT_FOUND: a lease, or a path that this server does not know */
         code = strstr(text, "lease") != NULL ? ERR_NOT_FOUND : ERR_PROTOCOL;
@@ -388,10 +423,12 @@ int etcd_error_class(const struct etcd_store *store, int endpoint, const struct 
         break;
     case 8: /* RESOURCE_EXHAUSTED: full, or too many requests */
         code = strstr(text, "space") != NULL ? ERR_LIMIT : ERR_UNAVAILABLE;
-        /* The request that finds the quota exceeded is applied and answered with this error all the same (etcd #16659);
-         * only the later ones are refused, and the answers look alike. */
+        /* The request that finds the quota exceeded is applied and answered with this error all the
+         * same (etcd #16659); only the later ones are refused, and the answers look alike. */
         *is_certain = code != ERR_LIMIT;
-        hint = code == ERR_LIMIT ? "compact and defragment etcd or raise its quota, then 'etcdctl alarm disarm'" : "";
+        hint = code == ERR_LIMIT
+                   ? "compact and defragment etcd or raise its quota, then 'etcdctl alarm disarm'"
+                   : "";
         break;
     case 9: /* FAILED_PRECONDITION */
         code = strstr(text, "lease already exists") != NULL ? ERR_EXISTS : ERR_UNAVAILABLE;
@@ -404,15 +441,18 @@ int etcd_error_class(const struct etcd_store *store, int endpoint, const struct 
         break;
     case 16: /* UNAUTHENTICATED */
         code = ERR_AUTH;
-        hint = store->auth.user == NULL ? "etcd has authentication enabled: give the store a user and a password"
-                                        : "check the store's user and password";
+        hint = store->auth.user == NULL
+                   ? "etcd has authentication enabled: give the store a user and a password"
+                   : "check the store's user and password";
         break;
     case -1: /* not an etcd error at all */
-        code = error->http_status == 404 || error->http_status == 405 ? ERR_PROTOCOL : ERR_UNAVAILABLE;
+        code =
+            error->http_status == 404 || error->http_status == 405 ? ERR_PROTOCOL : ERR_UNAVAILABLE;
         *is_certain = code == ERR_PROTOCOL;
         hint = code == ERR_PROTOCOL ? "is this an etcd 3.4 or newer with its JSON gateway?" : "";
         break;
-    default: /* UNAVAILABLE, DEADLINE_EXCEEDED, UNKNOWN, INTERNAL, ...: the proposal may still be applied */
+    default: /* UNAVAILABLE, DEADLINE_EXCEEDED, UNKNOWN, INTERNAL, ...: the proposal may still be
+                applied */
         *is_certain = false;
         break;
     }

@@ -1,4 +1,5 @@
-/* store_etcd_json.c — see store_etcd_json.h. Source: etcd api/etcdserverpb/rpc.proto, measured on 3.4.23 and 3.5.30. */
+/* store_etcd_json.c — see store_etcd_json.h. Source: etcd api/etcdserverpb/rpc.proto, measured
+ * on 3.4.23 and 3.5.30. */
 #include "common/io/store_etcd_json.h"
 
 #include "common/base/alloc.h"
@@ -11,9 +12,14 @@
 
 #define GRPC_NONE (-1)
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static int kv_decode(json_t *object, const char *prefix, struct store_kv *kv, bool *is_ours, struct err *err);
+static int kv_decode(json_t *object,
+                     const char *prefix,
+                     struct store_kv *kv,
+                     bool *is_ours,
+                     struct err *err);
 static void header_decode(json_t *object, struct etcd_header *header);
 
 /* ---- base64 and numbers ---- */
@@ -58,7 +64,8 @@ static int base64_decode(json_t *object, const char *name, struct strbuf *out, s
     }
     strbuf_reserve(out, len / 4 * 3);
     for (size_t i = 0; i < len; i += 4) {
-        int padding = i + 4 < len ? 0 : (text[i + 3] == '=') + (text[i + 2] == '=' && text[i + 3] == '=');
+        int padding =
+            i + 4 < len ? 0 : (text[i + 3] == '=') + (text[i + 2] == '=' && text[i + 3] == '=');
         uint32_t group = 0;
         for (int j = 0; j < 4; j++) {
             int value = j >= 4 - padding ? 0 : base64_value(text[i + (size_t)j]);
@@ -117,8 +124,8 @@ static void set_key(json_t *object, const char *prefix, const char *key)
     free(full);
 }
 
-/* key and range_end so that every key that begins with prefix + key is meant. The prefix begins with '/', so there is
- * always a byte that can be raised. */
+/* key and range_end so that every key that begins with prefix + key is meant. The prefix begins
+ * with '/', so there is always a byte that can be raised. */
 static void set_prefix_range(json_t *object, const char *prefix, const char *key)
 {
     set_key(object, prefix, key);
@@ -195,7 +202,9 @@ static void encode_txn(json_t *object, const struct store_request *request, cons
     }
 }
 
-char *etcd_encode_request(const struct store_request *request, const char *prefix, const char **path)
+char *etcd_encode_request(const struct store_request *request,
+                          const char *prefix,
+                          const char **path)
 {
     json_t *object = new_object();
     switch (request->kind) {
@@ -253,7 +262,8 @@ char *etcd_encode_authenticate(const char *user, const char *password)
     json_t *object = new_object();
     json_t *name = json_string(user);
     json_t *secret = json_string(password);
-    /* NULL for text that is not UTF-8, which no etcd user can have; the server then answers with a refusal. */
+    /* NULL for text that is not UTF-8, which no etcd user can have; the server then answers with a
+     * refusal. */
     set_member(object, "name", name == NULL ? json_string("") : name);
     set_member(object, "password", secret == NULL ? json_string("") : secret);
     return json_text(object);
@@ -273,11 +283,15 @@ static json_t *load(const char *text, size_t size, struct err *err)
     return root;
 }
 
-static int kvs_decode(json_t *root, const char *prefix, struct store_result *result, struct err *err)
+static int kvs_decode(json_t *root,
+                      const char *prefix,
+                      struct store_result *result,
+                      struct err *err)
 {
     size_t index = 0;
     json_t *item = NULL;
-    json_array_foreach (json_object_get(root, "kvs"), index, item) {
+    json_array_foreach(json_object_get(root, "kvs"), index, item)
+    {
         struct store_kv kv = {0};
         bool is_ours = false;
         int rc = kv_decode(item, prefix, &kv, &is_ours, err);
@@ -299,8 +313,12 @@ static int kvs_decode(json_t *root, const char *prefix, struct store_result *res
     return 0;
 }
 
-int etcd_decode_result(const struct store_request *request, const char *prefix, const struct strbuf *body,
-                       struct etcd_header *header, struct store_result *result, struct err *err)
+int etcd_decode_result(const struct store_request *request,
+                       const char *prefix,
+                       const struct strbuf *body,
+                       struct etcd_header *header,
+                       struct store_result *result,
+                       struct err *err)
 {
     json_t *root = load(strbuf_text(body), body->len, err);
     if (root == NULL) {
@@ -332,7 +350,8 @@ int etcd_decode_result(const struct store_request *request, const char *prefix, 
             rc = err_set(err, ERR_PROTOCOL, "etcd answers for lease %lld instead of %lld",
                          (long long)int_member(inner, "ID"), (long long)request->lease_id);
         } else if (request->kind == STORE_LEASE_GRANT && read.ttl_ms == 0) {
-            rc = err_set(err, ERR_PROTOCOL, "etcd granted lease %lld without a TTL", (long long)request->lease_id);
+            rc = err_set(err, ERR_PROTOCOL, "etcd granted lease %lld without a TTL",
+                         (long long)request->lease_id);
         }
         break;
     }
@@ -364,7 +383,8 @@ int etcd_decode_token(const struct strbuf *body, char **token, struct err *err)
     return is_usable ? 0 : err_set(err, ERR_PROTOCOL, "etcd answered authenticate without a token");
 }
 
-/* 3.4: {"error","message","code"}; 3.5: {"code","message"}; streams: {"error":{"grpc_code" or "code","message"}}. */
+/* 3.4: {"error","message","code"}; 3.5: {"code","message"}; streams: {"error":{"grpc_code" or
+ * "code","message"}}. */
 static void error_members(json_t *root, struct etcd_error *error)
 {
     json_t *inner = json_object_get(root, "error");
@@ -390,11 +410,15 @@ void etcd_decode_error(const struct strbuf *body, long http_status, struct etcd_
     }
 }
 
-static int events_decode(json_t *result, const char *prefix, struct store_change_list *changes, struct err *err)
+static int events_decode(json_t *result,
+                         const char *prefix,
+                         struct store_change_list *changes,
+                         struct err *err)
 {
     size_t index = 0;
     json_t *item = NULL;
-    json_array_foreach (json_object_get(result, "events"), index, item) {
+    json_array_foreach(json_object_get(result, "events"), index, item)
+    {
         const char *type = json_string_value(json_object_get(item, "type"));
         struct store_kv kv = {0};
         bool is_ours = false;
@@ -409,7 +433,10 @@ static int events_decode(json_t *result, const char *prefix, struct store_change
     return 0;
 }
 
-int etcd_decode_watch(const char *line, size_t size, const char *prefix, struct etcd_watch_message *message,
+int etcd_decode_watch(const char *line,
+                      size_t size,
+                      const char *prefix,
+                      struct etcd_watch_message *message,
                       struct err *err)
 {
     *message = (struct etcd_watch_message){0};
@@ -444,7 +471,11 @@ static void header_decode(json_t *object, struct etcd_header *header)
 }
 
 /* Keys that are not text or not under the prefix are not ours and are left out. */
-static int kv_decode(json_t *object, const char *prefix, struct store_kv *kv, bool *is_ours, struct err *err)
+static int kv_decode(json_t *object,
+                     const char *prefix,
+                     struct store_kv *kv,
+                     bool *is_ours,
+                     struct err *err)
 {
     struct strbuf key = {0};
     int rc = base64_decode(object, "key", &key, err);

@@ -1,11 +1,13 @@
-/* store_etcd_watch.c — one watch on etcd: list, then stream, list again after every gap and every half minute.
+/* store_etcd_watch.c — one watch on etcd: list, then stream, list again after every gap and every
+ * half minute.
  *
  *   WAITING (token) --> LISTING --> OPENING --> STREAMING --(30 s)--> lists beside the stream
  *      ^                   ^           |            |
- *      |                   +-- PAUSED <+------------+ lost, cancelled, compacted, silent while others see changes
+ *      |                   +-- PAUSED <+------------+ lost, cancelled, compacted, silent while
+ * others see changes
  *
- * A stream may die without a sign (a stopped member keeps its connections): the list in between is what makes the promise
- * of store_watch() hold, the stream only makes it fast. */
+ * A stream may die without a sign (a stopped member keeps its connections): the list in between is
+ * what makes the promise of store_watch() hold, the stream only makes it fast. */
 #include "common/io/store_etcd.h"
 
 #include "common/base/alloc.h"
@@ -16,10 +18,11 @@
 
 #define LIST_MS_MAX 3000
 #define LIST_ANSWER_SIZE_MAX (2 * (size_t)STORE_RANGE_BYTES_MAX)
-#define STREAM_LINE_SIZE_MAX (32 * (size_t)1024 * 1024) /* beyond it the stream is dropped and a list does the work */
-#define OPEN_MS_MAX 2000     /* until "created" */
+#define STREAM_LINE_SIZE_MAX \
+    (32 * (size_t)1024 * 1024) /* beyond it the stream is dropped and a list does the work */
+#define OPEN_MS_MAX 2000       /* until "created" */
 #define RELIST_MS 30000
-#define SUSPECT_MS 2000      /* a list was ahead of the stream: so long may the stream lag */
+#define SUSPECT_MS 2000 /* a list was ahead of the stream: so long may the stream lag */
 
 enum watch_step { WATCH_WAITING, WATCH_LISTING, WATCH_OPENING, WATCH_STREAMING, WATCH_PAUSED };
 
@@ -119,7 +122,8 @@ static void callback_leave(struct etcd_watch *own)
 int64_t etcd_watches_wake_ms(const struct etcd_store *store)
 {
     int64_t wake_ms = NEVER;
-    for (const struct store_watch *watch = store->base.watches; watch != NULL; watch = watch->next) {
+    for (const struct store_watch *watch = store->base.watches; watch != NULL;
+         watch = watch->next) {
         const struct etcd_watch *own = watch->stream;
         if (own == NULL) {
             continue; /* just being begun */
@@ -130,7 +134,8 @@ int64_t etcd_watches_wake_ms(const struct etcd_store *store)
             wake_ms = deadline_min(wake_ms, own->wake_ms);
             break;
         case WATCH_STREAMING:
-            wake_ms = deadline_min(wake_ms, deadline_min(own->list == NULL ? own->wake_ms : NEVER, own->suspect_ms));
+            wake_ms = deadline_min(
+                wake_ms, deadline_min(own->list == NULL ? own->wake_ms : NEVER, own->suspect_ms));
             break;
         case WATCH_WAITING: /* etcd_watches_token() follows */
         case WATCH_LISTING: /* the request has its own timeout */
@@ -196,7 +201,8 @@ void etcd_watches_suspect(struct etcd_store *store, int endpoint)
     }
     for (struct store_watch *watch = store->base.watches; watch != NULL; watch = watch->next) {
         struct etcd_watch *own = watch->stream;
-        if ((own->step == WATCH_OPENING || own->step == WATCH_STREAMING) && own->stream_endpoint == endpoint) {
+        if ((own->step == WATCH_OPENING || own->step == WATCH_STREAMING) &&
+            own->stream_endpoint == endpoint) {
             restart(own, endpoint);
         }
     }
@@ -222,7 +228,10 @@ static void refused(struct etcd_watch *own, int endpoint, const struct etcd_erro
     restart(own, endpoint);
 }
 
-static struct http_call *post(struct etcd_watch *own, const char *path, char *body, struct http_request *request)
+static struct http_call *post(struct etcd_watch *own,
+                              const char *path,
+                              char *body,
+                              struct http_request *request)
 {
     struct etcd_store *store = own->store;
     free(own->token_header);
@@ -244,14 +253,16 @@ static void list_start(struct etcd_watch *own)
     bool is_beside = own->step == WATCH_STREAMING;
     if (!etcd_auth_ready(own->store)) {
         if (is_beside) {
-            own->wake_ms = store_now_ms() + RELIST_MS; /* the token is being renewed: the next time will do */
+            own->wake_ms =
+                store_now_ms() + RELIST_MS; /* the token is being renewed: the next time will do */
         } else {
             own->step = WATCH_WAITING;
         }
         return;
     }
     own->is_seeding = !watch->view.is_complete && watch->view.revision > 0 && !own->is_past_gone;
-    char *body = etcd_encode_list(own->store->prefix, watch->prefix, own->is_seeding ? watch->view.revision : 0);
+    char *body = etcd_encode_list(own->store->prefix, watch->prefix,
+                                  own->is_seeding ? watch->view.revision : 0);
     struct http_request request = {
         .timeout_ms = LIST_MS_MAX, .response_size_max = LIST_ANSWER_SIZE_MAX, .done = list_done};
     own->step = is_beside ? WATCH_STREAMING : WATCH_LISTING;
@@ -335,9 +346,11 @@ static void list_done(void *user, struct http_response *response)
 static void stream_start(struct etcd_watch *own)
 {
     CHECK(own->stream == NULL);
-    char *body = etcd_encode_watch(own->store->prefix, own->watch->prefix, own->watch->view.revision + 1);
-    struct http_request request = {
-        .response_size_max = STREAM_LINE_SIZE_MAX, .received = stream_received, .done = stream_done};
+    char *body =
+        etcd_encode_watch(own->store->prefix, own->watch->prefix, own->watch->view.revision + 1);
+    struct http_request request = {.response_size_max = STREAM_LINE_SIZE_MAX,
+                                   .received = stream_received,
+                                   .done = stream_done};
     own->step = WATCH_OPENING;
     own->wake_ms = store_now_ms() + OPEN_MS_MAX;
     own->stream_endpoint = own->store->lanes[ETCD_LANE_WATCH].endpoint;
@@ -372,7 +385,8 @@ static void message_apply(struct etcd_watch *own, struct etcd_watch_message *mes
         refused(own, own->stream_endpoint, &message->error);
         return;
     }
-    if (etcd_check_header(own->store, own->stream_endpoint, &message->header, &err) != 0 || message->is_canceled) {
+    if (etcd_check_header(own->store, own->stream_endpoint, &message->header, &err) != 0 ||
+        message->is_canceled) {
         restart(own, own->stream_endpoint); /* compacted ones too: the list closes every gap */
         return;
     }
@@ -399,7 +413,8 @@ static void stream_received(void *user, struct strbuf *body)
         }
         size_t size = (size_t)(end - body->data);
         struct etcd_watch_message message;
-        int rc = size == 0 ? 0 : etcd_decode_watch(body->data, size, own->store->prefix, &message, NULL);
+        int rc =
+            size == 0 ? 0 : etcd_decode_watch(body->data, size, own->store->prefix, &message, NULL);
         strbuf_consume(body, size + 1);
         own->scanned = 0;
         if (rc != 0) {

@@ -1,8 +1,9 @@
 /* store_sqlite.c — the SQLite store's half on the loop: a queue in front of one worker.
  *
- * fsync takes milliseconds to seconds, so statements run in the thread pool: one batch at a time, requests in order. After
- * each batch, and on a timer for the changes of other processes, the worker looks for news of the watches. Data moves to
- * the worker inside struct sqlite_batch and comes back with it: nothing is shared while it runs. Must not know SQL. */
+ * fsync takes milliseconds to seconds, so statements run in the thread pool: one batch at a time,
+ * requests in order. After each batch, and on a timer for the changes of other processes, the
+ * worker looks for news of the watches. Data moves to the worker inside struct sqlite_batch and
+ * comes back with it: nothing is shared while it runs. Must not know SQL. */
 #include "common/io/store_backend.h"
 #include "common/io/store_sqlite_db.h"
 
@@ -13,9 +14,10 @@
 #include <string.h>
 
 #define BATCH_CALLS_MAX 32 /* results of a long queue come back at least this often */
-#define POLL_INTERVAL_MS 200 /* how late the change of another process, or the end of a lease, is told */
-/* A request on the worker gives up waiting for locks by itself at its deadline and then knows that nothing was done; only
- * a disk that hangs makes the loop answer for it, this much later. */
+#define POLL_INTERVAL_MS \
+    200 /* how late the change of another process, or the end of a lease, is told */
+/* A request on the worker gives up waiting for locks by itself at its deadline and then knows that
+ * nothing was done; only a disk that hangs makes the loop answer for it, this much later. */
 #define WORKER_GRACE_MS 250
 
 /* One watch's share of a batch. */
@@ -34,7 +36,8 @@ struct sqlite_batch {
     struct batch_watch *watches; /* owned */
     int watch_count;
     bool is_poll;           /* end expired leases too */
-    int64_t known_revision; /* lowest revision of the watches: nothing to look for while the store is still there */
+    int64_t known_revision; /* lowest revision of the watches: nothing to look for while the store
+                               is still there */
 };
 
 struct sqlite_store {
@@ -92,7 +95,10 @@ int store_sqlite_open(const char *rest, uv_loop_t *loop, struct store **out, str
 
 /* ---- deadlines ---- */
 
-static void abandon_late(struct store_call_list *list, int64_t now_ms, int64_t grace_ms, const struct err *err)
+static void abandon_late(struct store_call_list *list,
+                         int64_t now_ms,
+                         int64_t grace_ms,
+                         const struct err *err)
 {
     for (struct store_call *call = list->head; call != NULL; call = call->next) {
         if (call->deadline_ms + grace_ms <= now_ms) {
@@ -127,11 +133,12 @@ static void deadline_arm(struct sqlite_store *store)
     }
     int64_t wait_ms = next_ms - store_now_ms();
     uv_update_time(store->base.loop);
-    CHECK(uv_timer_start(&store->deadline_timer, deadline_fired, wait_ms < 0 ? 0 : (uint64_t)wait_ms, 0) == 0);
+    CHECK(uv_timer_start(&store->deadline_timer, deadline_fired,
+                         wait_ms < 0 ? 0 : (uint64_t)wait_ms, 0) == 0);
 }
 
-/* The worker may be reading batch->calls' requests now, but only this thread touches 'done', 'next' of a finished batch
- * and the deadline is constant: abandoning a running call is safe. */
+/* The worker may be reading batch->calls' requests now, but only this thread touches 'done', 'next'
+ * of a finished batch and the deadline is constant: abandoning a running call is safe. */
 static void deadline_fired(uv_timer_t *timer)
 {
     struct sqlite_store *store = timer->data;
@@ -139,7 +146,8 @@ static void deadline_fired(uv_timer_t *timer)
     struct err err = {0};
     struct store_call_list kept = {0};
     struct store_call *call = NULL;
-    (void)err_set(&err, ERR_UNAVAILABLE, "the SQLite store is busy with earlier requests; this one was not begun");
+    (void)err_set(&err, ERR_UNAVAILABLE,
+                  "the SQLite store is busy with earlier requests; this one was not begun");
     err_hint(&err, "its disk is too slow: look at the latency of fsync there");
     while ((call = store_call_list_pop(&store->queue)) != NULL) {
         if (call->deadline_ms <= now_ms) {
@@ -150,7 +158,8 @@ static void deadline_fired(uv_timer_t *timer)
     }
     store->queue = kept;
     if (store->batch != NULL) {
-        (void)err_set(&err, ERR_TIMEOUT, "the SQLite store does not answer; whether the request was done is unknown");
+        (void)err_set(&err, ERR_TIMEOUT,
+                      "the SQLite store does not answer; whether the request was done is unknown");
         err_hint(&err, "its disk hangs: see the system log");
         abandon_late(&store->batch->calls, now_ms, WORKER_GRACE_MS, &err);
     }
@@ -178,8 +187,8 @@ static void batch_add_watches(struct sqlite_store *store, struct sqlite_batch *b
     batch->known_revision = INT64_MAX;
     for (struct store_watch *watch = store->base.watches; watch != NULL; watch = watch->next) {
         int64_t revision = watch->view.revision;
-        batch->watches[batch->watch_count++] =
-            (struct batch_watch){.watch = watch, .prefix = xstrdup(watch->prefix), .after_revision = revision};
+        batch->watches[batch->watch_count++] = (struct batch_watch){
+            .watch = watch, .prefix = xstrdup(watch->prefix), .after_revision = revision};
         batch->known_revision = revision < batch->known_revision ? revision : batch->known_revision;
     }
 }
@@ -197,7 +206,8 @@ static void batch_start(struct sqlite_store *store)
     batch->is_poll = store->is_poll_due;
     store->is_poll_due = false;
     struct store_call *call = NULL;
-    for (int i = 0; i < BATCH_CALLS_MAX && (call = store_call_list_pop(&store->queue)) != NULL; i++) {
+    for (int i = 0; i < BATCH_CALLS_MAX && (call = store_call_list_pop(&store->queue)) != NULL;
+         i++) {
         store_call_list_add(&batch->calls, call);
     }
     batch_add_watches(store, batch);
@@ -222,7 +232,8 @@ static void batch_run(uv_work_t *work)
         return;
     }
     for (int i = 0; i < batch->watch_count; i++) {
-        sqlite_db_news(batch->db, batch->watches[i].prefix, batch->watches[i].after_revision, &batch->watches[i].news);
+        sqlite_db_news(batch->db, batch->watches[i].prefix, batch->watches[i].after_revision,
+                       &batch->watches[i].news);
     }
 }
 
@@ -238,8 +249,10 @@ static void watch_tell(struct batch_watch *item)
         bool is_snapshot = !watch->view.is_complete;
         struct store_change_list changes = {0};
         /* The file was replaced by an older one: what it holds is the truth now. */
-        watch->view.revision = news->revision < watch->view.revision ? news->revision : watch->view.revision;
-        store_view_relist(&watch->view, news->list.kvs, news->list.kv_count, news->revision, &changes);
+        watch->view.revision =
+            news->revision < watch->view.revision ? news->revision : watch->view.revision;
+        store_view_relist(&watch->view, news->list.kvs, news->list.kv_count, news->revision,
+                          &changes);
         store_watch_tell(watch, &changes, is_snapshot);
         store_change_list_release(&changes);
         return;

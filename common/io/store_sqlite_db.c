@@ -1,10 +1,12 @@
 /* store_sqlite_db.c — see store_sqlite_db.h.
  *
- * WAL with synchronous=FULL: a committed transaction is on disk. Processes on one machine may share the file: every write
- * runs under BEGIN IMMEDIATE, so compares and writes are one step. A lease ends when CLOCK_BOOTTIME (which runs during
- * suspend) passes its expiry, or when the machine's boot id differs from the one it was granted under: after a reboot no
- * holder can be alive. Expired leases are ended inside whichever transaction looks first, so nobody ever sees a key whose
- * lease has ended. The file must not be shared between machines. Source: sqlite.org/wal.html, sqlite.org/pragma.html. */
+ * WAL with synchronous=FULL: a committed transaction is on disk. Processes on one machine may share
+ * the file: every write runs under BEGIN IMMEDIATE, so compares and writes are one step. A lease
+ * ends when CLOCK_BOOTTIME (which runs during suspend) passes its expiry, or when the machine's
+ * boot id differs from the one it was granted under: after a reboot no holder can be alive. Expired
+ * leases are ended inside whichever transaction looks first, so nobody ever sees a key whose lease
+ * has ended. The file must not be shared between machines. Source: sqlite.org/wal.html,
+ * sqlite.org/pragma.html. */
 #include "common/io/store_sqlite_db.h"
 
 #include "common/base/alloc.h"
@@ -16,9 +18,13 @@
 #include <string.h>
 #include <time.h>
 
-static int run_range(struct sqlite_db *db, const struct store_request *request, struct store_result *result,
+static int run_range(struct sqlite_db *db,
+                     const struct store_request *request,
+                     struct store_result *result,
                      struct err *err);
-static int run_write(struct sqlite_db *db, const struct store_request *request, struct store_result *result,
+static int run_write(struct sqlite_db *db,
+                     const struct store_request *request,
+                     struct store_result *result,
                      struct err *err);
 static int expire_leases(struct sqlite_db *db, int64_t *revision, struct err *err);
 
@@ -50,7 +56,11 @@ static int revision_set(struct sqlite_db *db, int64_t revision, struct err *err)
     return sqlite_statement_run(db, STMT_LOG_TRIM, NULL, NULL, err);
 }
 
-static int log_add(struct sqlite_db *db, int64_t revision, const char *key, bool is_delete, struct err *err)
+static int log_add(struct sqlite_db *db,
+                   int64_t revision,
+                   const char *key,
+                   bool is_delete,
+                   struct err *err)
 {
     sqlite3_stmt *statement = sqlite_statement_start(db, STMT_LOG_ADD);
     sqlite_bind_int(statement, 1, revision);
@@ -60,22 +70,27 @@ static int log_add(struct sqlite_db *db, int64_t revision, const char *key, bool
 }
 
 /* Rows of the form key, value, create_revision, mod_revision, lease_id. */
-static int rows_read(struct sqlite_db *db, enum statement which, struct store_result *result, struct err *err)
+static int rows_read(struct sqlite_db *db,
+                     enum statement which,
+                     struct store_result *result,
+                     struct err *err)
 {
     sqlite3_stmt *statement = db->statements[which];
     size_t bytes = 0;
     int rc = 0;
     int code = SQLITE_ROW;
     while (rc == 0 && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct store_kv *kv = store_result_add_kv(result, (const char *)sqlite3_column_text(statement, 0));
-        strbuf_add(&kv->value, sqlite3_column_blob(statement, 1), (size_t)sqlite3_column_bytes(statement, 1));
+        struct store_kv *kv =
+            store_result_add_kv(result, (const char *)sqlite3_column_text(statement, 0));
+        strbuf_add(&kv->value, sqlite3_column_blob(statement, 1),
+                   (size_t)sqlite3_column_bytes(statement, 1));
         kv->create_revision = sqlite3_column_int64(statement, 2);
         kv->mod_revision = sqlite3_column_int64(statement, 3);
         kv->lease_id = sqlite3_column_int64(statement, 4);
         bytes += kv->value.len + strlen(kv->key);
         if (bytes > STORE_RANGE_BYTES_MAX) {
-            rc = err_set(err, ERR_LIMIT, "range in store file %s holds more than %d bytes", db->path,
-                         STORE_RANGE_BYTES_MAX);
+            rc = err_set(err, ERR_LIMIT, "range in store file %s holds more than %d bytes",
+                         db->path, STORE_RANGE_BYTES_MAX);
         }
     }
     if (rc == 0 && code != SQLITE_DONE) {
@@ -85,7 +100,10 @@ static int rows_read(struct sqlite_db *db, enum statement which, struct store_re
     return rc;
 }
 
-static int keys_read(struct sqlite_db *db, const char *key, bool is_prefix, struct store_result *result,
+static int keys_read(struct sqlite_db *db,
+                     const char *key,
+                     bool is_prefix,
+                     struct store_result *result,
                      struct err *err)
 {
     enum statement which = is_prefix ? STMT_KEY_LIST : STMT_KEY_GET;
@@ -99,15 +117,17 @@ static int keys_read(struct sqlite_db *db, const char *key, bool is_prefix, stru
 
 /* ---- requests ---- */
 
-void sqlite_db_execute(struct sqlite_db *db, const struct store_request *request, int64_t deadline_ms,
+void sqlite_db_execute(struct sqlite_db *db,
+                       const struct store_request *request,
+                       int64_t deadline_ms,
                        struct store_result *result)
 {
     struct err err = {0};
     int64_t left_ms = deadline_ms - store_now_ms();
     int rc = 0;
     if (left_ms <= 0) {
-        rc = err_set(&err, ERR_UNAVAILABLE, "store file %s: busy with earlier requests for %lld ms", db->path,
-                     (long long)request->timeout_ms);
+        rc = err_set(&err, ERR_UNAVAILABLE, "store file %s: busy with earlier requests for %lld ms",
+                     db->path, (long long)request->timeout_ms);
         err_hint(&err, "its disk is too slow: look at the latency of fsync there");
     } else {
         (void)sqlite3_busy_timeout(db->handle, left_ms > 60000 ? 60000 : (int)left_ms);
@@ -122,7 +142,10 @@ void sqlite_db_execute(struct sqlite_db *db, const struct store_request *request
     }
 }
 
-static int lease_next_expired(struct sqlite_db *db, int64_t *lease_id, bool *is_any, struct err *err)
+static int lease_next_expired(struct sqlite_db *db,
+                              int64_t *lease_id,
+                              bool *is_any,
+                              struct err *err)
 {
     sqlite3_stmt *statement = sqlite_statement_start(db, STMT_LEASE_EXPIRED);
     sqlite_bind_int(statement, 1, boottime_ms());
@@ -130,7 +153,9 @@ static int lease_next_expired(struct sqlite_db *db, int64_t *lease_id, bool *is_
     return sqlite_statement_run(db, STMT_LEASE_EXPIRED, lease_id, is_any, err);
 }
 
-static int run_range(struct sqlite_db *db, const struct store_request *request, struct store_result *result,
+static int run_range(struct sqlite_db *db,
+                     const struct store_request *request,
+                     struct store_result *result,
                      struct err *err)
 {
     int64_t lease_id = 0;
@@ -139,7 +164,8 @@ static int run_range(struct sqlite_db *db, const struct store_request *request, 
     int rc = sqlite_statement_once(db, STMT_BEGIN_READ, err);
     rc = rc != 0 ? rc : lease_next_expired(db, &lease_id, &is_any_expired, err);
     if (rc == 0 && is_any_expired) {
-        /* A read transaction cannot become a writing one without the risk of SQLITE_BUSY: begin again. */
+        /* A read transaction cannot become a writing one without the risk of SQLITE_BUSY: begin
+         * again. */
         sqlite_rollback(db);
         rc = sqlite_statement_once(db, STMT_BEGIN_WRITE, err);
         rc = rc != 0 ? rc : revision_get(db, &revision, err);
@@ -201,7 +227,10 @@ static int expire_leases(struct sqlite_db *db, int64_t *revision, struct err *er
     }
 }
 
-static int compares_hold(struct sqlite_db *db, const struct store_request *request, bool *is_held, struct err *err)
+static int compares_hold(struct sqlite_db *db,
+                         const struct store_request *request,
+                         bool *is_held,
+                         struct err *err)
 {
     *is_held = true;
     for (int i = 0; i < request->compare_count; i++) {
@@ -228,13 +257,20 @@ static int compares_hold(struct sqlite_db *db, const struct store_request *reque
     return 0;
 }
 
-static int lease_get(struct sqlite_db *db, int64_t lease_id, int64_t *ttl_ms, bool *is_found, struct err *err)
+static int lease_get(struct sqlite_db *db,
+                     int64_t lease_id,
+                     int64_t *ttl_ms,
+                     bool *is_found,
+                     struct err *err)
 {
     sqlite_bind_int(sqlite_statement_start(db, STMT_LEASE_GET), 1, lease_id);
     return sqlite_statement_run(db, STMT_LEASE_GET, ttl_ms, is_found, err);
 }
 
-static int write_put(struct sqlite_db *db, const struct store_write *write, int64_t revision, struct err *err)
+static int write_put(struct sqlite_db *db,
+                     const struct store_write *write,
+                     int64_t revision,
+                     struct err *err)
 {
     if (write->lease_id != 0) {
         bool is_found = false;
@@ -243,21 +279,27 @@ static int write_put(struct sqlite_db *db, const struct store_write *write, int6
             return rc;
         }
         if (!is_found) {
-            return err_set(err, ERR_NOT_FOUND, "lease %lld of key '%s' does not exist or has ended; nothing was written",
-                           (long long)write->lease_id, write->key);
+            return err_set(
+                err, ERR_NOT_FOUND,
+                "lease %lld of key '%s' does not exist or has ended; nothing was written",
+                (long long)write->lease_id, write->key);
         }
     }
     sqlite3_stmt *statement = sqlite_statement_start(db, STMT_KEY_PUT);
     sqlite_bind_text(statement, 1, write->key);
-    CHECK(sqlite3_bind_blob64(statement, 2, strbuf_text(&write->value), write->value.len, SQLITE_STATIC) == SQLITE_OK);
+    CHECK(sqlite3_bind_blob64(statement, 2, strbuf_text(&write->value), write->value.len,
+                              SQLITE_STATIC) == SQLITE_OK);
     sqlite_bind_int(statement, 3, revision);
     sqlite_bind_int(statement, 4, write->lease_id);
     int rc = sqlite_statement_run(db, STMT_KEY_PUT, NULL, NULL, err);
     return rc != 0 ? rc : log_add(db, revision, write->key, false, err);
 }
 
-static int run_txn(struct sqlite_db *db, const struct store_request *request, int64_t *revision,
-                   struct store_result *result, struct err *err)
+static int run_txn(struct sqlite_db *db,
+                   const struct store_request *request,
+                   int64_t *revision,
+                   struct store_result *result,
+                   struct err *err)
 {
     int rc = compares_hold(db, request, &result->succeeded, err);
     if (rc != 0 || !result->succeeded) {
@@ -286,7 +328,10 @@ static int run_txn(struct sqlite_db *db, const struct store_request *request, in
     return rc;
 }
 
-static int lease_put(struct sqlite_db *db, int64_t lease_id, int64_t ttl_ms, struct store_result *result,
+static int lease_put(struct sqlite_db *db,
+                     int64_t lease_id,
+                     int64_t ttl_ms,
+                     struct store_result *result,
                      struct err *err)
 {
     sqlite3_stmt *statement = sqlite_statement_start(db, STMT_LEASE_PUT);
@@ -298,8 +343,11 @@ static int lease_put(struct sqlite_db *db, int64_t lease_id, int64_t ttl_ms, str
     return sqlite_statement_run(db, STMT_LEASE_PUT, NULL, NULL, err);
 }
 
-static int run_lease(struct sqlite_db *db, const struct store_request *request, int64_t *revision,
-                     struct store_result *result, struct err *err)
+static int run_lease(struct sqlite_db *db,
+                     const struct store_request *request,
+                     int64_t *revision,
+                     struct store_result *result,
+                     struct err *err)
 {
     int64_t ttl_ms = request->ttl_ms;
     bool is_found = false;
@@ -313,11 +361,14 @@ static int run_lease(struct sqlite_db *db, const struct store_request *request, 
     if (!is_found) {
         return 0;
     }
-    return request->kind == STORE_LEASE_KEEPALIVE ? lease_put(db, request->lease_id, ttl_ms, result, err)
-                                                  : lease_end(db, request->lease_id, revision, err);
+    return request->kind == STORE_LEASE_KEEPALIVE
+               ? lease_put(db, request->lease_id, ttl_ms, result, err)
+               : lease_end(db, request->lease_id, revision, err);
 }
 
-static int run_write(struct sqlite_db *db, const struct store_request *request, struct store_result *result,
+static int run_write(struct sqlite_db *db,
+                     const struct store_request *request,
+                     struct store_result *result,
                      struct err *err)
 {
     int64_t revision = 0;
@@ -373,7 +424,10 @@ int64_t sqlite_db_revision(struct sqlite_db *db)
 }
 
 /* Changes of the log; a put that a later change replaced has no value any more and is left out. */
-static int log_read(struct sqlite_db *db, const char *prefix, int64_t after_revision, struct store_change_list *changes)
+static int log_read(struct sqlite_db *db,
+                    const char *prefix,
+                    int64_t after_revision,
+                    struct store_change_list *changes)
 {
     sqlite3_stmt *statement = sqlite_statement_start(db, STMT_LOG_READ);
     sqlite_bind_text(statement, 1, prefix);
@@ -388,7 +442,8 @@ static int log_read(struct sqlite_db *db, const char *prefix, int64_t after_revi
         struct store_kv kv = {.key = xstrdup((const char *)sqlite3_column_text(statement, 1)),
                               .mod_revision = sqlite3_column_int64(statement, 0)};
         if (!is_delete) {
-            strbuf_add(&kv.value, sqlite3_column_blob(statement, 3), (size_t)sqlite3_column_bytes(statement, 3));
+            strbuf_add(&kv.value, sqlite3_column_blob(statement, 3),
+                       (size_t)sqlite3_column_bytes(statement, 3));
             kv.create_revision = sqlite3_column_int64(statement, 4);
             kv.lease_id = sqlite3_column_int64(statement, 5);
         }
@@ -398,7 +453,10 @@ static int log_read(struct sqlite_db *db, const char *prefix, int64_t after_revi
     return code == SQLITE_DONE ? 0 : ERR_IO;
 }
 
-void sqlite_db_news(struct sqlite_db *db, const char *prefix, int64_t after_revision, struct sqlite_news *news)
+void sqlite_db_news(struct sqlite_db *db,
+                    const char *prefix,
+                    int64_t after_revision,
+                    struct sqlite_news *news)
 {
     int64_t revision = 0;
     int rc = sqlite_statement_once(db, STMT_BEGIN_READ, NULL);

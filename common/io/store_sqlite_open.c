@@ -1,4 +1,5 @@
-/* store_sqlite_open.c — opening the SQLite store: file mode, foreign and newer files, damage, schema.
+/* store_sqlite_open.c — opening the SQLite store: file mode, foreign and newer files, damage,
+ * schema.
  *
  * The only place that knows CREATE TABLE. */
 #include "common/io/store_sqlite_db.h"
@@ -23,7 +24,8 @@ static const char schema[] =
     "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB NOT NULL, create_revision INTEGER NOT NULL,"
     " mod_revision INTEGER NOT NULL, lease_id INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX kv_lease ON kv (lease_id) WHERE lease_id <> 0;"
-    "CREATE TABLE lease (id INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL, expires_boottime_ms INTEGER NOT NULL,"
+    "CREATE TABLE lease (id INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL, expires_boottime_ms "
+    "INTEGER NOT NULL,"
     " boot_id TEXT NOT NULL);"
     "CREATE TABLE change (revision INTEGER NOT NULL, key TEXT NOT NULL, is_delete INTEGER NOT NULL,"
     " PRIMARY KEY (revision, key)) WITHOUT ROWID;";
@@ -46,7 +48,8 @@ int sqlite_db_open(const char *path, struct sqlite_db **out, struct err *err)
         goto out;
     }
     /* NOMUTEX: the handle moves between worker threads, but only one uses it at a time. */
-    int code = sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    int code =
+        sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK) {
         rc = sqlite_fail(db, code, "open", err);
         goto out;
@@ -78,7 +81,8 @@ void sqlite_db_close(struct sqlite_db *db)
     free(db);
 }
 
-/* Creates the file ourselves: SQLite would use 0644, and its -wal and -shm files copy the mode of the main file. */
+/* Creates the file ourselves: SQLite would use 0644, and its -wal and -shm files copy the mode of
+ * the main file. */
 static int create_file(const char *path, struct err *err)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
@@ -88,9 +92,12 @@ static int create_file(const char *path, struct err *err)
         if (reason == ENOENT || reason == ENOTDIR) {
             err_hint(err, "create the directory first, owned by the user drover runs as");
         } else if (reason == EACCES || reason == EPERM) {
-            err_hint(err, "give the user drover runs as write access to the file and its directory");
+            err_hint(err,
+                     "give the user drover runs as write access to the file and its directory");
         } else if (reason == EROFS) {
-            err_hint(err, "the file system is read-only: remount it or choose another path with --store");
+            err_hint(
+                err,
+                "the file system is read-only: remount it or choose another path with --store");
         } else if (reason == EISDIR) {
             err_hint(err, "name a file, e.g. sqlite://%s/drover.db", path);
         } else if (reason == ENOSPC || reason == EDQUOT) {
@@ -105,8 +112,9 @@ static int create_file(const char *path, struct err *err)
     } else if (!S_ISREG(status.st_mode)) {
         rc = err_set(err, ERR_CONFIG, "store file %s is not a regular file", path);
     } else if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0 && fchmod(fd, S_IRUSR | S_IWUSR) != 0) {
-        rc = err_set(err, ERR_IO, "store file %s is open to other users and its mode cannot be changed: %s", path,
-                     strerror(errno));
+        rc = err_set(err, ERR_IO,
+                     "store file %s is open to other users and its mode cannot be changed: %s",
+                     path, strerror(errno));
         err_hint(err, "chown it to the user drover runs as and chmod 600");
     }
     (void)close(fd);
@@ -139,19 +147,22 @@ static int prepare_file(struct sqlite_db *db, struct err *err)
         return rc;
     }
     if (tables > 0 && application != APPLICATION_ID) {
-        (void)err_set(err, ERR_CONFIG, "store file %s is the SQLite file of another program", db->path);
+        (void)err_set(err, ERR_CONFIG, "store file %s is the SQLite file of another program",
+                      db->path);
         err_hint(err, "name another file with --store");
         return ERR_CONFIG;
     }
     if (version > SQLITE_SCHEMA_VERSION) {
-        (void)err_set(err, ERR_VERSION, "store file %s has schema %lld; this program knows up to %d", db->path,
+        (void)err_set(err, ERR_VERSION,
+                      "store file %s has schema %lld; this program knows up to %d", db->path,
                       (long long)version, SQLITE_SCHEMA_VERSION);
         err_hint(err, "it was written by a newer drover: upgrade this one");
         return ERR_VERSION;
     }
     static const char settings[] =
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-        "PRAGMA journal_size_limit = 16777216; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;";
+        "PRAGMA journal_size_limit = 16777216; PRAGMA cell_size_check = ON; PRAGMA trusted_schema "
+        "= OFF;";
     int code = sqlite3_exec(db->handle, settings, NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         return sqlite_fail(db, code, "switch to WAL", err);
@@ -176,8 +187,8 @@ static int create_schema(struct sqlite_db *db, struct err *err)
     int64_t tables = 0;
     int rc = pragma_int(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (rc == 0 && tables == 0) {
-        char *numbers = xasprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
-                                  SQLITE_SCHEMA_VERSION);
+        char *numbers = xasprintf("PRAGMA application_id = %d; PRAGMA user_version = %d",
+                                  APPLICATION_ID, SQLITE_SCHEMA_VERSION);
         code = sqlite3_exec(db->handle, schema, NULL, NULL, NULL);
         code = code != SQLITE_OK ? code : sqlite3_exec(db->handle, numbers, NULL, NULL, NULL);
         free(numbers);

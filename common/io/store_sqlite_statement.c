@@ -1,4 +1,5 @@
-/* store_sqlite_statement.c — see store_sqlite_statement.h. Every SQL text that runs after opening stands here. */
+/* store_sqlite_statement.c — see store_sqlite_statement.h. Every SQL text that runs after opening
+ * stands here. */
 #include "common/io/store_sqlite_statement.h"
 
 #include "common/base/check.h"
@@ -12,30 +13,39 @@ static const char *const statement_texts[STMT_NR] = {
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_REVISION_GET] = "SELECT value FROM meta WHERE name = 'revision'",
     [STMT_REVISION_SET] = "UPDATE meta SET value = ?1 WHERE name = 'revision'",
-    [STMT_KEY_GET] = "SELECT key, value, create_revision, mod_revision, lease_id FROM kv WHERE key = ?1",
-    [STMT_KEY_LIST] = ("SELECT key, value, create_revision, mod_revision, lease_id FROM kv"
-                       " WHERE key >= ?1 AND substr(CAST(key AS BLOB), 1, ?2) = CAST(?1 AS BLOB) ORDER BY key"),
-    [STMT_KEY_PUT] = ("INSERT INTO kv (key, value, create_revision, mod_revision, lease_id) VALUES (?1, ?2, ?3, ?3, ?4)"
-                      " ON CONFLICT (key) DO UPDATE SET value = ?2, mod_revision = ?3, lease_id = ?4"),
+    [STMT_KEY_GET] =
+        "SELECT key, value, create_revision, mod_revision, lease_id FROM kv WHERE key = ?1",
+    [STMT_KEY_LIST] =
+        ("SELECT key, value, create_revision, mod_revision, lease_id FROM kv"
+         " WHERE key >= ?1 AND substr(CAST(key AS BLOB), 1, ?2) = CAST(?1 AS BLOB) ORDER BY key"),
+    [STMT_KEY_PUT] =
+        ("INSERT INTO kv (key, value, create_revision, mod_revision, lease_id) VALUES (?1, ?2, ?3, "
+         "?3, ?4)"
+         " ON CONFLICT (key) DO UPDATE SET value = ?2, mod_revision = ?3, lease_id = ?4"),
     [STMT_KEY_DELETE] = "DELETE FROM kv WHERE key = ?1",
     [STMT_LEASE_KEYS] = "SELECT key FROM kv WHERE lease_id = ?1 ORDER BY key",
-    [STMT_LEASE_EXPIRED] = "SELECT id FROM lease WHERE expires_boottime_ms <= ?1 OR boot_id <> ?2 ORDER BY id LIMIT 1",
+    [STMT_LEASE_EXPIRED] =
+        "SELECT id FROM lease WHERE expires_boottime_ms <= ?1 OR boot_id <> ?2 ORDER BY id LIMIT 1",
     [STMT_LEASE_GET] = "SELECT ttl_ms FROM lease WHERE id = ?1",
-    [STMT_LEASE_PUT] = "INSERT OR REPLACE INTO lease (id, ttl_ms, expires_boottime_ms, boot_id) VALUES (?1, ?2, ?3, ?4)",
+    [STMT_LEASE_PUT] =
+        "INSERT OR REPLACE INTO lease (id, ttl_ms, expires_boottime_ms, boot_id) VALUES (?1, ?2, "
+        "?3, ?4)",
     [STMT_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
     [STMT_LOG_ADD] = "INSERT OR REPLACE INTO change (revision, key, is_delete) VALUES (?1, ?2, ?3)",
     [STMT_LOG_TRIM] = "DELETE FROM change WHERE revision <= ?1",
-    [STMT_LOG_READ] = ("SELECT c.revision, c.key, c.is_delete, kv.value, kv.create_revision, kv.lease_id FROM change c"
-                       " LEFT JOIN kv ON kv.key = c.key AND kv.mod_revision = c.revision"
-                       " WHERE c.revision > ?3 AND substr(CAST(c.key AS BLOB), 1, ?2) = CAST(?1 AS BLOB)"
-                       " ORDER BY c.revision, c.key"),
+    [STMT_LOG_READ] =
+        ("SELECT c.revision, c.key, c.is_delete, kv.value, kv.create_revision, kv.lease_id FROM "
+         "change c"
+         " LEFT JOIN kv ON kv.key = c.key AND kv.mod_revision = c.revision"
+         " WHERE c.revision > ?3 AND substr(CAST(c.key AS BLOB), 1, ?2) = CAST(?1 AS BLOB)"
+         " ORDER BY c.revision, c.key"),
 };
 
 int sqlite_statements_prepare(struct sqlite_db *db, struct err *err)
 {
     for (int i = 0; i < STMT_NR; i++) {
-        int code = sqlite3_prepare_v3(db->handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i],
-                                      NULL);
+        int code = sqlite3_prepare_v3(db->handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                      &db->statements[i], NULL);
         if (code != SQLITE_OK) {
             return sqlite_fail(db, code, "prepare statements", err);
         }
@@ -68,7 +78,11 @@ void sqlite_bind_int(sqlite3_stmt *statement, int index, int64_t value)
     CHECK(sqlite3_bind_int64(statement, index, value) == SQLITE_OK);
 }
 
-int sqlite_statement_run(struct sqlite_db *db, enum statement which, int64_t *value, bool *is_row, struct err *err)
+int sqlite_statement_run(struct sqlite_db *db,
+                         enum statement which,
+                         int64_t *value,
+                         bool *is_row,
+                         struct err *err)
 {
     sqlite3_stmt *statement = db->statements[which];
     int code = sqlite3_step(statement);
@@ -98,7 +112,8 @@ void sqlite_rollback(struct sqlite_db *db)
 
 int sqlite_fail(const struct sqlite_db *db, int sqlite_code, const char *what, struct err *err)
 {
-    const char *reason = db->handle == NULL ? sqlite3_errstr(sqlite_code) : sqlite3_errmsg(db->handle);
+    const char *reason =
+        db->handle == NULL ? sqlite3_errstr(sqlite_code) : sqlite3_errmsg(db->handle);
     int code = ERR_IO;
     const char *hint = "see the system log for disk errors";
     switch (sqlite_code & 0xff) {
@@ -106,7 +121,8 @@ int sqlite_fail(const struct sqlite_db *db, int sqlite_code, const char *what, s
     case SQLITE_LOCKED:
         code = ERR_UNAVAILABLE;
         reason = "locked by another process";
-        hint = "find who holds it with 'fuser' on the file; a backup must use the SQLite backup API";
+        hint =
+            "find who holds it with 'fuser' on the file; a backup must use the SQLite backup API";
         break;
     case SQLITE_FULL:
         code = ERR_LIMIT;
@@ -117,14 +133,18 @@ int sqlite_fail(const struct sqlite_db *db, int sqlite_code, const char *what, s
     case SQLITE_PERM:
     case SQLITE_AUTH:
         reason = "not writable";
-        hint = "give the user drover runs as write access to the file, its directory and its -wal and -shm files";
+        hint =
+            "give the user drover runs as write access to the file, its directory and its -wal and "
+            "-shm files";
         break;
     case SQLITE_CANTOPEN:
         hint = "the directory must exist and be writable for the user drover runs as";
         break;
     case SQLITE_CORRUPT:
         reason = "the file is damaged";
-        hint = "restore a backup, or move the file away: the cluster itself holds the truth, only open operations are lost";
+        hint =
+            "restore a backup, or move the file away: the cluster itself holds the truth, only "
+            "open operations are lost";
         break;
     case SQLITE_NOTADB:
         reason = "not an SQLite file";
@@ -133,7 +153,8 @@ int sqlite_fail(const struct sqlite_db *db, int sqlite_code, const char *what, s
     default:
         break;
     }
-    (void)err_set(err, code, "store file %s: cannot %s: %s (SQLite code %d)", db->path, what, reason, sqlite_code);
+    (void)err_set(err, code, "store file %s: cannot %s: %s (SQLite code %d)", db->path, what,
+                  reason, sqlite_code);
     err_hint(err, "%s", hint);
     return code;
 }

@@ -1,4 +1,5 @@
-/* store_sqlite_statement.h — prepared statements and error texts of the SQLite store. Private to store_sqlite*.c. */
+/* store_sqlite_statement.h — prepared statements and error texts of the SQLite store. Private to
+ * store_sqlite*.c. */
 #ifndef DROVER_IO_STORE_SQLITE_STATEMENT_H
 #define DROVER_IO_STORE_SQLITE_STATEMENT_H
 
@@ -48,9 +49,12 @@ sqlite3_stmt *sqlite_statement_start(struct sqlite_db *db, enum statement which)
 /* 'text' lives until the statement has run. */
 void sqlite_bind_text(sqlite3_stmt *statement, int index, const char *text);
 void sqlite_bind_int(sqlite3_stmt *statement, int index, int64_t value);
-/* Steps a statement that yields at most one row that matters; that row's first column goes to '*value'. Either pointer
- * may be NULL. */
-int sqlite_statement_run(struct sqlite_db *db, enum statement which, int64_t *value, bool *is_row,
+/* Steps a statement that yields at most one row that matters; that row's first column goes to
+ * '*value'. Either pointer may be NULL. */
+int sqlite_statement_run(struct sqlite_db *db,
+                         enum statement which,
+                         int64_t *value,
+                         bool *is_row,
                          struct err *err) WARN_UNUSED;
 /* start and run of a statement without parameters. */
 int sqlite_statement_once(struct sqlite_db *db, enum statement which, struct err *err);

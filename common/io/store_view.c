@@ -21,7 +21,10 @@ void store_view_release(struct store_view *view)
     *view = (struct store_view){0};
 }
 
-void store_view_seed(struct store_view *view, const struct store_kv *kvs, int kv_count, int64_t revision)
+void store_view_seed(struct store_view *view,
+                     const struct store_kv *kvs,
+                     int kv_count,
+                     int64_t revision)
 {
     store_view_release(view);
     view->items = xcalloc((size_t)kv_count, sizeof(*view->items));
@@ -29,7 +32,8 @@ void store_view_seed(struct store_view *view, const struct store_kv *kvs, int kv
     view->count = kv_count;
     for (int i = 0; i < kv_count; i++) {
         CHECK(i == 0 || strcmp(kvs[i - 1].key, kvs[i].key) < 0);
-        view->items[i] = (struct store_view_item){.key = xstrdup(kvs[i].key), .mod_revision = kvs[i].mod_revision};
+        view->items[i] = (struct store_view_item){.key = xstrdup(kvs[i].key),
+                                                  .mod_revision = kvs[i].mod_revision};
     }
     view->revision = revision;
     view->is_complete = true;
@@ -53,13 +57,17 @@ void store_view_apply(struct store_view *view, const struct store_change *change
         return;
     }
     ARRAY_RESERVE(view->items, view->count, view->capacity);
-    memmove(&view->items[index + 1], &view->items[index], (size_t)(view->count - index) * sizeof(*view->items));
-    view->items[index] =
-        (struct store_view_item){.key = xstrdup(change->kv.key), .mod_revision = change->kv.mod_revision};
+    memmove(&view->items[index + 1], &view->items[index],
+            (size_t)(view->count - index) * sizeof(*view->items));
+    view->items[index] = (struct store_view_item){.key = xstrdup(change->kv.key),
+                                                  .mod_revision = change->kv.mod_revision};
     view->count++;
 }
 
-void store_view_relist(struct store_view *view, struct store_kv *kvs, int kv_count, int64_t revision,
+void store_view_relist(struct store_view *view,
+                       struct store_kv *kvs,
+                       int kv_count,
+                       int64_t revision,
                        struct store_change_list *changes)
 {
     CHECK(revision >= view->revision);
@@ -67,9 +75,12 @@ void store_view_relist(struct store_view *view, struct store_kv *kvs, int kv_cou
     store_view_seed(&next, kvs, kv_count, revision);
     int known = 0;
     for (int i = 0; i <= kv_count; i++) {
-        /* Known keys that sort before the listed one have vanished. The store no longer says when. */
-        while (known < view->count && (i == kv_count || strcmp(view->items[known].key, kvs[i].key) < 0)) {
-            struct store_kv gone = {.key = xstrdup(view->items[known].key), .mod_revision = revision};
+        /* Known keys that sort before the listed one have vanished. The store no longer says when.
+         */
+        while (known < view->count &&
+               (i == kv_count || strcmp(view->items[known].key, kvs[i].key) < 0)) {
+            struct store_kv gone = {.key = xstrdup(view->items[known].key),
+                                    .mod_revision = revision};
             store_change_list_add(changes, true, &gone);
             known++;
         }

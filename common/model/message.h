@@ -187,7 +187,7 @@ struct instructions {
     int stop_count;
     struct order_id *forgets; /* results that are safe in the journal; owned */
     int forget_count;
-    bool probe_now; /* read every node now and report as soon as all have answered */
+    bool probe_now;         /* read every node now and report as soon as all have answered */
     uint64_t *views_wanted; /* digests whose text the coordinator lacks; owned */
     int view_wanted_count;
     struct address

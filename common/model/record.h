@@ -127,8 +127,9 @@ struct plan {
     uint64_t keys_estimate;
     uint64_t bytes_estimate;
     int64_t duration_estimate_ms;
-    bool is_scanned;          /* keys and bytes were counted on the nodes, not estimated */
-    struct big_key *big_keys; /* found by the scan, biggest first, at most PLAN_BIG_KEYS_MAX; owned */
+    bool is_scanned; /* keys and bytes were counted on the nodes, not estimated */
+    struct big_key
+        *big_keys; /* found by the scan, biggest first, at most PLAN_BIG_KEYS_MAX; owned */
     int big_key_count;
 };
 

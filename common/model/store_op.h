@@ -11,10 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STORE_KEY_SIZE_MAX 256           /* bytes of a key without the prefix */
-#define STORE_VALUE_SIZE_MAX (64 * 1024) /* bytes of a value: well under etcd's 1.5 MiB a request \
-                                          */
-#define STORE_TXN_WRITES_MAX 64          /* etcd allows 128 operations a transaction */
+#define STORE_KEY_SIZE_MAX 256 /* bytes of a key without the prefix */
+#define STORE_VALUE_SIZE_MAX                                                             \
+    (64 * 1024)                 /* bytes of a value: well under etcd's 1.5 MiB a request \
+                                 */
+#define STORE_TXN_WRITES_MAX 64 /* etcd allows 128 operations a transaction */
 
 enum store_request_kind {
     STORE_RANGE,       /* read one key or all keys with a prefix */

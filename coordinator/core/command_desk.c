@@ -9,9 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct coordinator_effect *answer(struct coordinator *c, uint64_t handle, const struct err *err)
+static struct coordinator_effect *answer(struct coordinator *c,
+                                         uint64_t handle,
+                                         const struct err *err)
 {
-    struct coordinator_effect *effect = coordinator_effects_add(c->turn.fx, COORDINATOR_FX_COMMAND_DONE);
+    struct coordinator_effect *effect =
+        coordinator_effects_add(c->turn.fx, COORDINATOR_FX_COMMAND_DONE);
     effect->handle = handle;
     if (err != NULL) {
         effect->err = *err;
@@ -19,12 +22,16 @@ static struct coordinator_effect *answer(struct coordinator *c, uint64_t handle,
     return effect;
 }
 
-static void wait_for(struct coordinator *c, uint64_t handle, const struct operation_run *o, bool wants_plan)
+static void wait_for(struct coordinator *c,
+                     uint64_t handle,
+                     const struct operation_run *o,
+                     bool wants_plan)
 {
     struct command_desk *desk = &c->desk;
     CHECK(desk->count < COMMANDS_WAITING_MAX);
     struct command_waiting *waiting = &desk->items[desk->count++];
-    *waiting = (struct command_waiting){.handle = handle, .ticket = o->ticket, .wants_plan = wants_plan};
+    *waiting =
+        (struct command_waiting){.handle = handle, .ticket = o->ticket, .wants_plan = wants_plan};
     (void)snprintf(waiting->operation_id, sizeof(waiting->operation_id), "%s", o->op.id);
 }
 
@@ -37,7 +44,8 @@ static void copy_plan(struct plan *to, const struct plan *from)
         to->batches = xmemdup(from->batches, (size_t)from->batch_count * sizeof(*from->batches));
     }
     if (from->big_key_count > 0) {
-        to->big_keys = xmemdup(from->big_keys, (size_t)from->big_key_count * sizeof(*from->big_keys));
+        to->big_keys =
+            xmemdup(from->big_keys, (size_t)from->big_key_count * sizeof(*from->big_keys));
     }
 }
 
@@ -52,7 +60,8 @@ void command_desk_tick(struct coordinator *c)
             continue;
         }
         struct coordinator_effect *effect = answer(c, waiting->handle, NULL);
-        (void)snprintf(effect->operation_id, sizeof(effect->operation_id), "%s", waiting->operation_id);
+        (void)snprintf(effect->operation_id, sizeof(effect->operation_id), "%s",
+                       waiting->operation_id);
         const struct operation_run *o = executor_find(&c->executor, waiting->operation_id);
         if (waiting->wants_plan && o != NULL) {
             copy_plan(&effect->plan, &o->plan);
@@ -76,7 +85,8 @@ void command_desk_end_term(struct coordinator *c)
 {
     struct err err = {0};
     for (int i = 0; i < c->desk.count; i++) {
-        (void)err_set(&err, ERR_FENCED, "our term ended before %s was written; it may or may not have been",
+        (void)err_set(&err, ERR_FENCED,
+                      "our term ended before %s was written; it may or may not have been",
                       c->desk.items[i].operation_id);
         err_hint(&err, "look with `drover ops`, then ask again if needed");
         (void)answer(c, c->desk.items[i].handle, &err);
@@ -92,7 +102,8 @@ static int check_ready(const struct coordinator *c, struct err *err)
         return not_leader(c, err);
     }
     if (c->takeover.is_loading) {
-        (void)err_set(err, ERR_UNAVAILABLE, "coordinator %s has just begun to lead and reads its journal",
+        (void)err_set(err, ERR_UNAVAILABLE,
+                      "coordinator %s has just begun to lead and reads its journal",
                       c->config.self.name);
         err_hint(err, "try again in a second");
         return ERR_UNAVAILABLE;
@@ -103,18 +114,21 @@ static int check_ready(const struct coordinator *c, struct err *err)
 static int check_may_write(const struct coordinator *c, struct err *err)
 {
     if (c->executor.unreadable[0] != '\0') {
-        (void)err_set(err, ERR_VERSION, "the store holds a record that drover %s cannot read: %s", DROVER_VERSION,
-                      c->executor.unreadable);
-        err_hint(err, "run the version that wrote it, or remove the record after a look at the cluster");
+        (void)err_set(err, ERR_VERSION, "the store holds a record that drover %s cannot read: %s",
+                      DROVER_VERSION, c->executor.unreadable);
+        err_hint(err,
+                 "run the version that wrote it, or remove the record after a look at the cluster");
         return ERR_VERSION;
     }
     if (journal_is_frozen(&c->journal)) {
-        (void)err_set(err, ERR_UNAVAILABLE, "the store does not take writes: %s", c->journal.err.text);
+        (void)err_set(err, ERR_UNAVAILABLE, "the store does not take writes: %s",
+                      c->journal.err.text);
         err_hint(err, "nothing new is begun until it does; orders in hand run on");
         return ERR_UNAVAILABLE;
     }
     if (c->desk.count == COMMANDS_WAITING_MAX) {
-        return err_set(err, ERR_LIMIT, "%d commands wait for the store already", COMMANDS_WAITING_MAX);
+        return err_set(err, ERR_LIMIT, "%d commands wait for the store already",
+                       COMMANDS_WAITING_MAX);
     }
     return 0;
 }
@@ -126,14 +140,19 @@ static int check_no_active(const struct coordinator *c, struct err *err)
         return 0;
     }
     (void)err_set(err, ERR_CONFLICT, "operation %s (%s) is %s; one runs at a time", active->op.id,
-                  operation_kind_name(active->op.request.kind), operation_state_name(active->op.state));
-    err_hint(err, "wait for it, or `drover op resume %s` or `drover op cancel %s`", active->op.id, active->op.id);
+                  operation_kind_name(active->op.request.kind),
+                  operation_state_name(active->op.state));
+    err_hint(err, "wait for it, or `drover op resume %s` or `drover op cancel %s`", active->op.id,
+             active->op.id);
     return ERR_CONFLICT;
 }
 
 /* ---- plans ---- */
 
-static int make_plan(struct coordinator *c, const struct coordinator_command *command, struct plan *plan, struct err *err)
+static int make_plan(struct coordinator *c,
+                     const struct coordinator_command *command,
+                     struct plan *plan,
+                     struct err *err)
 {
     observe_tick(c, true);
     if (c->observe.topology.node_count == 0) {
@@ -147,7 +166,8 @@ static int make_plan(struct coordinator *c, const struct coordinator_command *co
         return ERR_CONFLICT;
     }
     if (c->observe.views_stale > 0) {
-        (void)err_set(err, ERR_CONFLICT, "the cluster is just changing: %s", strbuf_text(&c->observe.unsettled));
+        (void)err_set(err, ERR_CONFLICT, "the cluster is just changing: %s",
+                      strbuf_text(&c->observe.unsettled));
         err_hint(err, "try again in a few seconds");
         return ERR_CONFLICT;
     }
@@ -156,7 +176,8 @@ static int make_plan(struct coordinator *c, const struct coordinator_command *co
     options.batch_slots_max = c->config.batch_slots_max;
     options.moves_max = c->config.moves_max;
     options.moves_per_target_max = c->config.moves_per_target_max;
-    if (command->request.parallel_moves_max > 0 && command->request.parallel_moves_max < options.moves_max) {
+    if (command->request.parallel_moves_max > 0 &&
+        command->request.parallel_moves_max < options.moves_max) {
         options.moves_max = command->request.parallel_moves_max;
     }
     double limit = c->takeover.has_spec ? c->takeover.spec.memory_limit_percent : 0;
@@ -166,7 +187,10 @@ static int make_plan(struct coordinator *c, const struct coordinator_command *co
     return plan_make(&c->observe.topology, &command->request, &options, plan, err);
 }
 
-static int command_plan(struct coordinator *c, uint64_t handle, const struct coordinator_command *command, struct err *err)
+static int command_plan(struct coordinator *c,
+                        uint64_t handle,
+                        const struct coordinator_command *command,
+                        struct err *err)
 {
     struct plan plan = {0};
     int code = make_plan(c, command, &plan, err);
@@ -179,8 +203,9 @@ static int command_plan(struct coordinator *c, uint64_t handle, const struct coo
     }
     if (c->scan.is_active || plan.batch_count > SCAN_BATCHES_MAX) {
         plan_release(&plan);
-        (void)err_set(err, ERR_LIMIT, c->scan.is_active ? "a scan is under way already"
-                                                        : "the plan has too many batches to be scanned");
+        (void)err_set(err, ERR_LIMIT,
+                      c->scan.is_active ? "a scan is under way already"
+                                        : "the plan has too many batches to be scanned");
         err_hint(err, "plan without a scan, or try later");
         return ERR_LIMIT;
     }
@@ -197,7 +222,9 @@ static int count_planned(const struct executor *executor)
     return count;
 }
 
-static int command_start(struct coordinator *c, uint64_t handle, const struct coordinator_command *command,
+static int command_start(struct coordinator *c,
+                         uint64_t handle,
+                         const struct coordinator_command *command,
                          struct err *err)
 {
     bool needs_approval = command->request.needs_approval;
@@ -206,7 +233,8 @@ static int command_start(struct coordinator *c, uint64_t handle, const struct co
         code = check_no_active(c, err);
     }
     if (code == 0 && needs_approval && count_planned(&c->executor) >= OPERATIONS_PLANNED_MAX) {
-        code = err_set(err, ERR_LIMIT, "%d operations wait for approval already", OPERATIONS_PLANNED_MAX);
+        code = err_set(err, ERR_LIMIT, "%d operations wait for approval already",
+                       OPERATIONS_PLANNED_MAX);
     }
     struct plan plan = {0};
     if (code == 0) {
@@ -216,7 +244,8 @@ static int command_start(struct coordinator *c, uint64_t handle, const struct co
         return code;
     }
     if (plan.batch_count == 0) {
-        answer(c, handle, NULL)->plan = plan; /* nothing to move is a success without an operation */
+        answer(c, handle, NULL)->plan =
+            plan; /* nothing to move is a success without an operation */
         return 0;
     }
     struct operation_run *o = executor_add(c, &command->request, &plan);
@@ -235,7 +264,10 @@ static int command_start(struct coordinator *c, uint64_t handle, const struct co
 
 /* ---- the others ---- */
 
-static int wrong_state(const struct operation_run *o, const char *verb, const char *wanted, struct err *err)
+static int wrong_state(const struct operation_run *o,
+                       const char *verb,
+                       const char *wanted,
+                       struct err *err)
 {
     (void)err_set(err, ERR_CONFLICT, "operation %s is %s: only one that is %s can be %s", o->op.id,
                   operation_state_name(o->op.state), wanted, verb);
@@ -295,7 +327,8 @@ static int command_resume(struct coordinator *c, struct operation_run *o, struct
     }
     for (int i = 0; i < o->plan.batch_count; i++) {
         struct batch *batch = &o->plan.batches[i];
-        if (order_run_is_live(&o->runs[i]) || batch->state == BATCH_DONE || batch->state == BATCH_WAITING) {
+        if (order_run_is_live(&o->runs[i]) || batch->state == BATCH_DONE ||
+            batch->state == BATCH_WAITING) {
             continue;
         }
         batch->state = BATCH_WAITING;
@@ -329,7 +362,9 @@ static int command_cancel(struct coordinator *c, struct operation_run *o, struct
     return wrong_state(o, "cancelled", "not ended", err);
 }
 
-static int command_on_operation(struct coordinator *c, uint64_t handle, const struct coordinator_command *command,
+static int command_on_operation(struct coordinator *c,
+                                uint64_t handle,
+                                const struct coordinator_command *command,
                                 struct err *err)
 {
     int code = check_may_write(c, err);
@@ -368,7 +403,9 @@ static int command_on_operation(struct coordinator *c, uint64_t handle, const st
     return code;
 }
 
-void command_desk_take(struct coordinator *c, uint64_t handle, const struct coordinator_command *command)
+void command_desk_take(struct coordinator *c,
+                       uint64_t handle,
+                       const struct coordinator_command *command)
 {
     struct err err = {0};
     int code = check_ready(c, &err);

@@ -1,7 +1,7 @@
 /* command_desk.h — what operators ask for: plan, start, approve, pause, resume, cancel.
  *
- * Every request is answered exactly once: at once with an error or a plan, or when what it asks for is durable. Asking
- * for what already is so succeeds. Source: docs/design.md section 8. */
+ * Every request is answered exactly once: at once with an error or a plan, or when what it asks for
+ * is durable. Asking for what already is so succeeds. Source: docs/design.md section 8. */
 #ifndef DROVER_COORDINATOR_CORE_COMMAND_DESK_H
 #define DROVER_COORDINATOR_CORE_COMMAND_DESK_H
 
@@ -21,7 +21,9 @@ struct command_desk {
     int count;
 };
 
-void command_desk_take(struct coordinator *c, uint64_t handle, const struct coordinator_command *command);
+void command_desk_take(struct coordinator *c,
+                       uint64_t handle,
+                       const struct coordinator_command *command);
 /* Answers commands whose writes are durable. */
 void command_desk_tick(struct coordinator *c);
 /* The term is over: what waits is told that its outcome is not known here. */

@@ -1,8 +1,10 @@
-/* coordinator.c — the coordinator's table of contents: which event goes to whom, and in which order a step runs.
+/* coordinator.c — the coordinator's table of contents: which event goes to whom, and in which order
+ * a step runs.
  *
- * A step: time passes for the election first, so that a term whose deadline has gone by ends before anything is done
- * under it; then the event is handed to its part; then every part looks at what changed; the journal goes last, so that
- * all writes of a step travel in one transaction. See coordinator.h. */
+ * A step: time passes for the election first, so that a term whose deadline has gone by ends before
+ * anything is done under it; then the event is handed to its part; then every part looks at what
+ * changed; the journal goes last, so that all writes of a step travel in one transaction. See
+ * coordinator.h. */
 #include "coordinator/core/coordinator.h"
 
 #include "common/base/alloc.h"
@@ -134,7 +136,8 @@ static void on_message(struct coordinator *c, const struct coordinator_event *ev
     if (!election_is_leading(&c->election)) {
         refuse_agent(c, event->handle, ERR_NOT_LEADER, "this coordinator does not lead");
     } else if (c->takeover.is_loading) {
-        refuse_agent(c, event->handle, ERR_UNAVAILABLE, "this coordinator has just begun to lead; say it again in a second");
+        refuse_agent(c, event->handle, ERR_UNAVAILABLE,
+                     "this coordinator has just begun to lead; say it again in a second");
     } else {
         registry_message(c, event->handle, event->message);
     }
@@ -183,7 +186,8 @@ static void follow_up(struct coordinator *c)
     journal_pump(&c->journal, &c->turn);
 }
 
-void coordinator_step(struct coordinator *coordinator, const struct coordinator_event *event,
+void coordinator_step(struct coordinator *coordinator,
+                      const struct coordinator_event *event,
                       struct coordinator_effects *fx)
 {
     struct coordinator *c = coordinator;

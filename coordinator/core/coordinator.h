@@ -60,7 +60,8 @@ struct coordinator_command {
     uint64_t
         topology_digest; /* START: refuse unless the topology is still this one; 0 = do not ask */
     char operation_id[OPERATION_ID_SIZE]; /* the others */
-    bool with_scan; /* PLAN: have the agents count keys and bytes and name big keys first; takes a while */
+    bool with_scan; /* PLAN: have the agents count keys and bytes and name big keys first; takes a
+                       while */
 };
 
 /* One kv of a store result with its value decoded by the shell; a value it cannot decode arrives as
@@ -138,10 +139,13 @@ int64_t coordinator_deadline(const struct coordinator *coordinator);
 struct topology; /* common/model/topology.h */
 bool coordinator_is_leader(const struct coordinator *coordinator);
 int64_t coordinator_fence(const struct coordinator *coordinator); /* 0 when not leading */
-/* Leading with its journal read and the store taking writes, or standing by with a known leader: what /readyz asks. */
+/* Leading with its journal read and the store taking writes, or standing by with a known leader:
+ * what /readyz asks. */
 bool coordinator_is_ready(const struct coordinator *coordinator);
-int64_t coordinator_term_end_ms(const struct coordinator *coordinator); /* monotonic; NEVER when not leading */
-const struct spec_record *coordinator_spec(const struct coordinator *coordinator); /* NULL = none stored */
+int64_t coordinator_term_end_ms(
+    const struct coordinator *coordinator); /* monotonic; NEVER when not leading */
+const struct spec_record *coordinator_spec(
+    const struct coordinator *coordinator); /* NULL = none stored */
 const struct leader_record *coordinator_known_leader(
     const struct coordinator *coordinator); /* NULL = unknown */
 const char *coordinator_why(

@@ -1,4 +1,5 @@
-/* coordinator_view.c — the read-only look at a coordinator, for the API, metrics and checkers. See coordinator.h. */
+/* coordinator_view.c — the read-only look at a coordinator, for the API, metrics and checkers. See
+ * coordinator.h. */
 #include "coordinator/core/coordinator.h"
 
 #include "common/base/check.h"
@@ -17,7 +18,8 @@ bool coordinator_is_ready(const struct coordinator *coordinator)
 {
     const struct coordinator *c = coordinator;
     if (election_is_leading(&c->election)) {
-        return !c->takeover.is_loading && c->executor.unreadable[0] == '\0' && !journal_is_frozen(&c->journal);
+        return !c->takeover.is_loading && c->executor.unreadable[0] == '\0' &&
+               !journal_is_frozen(&c->journal);
     }
     return c->election.is_leader_known && c->election.store_err.code == 0;
 }
@@ -89,7 +91,8 @@ void coordinator_agent(const struct coordinator *coordinator, int index, struct 
     (void)snprintf(out->version, sizeof(out->version), "%s", agent->version);
 }
 
-const struct order_status *coordinator_order_status(const struct coordinator *coordinator, const char *operation_id,
+const struct order_status *coordinator_order_status(const struct coordinator *coordinator,
+                                                    const char *operation_id,
                                                     int batch_index)
 {
     const struct operation_run *o = executor_find(&coordinator->executor, operation_id);
@@ -99,14 +102,16 @@ const struct order_status *coordinator_order_status(const struct coordinator *co
     return o->runs[batch_index].status;
 }
 
-const struct node_report *coordinator_node_report(const struct coordinator *coordinator, const struct node_id *id)
+const struct node_report *coordinator_node_report(const struct coordinator *coordinator,
+                                                  const struct node_id *id)
 {
     const struct topology *topology = &coordinator->observe.topology;
     int node = topology_find(topology, id);
     if (node == NO_NODE) {
         return NULL;
     }
-    const struct agent_entry *agent = registry_find(&coordinator->registry, &topology->nodes[node].agent);
+    const struct agent_entry *agent =
+        registry_find(&coordinator->registry, &topology->nodes[node].agent);
     for (int i = 0; agent != NULL && i < agent->node_count; i++) {
         if (node_id_is_equal(&agent->nodes[i].id, id)) {
             return &agent->nodes[i];
@@ -125,7 +130,9 @@ int coordinator_event_count(const struct coordinator *coordinator)
     return coordinator->ring.count;
 }
 
-void coordinator_event_line(const struct coordinator *coordinator, int index, struct event_line *out)
+void coordinator_event_line(const struct coordinator *coordinator,
+                            int index,
+                            struct event_line *out)
 {
     const struct event_ring *ring = &coordinator->ring;
     CHECK(index >= 0 && index < ring->count);

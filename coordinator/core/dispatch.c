@@ -1,8 +1,9 @@
 /* dispatch.c — which batch goes to which agent now. See executor.h.
  *
- * Limits count batches that run: of a source at most moves_per_source_max run, one more may wait at the agent so that it
- * has work without asking; a target takes part in at most moves_per_target_max, all together in moves_max. Nothing is
- * given out while an order for the same source is not heard of: it may still run. */
+ * Limits count batches that run: of a source at most moves_per_source_max run, one more may wait at
+ * the agent so that it has work without asking; a target takes part in at most
+ * moves_per_target_max, all together in moves_max. Nothing is given out while an order for the same
+ * source is not heard of: it may still run. */
 #include "coordinator/core/executor.h"
 
 #include "coordinator/core/state.h"
@@ -15,7 +16,10 @@
 
 _Static_assert(LIVE_MAX >= 2 * MOVES_MAX, "running and queued orders fit");
 
-void batch_slots_left(const struct coordinator *c, const struct operation_run *o, int index, struct slotset *slots)
+void batch_slots_left(const struct coordinator *c,
+                      const struct operation_run *o,
+                      int index,
+                      struct slotset *slots)
 {
     const struct batch *batch = &o->plan.batches[index];
     *slots = batch->slots;
@@ -44,15 +48,20 @@ struct load {
     bool is_source_unsure; /* an order of its source is not heard of */
 };
 
-/* The batches with live orders; kept small by the limits, so that one look at all pairs of them is cheap. */
+/* The batches with live orders; kept small by the limits, so that one look at all pairs of them is
+ * cheap. */
 struct live {
     int items[LIVE_MAX];
     int count;
 };
 
 /* Adds one source's share; called once for each source that has live orders. */
-static void add_source_load(const struct coordinator *c, const struct operation_run *o, const struct live *live, int first,
-                            const struct batch *of, struct load *load)
+static void add_source_load(const struct coordinator *c,
+                            const struct operation_run *o,
+                            const struct live *live,
+                            int first,
+                            const struct batch *of,
+                            struct load *load)
 {
     const struct node_id *source = &o->plan.batches[live->items[first]].source;
     int count = 0;
@@ -76,14 +85,17 @@ static void add_source_load(const struct coordinator *c, const struct operation_
 static bool is_first_of_source(const struct operation_run *o, const struct live *live, int index)
 {
     for (int i = 0; i < index; i++) {
-        if (node_id_is_equal(&o->plan.batches[live->items[i]].source, &o->plan.batches[live->items[index]].source)) {
+        if (node_id_is_equal(&o->plan.batches[live->items[i]].source,
+                             &o->plan.batches[live->items[index]].source)) {
             return false;
         }
     }
     return true;
 }
 
-static struct load measure_load(const struct coordinator *c, const struct operation_run *o, const struct live *live,
+static struct load measure_load(const struct coordinator *c,
+                                const struct operation_run *o,
+                                const struct live *live,
                                 const struct batch *of)
 {
     struct load load = {0};
@@ -100,7 +112,9 @@ static struct load measure_load(const struct coordinator *c, const struct operat
     return load;
 }
 
-static bool is_within_limits(const struct coordinator *c, const struct operation_run *o, const struct live *live,
+static bool is_within_limits(const struct coordinator *c,
+                             const struct operation_run *o,
+                             const struct live *live,
                              const struct batch *batch)
 {
     if (live->count == LIVE_MAX) {
@@ -129,7 +143,9 @@ static void wait_for(struct operation_run *o, const char *what, const char *who)
 }
 
 /* The agent that may move this batch now, or NULL with the reason in o->waits. */
-static struct agent_entry *choose_agent(struct coordinator *c, struct operation_run *o, const struct batch *batch)
+static struct agent_entry *choose_agent(struct coordinator *c,
+                                        struct operation_run *o,
+                                        const struct batch *batch)
 {
     const struct topology *topology = &c->observe.topology;
     char name[TOPOLOGY_NAME_SIZE];
@@ -158,7 +174,8 @@ static struct agent_entry *choose_agent(struct coordinator *c, struct operation_
     return agent;
 }
 
-/* What the nodes say counts more than a result that was lost: slots that are the target's need no order. */
+/* What the nodes say counts more than a result that was lost: slots that are the target's need no
+ * order. */
 static void count_moved(struct coordinator *c, struct operation_run *o, int index)
 {
     const struct topology *topology = &c->observe.topology;
@@ -166,10 +183,12 @@ static void count_moved(struct coordinator *c, struct operation_run *o, int inde
     int target = topology_find(topology, &batch->target);
     int source = topology_find(topology, &batch->source);
     /* Only the source itself tells that its mark is still on; a slot with a mark needs an order. */
-    if (source == NO_NODE || !topology->nodes[source].is_reachable || !observe_is_fresh(c, source, o->quiet_since_ms)) {
+    if (source == NO_NODE || !topology->nodes[source].is_reachable ||
+        !observe_is_fresh(c, source, o->quiet_since_ms)) {
         return;
     }
-    if (batch->attempt == 0 || target == NO_NODE || !topology->nodes[target].is_reachable || topology->views_missing > 0 || c->observe.views_stale > 0 ||
+    if (batch->attempt == 0 || target == NO_NODE || !topology->nodes[target].is_reachable ||
+        topology->views_missing > 0 || c->observe.views_stale > 0 ||
         !observe_is_fresh(c, target, o->quiet_since_ms) || topology->disagreement_count > 0) {
         return;
     }
@@ -199,7 +218,8 @@ static bool is_dispatchable(const struct operation_run *o, const struct batch *b
     case BATCH_FAILED:
         return true;
     case BATCH_STOPPED:
-        return o->op.state != OPERATION_RUNNING; /* to close what is open; `resume` makes it waiting again */
+        return o->op.state !=
+               OPERATION_RUNNING; /* to close what is open; `resume` makes it waiting again */
     case BATCH_ORDERED:
     case BATCH_DONE:
     case BATCH_HELD:

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-struct coordinator_effect *coordinator_effects_add(struct coordinator_effects *fx, enum coordinator_effect_kind kind)
+struct coordinator_effect *coordinator_effects_add(struct coordinator_effects *fx,
+                                                   enum coordinator_effect_kind kind)
 {
     ARRAY_RESERVE(fx->items, fx->count, fx->capacity);
     struct coordinator_effect *effect = &fx->items[fx->count++];

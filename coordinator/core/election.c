@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#define CLAIM_DEADLINE_MS (ELECTION_TIMEOUT_MS + 2000) /* results always come; this is for a shell that lost one */
+#define CLAIM_DEADLINE_MS \
+    (ELECTION_TIMEOUT_MS + 2000) /* results always come; this is for a shell that lost one */
 
 /* clang-format off */
 const struct sm_state election_states[ELECTION_NR] = {
@@ -30,12 +31,18 @@ static void send_revoke(struct election *election, struct turn *turn);
 static void follow(struct election *election, struct turn *turn, int64_t read_due_ms);
 static void forget_claim(struct election *election);
 static void lead(struct election *election, struct turn *turn, int64_t fence);
-static void note_failure(struct election *election, struct turn *turn, const struct store_result *result);
+static void note_failure(struct election *election,
+                         struct turn *turn,
+                         const struct store_result *result);
 static void note_success(struct election *election, struct turn *turn);
 
-void election_init(struct election *election, const struct coordinator_config *config, uint64_t seed, int64_t now_ms)
+void election_init(struct election *election,
+                   const struct coordinator_config *config,
+                   uint64_t seed,
+                   int64_t now_ms)
 {
-    *election = (struct election){.config = config, .term_end_ms = NEVER, .proof_due_ms = NEVER, .read_due_ms = now_ms};
+    *election = (struct election){
+        .config = config, .term_end_ms = NEVER, .proof_due_ms = NEVER, .read_due_ms = now_ms};
     prng_init(&election->prng, seed);
     sm_init(&election->sm, election_states, ELECTION_NR, ELECTION_FOLLOWING, now_ms);
 }
@@ -105,7 +112,9 @@ static int64_t retry_ms(struct election *election)
 }
 
 /* FOLLOWING: the leader key was read. */
-static void read_done(struct election *election, struct turn *turn, const struct coordinator_event *event)
+static void read_done(struct election *election,
+                      struct turn *turn,
+                      const struct coordinator_event *event)
 {
     election->read_req = 0;
     if (event->result->code != 0) {
@@ -119,7 +128,8 @@ static void read_done(struct election *election, struct turn *turn, const struct
     if (stored != NULL) {
         bool is_readable = stored->record.kind == RECORD_LEADER;
         bool is_news = !election->is_leader_known ||
-                       (is_readable && strcmp(election->leader.instance, stored->record.as.leader.instance) != 0);
+                       (is_readable &&
+                        strcmp(election->leader.instance, stored->record.as.leader.instance) != 0);
         if (is_readable && is_news) {
             election->leader = stored->record.as.leader;
             struct log_event *log = turn_log(turn, EVENT_FOLLOWING);
@@ -137,8 +147,11 @@ static void read_done(struct election *election, struct turn *turn, const struct
     start_grant(election, turn);
 }
 
-/* GRANTING, CAMPAIGNING, READING_BACK, RESIGNING: the answer of the request that the state waits for. */
-static void claim_done(struct election *election, struct turn *turn, const struct coordinator_event *event)
+/* GRANTING, CAMPAIGNING, READING_BACK, RESIGNING: the answer of the request that the state waits
+ * for. */
+static void claim_done(struct election *election,
+                       struct turn *turn,
+                       const struct coordinator_event *event)
 {
     const struct store_result *result = event->result;
     election->claim_req = 0;
@@ -150,7 +163,8 @@ static void claim_done(struct election *election, struct turn *turn, const struc
             follow(election, turn, turn->now_ms + retry_ms(election));
             return;
         }
-        election->term_end_ms = election->claim_sent_ms + result->ttl_ms - election->config->lease_margin_ms;
+        election->term_end_ms =
+            election->claim_sent_ms + result->ttl_ms - election->config->lease_margin_ms;
         start_claim(election, turn);
         return;
     case ELECTION_CAMPAIGNING:
@@ -167,13 +181,15 @@ static void claim_done(struct election *election, struct turn *turn, const struc
             note_failure(election, turn, result);
         }
         send_revoke(election, turn);
-        follow(election, turn, result->code == 0 ? turn->now_ms : turn->now_ms + retry_ms(election));
+        follow(election, turn,
+               result->code == 0 ? turn->now_ms : turn->now_ms + retry_ms(election));
         return;
     case ELECTION_READING_BACK: {
         const struct stored_record *stored = result->code == 0 ? find_leader(event) : NULL;
-        bool is_ours = stored != NULL && stored->record.kind == RECORD_LEADER &&
-                       stored->lease_id == election->lease_id &&
-                       strcmp(stored->record.as.leader.instance, election->config->self.instance) == 0;
+        bool is_ours =
+            stored != NULL && stored->record.kind == RECORD_LEADER &&
+            stored->lease_id == election->lease_id &&
+            strcmp(stored->record.as.leader.instance, election->config->self.instance) == 0;
         if (is_ours) {
             lead(election, turn, stored->create_revision);
             return;
@@ -194,7 +210,9 @@ static void claim_done(struct election *election, struct turn *turn, const struc
     }
 }
 
-static void keepalive_done(struct election *election, struct turn *turn, const struct store_result *result)
+static void keepalive_done(struct election *election,
+                           struct turn *turn,
+                           const struct store_result *result)
 {
     election->keepalive_req = 0;
     if (result->code != 0) {
@@ -208,14 +226,18 @@ static void keepalive_done(struct election *election, struct turn *turn, const s
     }
     note_success(election, turn);
     election->contact_ms = election->keepalive_sent_ms;
-    int64_t end_ms = election->keepalive_sent_ms + result->ttl_ms - election->config->lease_margin_ms;
+    int64_t end_ms =
+        election->keepalive_sent_ms + result->ttl_ms - election->config->lease_margin_ms;
     if (end_ms > election->term_end_ms) {
         election->term_end_ms = end_ms;
     }
-    election->keepalive_due_ms = election->keepalive_sent_ms + election->config->keepalive_interval_ms;
+    election->keepalive_due_ms =
+        election->keepalive_sent_ms + election->config->keepalive_interval_ms;
 }
 
-static void proof_done(struct election *election, struct turn *turn, const struct store_result *result)
+static void proof_done(struct election *election,
+                       struct turn *turn,
+                       const struct store_result *result)
 {
     election->proof_req = 0;
     if (result->code == ERR_NOT_FOUND || (result->code == 0 && !result->succeeded)) {
@@ -225,7 +247,9 @@ static void proof_done(struct election *election, struct turn *turn, const struc
     election->proof_due_ms = result->code == 0 ? NEVER : turn->now_ms + ELECTION_RETRY_MS;
 }
 
-bool election_store_result(struct election *election, struct turn *turn, const struct coordinator_event *event)
+bool election_store_result(struct election *election,
+                           struct turn *turn,
+                           const struct coordinator_event *event)
 {
     uint64_t req_id = event->result->req_id;
     if (req_id == election->read_req) {
@@ -254,7 +278,8 @@ void election_changed(struct election *election, struct turn *turn, bool is_dele
         election->read_req = 0; /* what is on its way may be older than the change */
         election->read_due_ms = turn->now_ms;
     } else if (election->sm.state == ELECTION_LEADING && is_deleted) {
-        election->proof_due_ms = turn->now_ms; /* perhaps an old rumour: only a guarded write decides */
+        election->proof_due_ms =
+            turn->now_ms; /* perhaps an old rumour: only a guarded write decides */
     }
     election_tick(election, turn);
 }
@@ -339,7 +364,10 @@ static void start_grant(struct election *election, struct turn *turn)
 }
 
 /* "Create the leader key if it is absent", or, guarded by our fence, write it again. */
-static uint64_t put_leader(struct election *election, struct turn *turn, int64_t create_revision, int64_t timeout_ms)
+static uint64_t put_leader(struct election *election,
+                           struct turn *turn,
+                           int64_t create_revision,
+                           int64_t timeout_ms)
 {
     struct coordinator_effect *effect = turn_store(turn, STORE_TXN, timeout_ms);
     store_request_add_compare(&effect->request, LEADER_KEY, STORE_CREATE_REVISION, create_revision);
@@ -369,7 +397,8 @@ static void start_read_back(struct election *election, struct turn *turn)
 
 static void send_keepalive(struct election *election, struct turn *turn)
 {
-    struct coordinator_effect *effect = turn_store(turn, STORE_LEASE_KEEPALIVE, KEEPALIVE_TIMEOUT_MS);
+    struct coordinator_effect *effect =
+        turn_store(turn, STORE_LEASE_KEEPALIVE, KEEPALIVE_TIMEOUT_MS);
     effect->request.lease_id = election->lease_id;
     election->keepalive_req = effect->request.req_id;
     election->keepalive_sent_ms = turn->now_ms;
@@ -428,7 +457,9 @@ static void lead(struct election *election, struct turn *turn, int64_t fence)
     log_event_add_int(log, "fence", fence);
 }
 
-static void note_failure(struct election *election, struct turn *turn, const struct store_result *result)
+static void note_failure(struct election *election,
+                         struct turn *turn,
+                         const struct store_result *result)
 {
     if (election->failures++ == 0) {
         struct log_event *log = turn_log(turn, EVENT_STORE_FAILED);

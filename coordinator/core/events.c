@@ -44,7 +44,9 @@ struct log_event *turn_log(struct turn *turn, enum event_id id)
     return &effect->log;
 }
 
-struct coordinator_effect *turn_store(struct turn *turn, enum store_request_kind kind, int64_t timeout_ms)
+struct coordinator_effect *turn_store(struct turn *turn,
+                                      enum store_request_kind kind,
+                                      int64_t timeout_ms)
 {
     CHECK(timeout_ms > 0);
     struct coordinator_effect *effect = coordinator_effects_add(turn->fx, COORDINATOR_FX_STORE);
@@ -63,7 +65,9 @@ void event_ring_release(struct event_ring *ring)
     *ring = (struct event_ring){0};
 }
 
-static void ring_add(struct event_ring *ring, const struct turn *turn, const struct log_event *event)
+static void ring_add(struct event_ring *ring,
+                     const struct turn *turn,
+                     const struct log_event *event)
 {
     enum event_id id = 0;
     while (id < EVENT_NR && strcmp(rows[id].name, event->name) != 0) {

@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROBE_AGAIN_MS 200 /* between two extra readings of the nodes while an operation's end is checked */
-/* A drained primary becomes somebody's replica, and its replicas follow: whoever starts the next operation at once should
- * find a settled cluster. Longer than gossip needs for it; then the operation is done all the same. */
+#define PROBE_AGAIN_MS \
+    200 /* between two extra readings of the nodes while an operation's end is checked */
+/* A drained primary becomes somebody's replica, and its replicas follow: whoever starts the next
+ * operation at once should find a settled cluster. Longer than gossip needs for it; then the
+ * operation is done all the same. */
 #define SETTLE_MS 15000
 #define LOOK_AGAIN_MS 500 /* while something outside has to change first */
 
@@ -78,7 +80,8 @@ bool executor_names_agent(const struct coordinator *c, const struct agent_id *ag
 {
     const struct operation_run *o = executor_active(c);
     for (int i = 0; o != NULL && i < o->plan.batch_count; i++) {
-        if (order_run_is_live(&o->runs[i]) && strcmp(o->plan.batches[i].agent.text, agent->text) == 0) {
+        if (order_run_is_live(&o->runs[i]) &&
+            strcmp(o->plan.batches[i].agent.text, agent->text) == 0) {
             return true;
         }
     }
@@ -110,7 +113,9 @@ void executor_make_runs(struct coordinator *c, struct operation_run *o)
     }
 }
 
-struct operation_run *executor_add(struct coordinator *c, const struct operation_request *request, struct plan *plan)
+struct operation_run *executor_add(struct coordinator *c,
+                                   const struct operation_request *request,
+                                   struct plan *plan)
 {
     struct operation_run *o = add_run(c, OPERATION_PLANNED);
     (void)snprintf(o->op.id, sizeof(o->op.id), "op-%lld-%llu", (long long)c->election.fence,
@@ -202,7 +207,10 @@ static void prune(struct coordinator *c)
 
 /* ---- state ---- */
 
-void operation_move(struct coordinator *c, struct operation_run *o, enum operation_state state, int code,
+void operation_move(struct coordinator *c,
+                    struct operation_run *o,
+                    enum operation_state state,
+                    int code,
                     const char *reason)
 {
     const char *from = operation_state_name(o->op.state);
@@ -221,7 +229,8 @@ void operation_move(struct coordinator *c, struct operation_run *o, enum operati
     o->stuck_since_ms = NEVER;
     o->waits[0] = '\0';
     executor_record_operation(c, o);
-    struct log_event *log = turn_log(&c->turn, state == OPERATION_HELD ? EVENT_OPERATION_HELD : EVENT_OPERATION_STATE);
+    struct log_event *log =
+        turn_log(&c->turn, state == OPERATION_HELD ? EVENT_OPERATION_HELD : EVENT_OPERATION_STATE);
     log_event_add(log, "op", o->op.id);
     log_event_add(log, "from", from);
     log_event_add(log, "to", operation_state_name(state));
@@ -286,7 +295,8 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
 {
     const struct batch *batch = &o->plan.batches[tally->first_held];
     char reason[TEXT_SIZE];
-    (void)snprintf(reason, sizeof(reason), "batch %d of %d: %.130s", batch->index, o->plan.batch_count, batch->reason);
+    (void)snprintf(reason, sizeof(reason), "batch %d of %d: %.130s", batch->index,
+                   o->plan.batch_count, batch->reason);
     bool is_untouched = o->op.slots_moved == 0 && o->op.keys_moved == 0;
     struct slotset open = {0};
     for (int i = 0; i < c->observe.topology.open_count; i++) {
@@ -299,7 +309,8 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
     operation_move(c, o, is_sure ? OPERATION_FAILED : OPERATION_HELD, batch->reason_code, reason);
 }
 
-/* Nodes are read every few seconds; whoever waits for the end of an operation should not wait for that. */
+/* Nodes are read every few seconds; whoever waits for the end of an operation should not wait for
+ * that. */
 static void ask_for_probes(struct coordinator *c)
 {
     for (int i = 0; i < c->registry.count; i++) {
@@ -323,9 +334,11 @@ static void tick_verifying(struct coordinator *c, struct operation_run *o)
             operation_move(c, o, OPERATION_DONE, 0, "");
             return;
         }
-        (void)err_set(&err, ERR_CONFLICT, "the slots are where they belong, the nodes do not agree on the rest yet");
+        (void)err_set(&err, ERR_CONFLICT,
+                      "the slots are where they belong, the nodes do not agree on the rest yet");
     }
-    (void)snprintf(o->waits, sizeof(o->waits), "checks every node's view: %.*s", TEXT_SIZE * 2, err.text);
+    (void)snprintf(o->waits, sizeof(o->waits), "checks every node's view: %.*s", TEXT_SIZE * 2,
+                   err.text);
     if (c->turn.now_ms - o->ending_since_ms >= VERIFY_MS) {
         char reason[TEXT_SIZE];
         (void)snprintf(reason, sizeof(reason), "all batches ended, but: %.130s", err.text);
@@ -363,7 +376,8 @@ static void tick_running(struct coordinator *c, struct operation_run *o)
         o->stuck_since_ms = c->turn.now_ms;
     } else if (c->turn.now_ms - o->stuck_since_ms >= STUCK_MS) {
         char reason[TEXT_SIZE];
-        (void)snprintf(reason, sizeof(reason), "nothing could be done for %d s: %.120s", STUCK_MS / 1000, o->waits);
+        (void)snprintf(reason, sizeof(reason), "nothing could be done for %d s: %.120s",
+                       STUCK_MS / 1000, o->waits);
         operation_move(c, o, OPERATION_HELD, ERR_UNAVAILABLE, reason);
     }
 }
@@ -401,14 +415,16 @@ static bool is_open_left(struct coordinator *c, struct operation_run *o)
         for (int e = 0; e < 2; e++) {
             int node = topology_find(topology, ends[e]);
             if (node == NO_NODE || !observe_is_fresh(c, node, o->quiet_since_ms)) {
-                (void)snprintf(o->waits, sizeof(o->waits), "waits for a fresh report of node %.8s", ends[e]->text);
+                (void)snprintf(o->waits, sizeof(o->waits), "waits for a fresh report of node %.8s",
+                               ends[e]->text);
                 return true;
             }
         }
         struct slotset left;
         batch_slots_left(c, o, i, &left);
         if (!slotset_is_empty(&left)) {
-            (void)snprintf(o->waits, sizeof(o->waits), "closes %d open slots of batch %d", slotset_count(&left), i);
+            (void)snprintf(o->waits, sizeof(o->waits), "closes %d open slots of batch %d",
+                           slotset_count(&left), i);
             return true;
         }
     }
@@ -424,7 +440,8 @@ static void tick_stopping(struct coordinator *c, struct operation_run *o)
     follow_failovers(c, o);
     struct tally tally = tally_batches(o);
     if (tally.live > 0) {
-        (void)snprintf(o->waits, sizeof(o->waits), "waits for %d orders to finish the slots in hand", tally.live);
+        (void)snprintf(o->waits, sizeof(o->waits),
+                       "waits for %d orders to finish the slots in hand", tally.live);
         o->ending_since_ms = NEVER;
         return;
     }
@@ -446,7 +463,8 @@ static void tick_stopping(struct coordinator *c, struct operation_run *o)
         }
         return;
     }
-    operation_move(c, o, is_pausing ? OPERATION_PAUSED : OPERATION_CANCELLED, o->op.reason_code, reason);
+    operation_move(c, o, is_pausing ? OPERATION_PAUSED : OPERATION_CANCELLED, o->op.reason_code,
+                   reason);
 }
 
 void executor_tick(struct coordinator *c)
@@ -479,7 +497,8 @@ void executor_tick(struct coordinator *c)
         break;
     }
     if (c->executor.is_dirty) {
-        o->next_look_ms = c->turn.now_ms; /* the state changed: what follows from it is done in the next step */
+        o->next_look_ms =
+            c->turn.now_ms; /* the state changed: what follows from it is done in the next step */
     }
 }
 

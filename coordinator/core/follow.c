@@ -1,5 +1,6 @@
-/* follow.c — keeps an operation true to what the nodes are: failovers, foreign changes, the proof at the end.
- * See executor.h. Source: docs/design.md section 6; Redis failover facts (a slot's new owner is the promoted replica). */
+/* follow.c — keeps an operation true to what the nodes are: failovers, foreign changes, the proof
+ * at the end. See executor.h. Source: docs/design.md section 6; Redis failover facts (a slot's new
+ * owner is the promoted replica). */
 #include "coordinator/core/executor.h"
 
 #include "coordinator/core/planner.h"
@@ -8,31 +9,36 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Who stands for 'id' now: what we saw happen, else what the node itself has become. NULL = still itself. */
+/* Who stands for 'id' now: what we saw happen, else what the node itself has become. NULL = still
+ * itself. */
 static const struct node_id *stand_in(const struct coordinator *c, const struct node_id *id)
 {
     const struct topology *topology = &c->observe.topology;
     int node = topology_find(topology, id);
-    if (node != NO_NODE && topology->nodes[node].role == NODE_ROLE_PRIMARY && topology->nodes[node].slot_count > 0) {
+    if (node != NO_NODE && topology->nodes[node].role == NODE_ROLE_PRIMARY &&
+        topology->nodes[node].slot_count > 0) {
         return NULL;
     }
     const struct node_id *seen = observe_successor(&c->observe, id);
     if (seen != NULL) {
         return seen;
     }
-    if (node != NO_NODE && topology->nodes[node].role == NODE_ROLE_REPLICA && topology->nodes[node].primary != NO_NODE) {
+    if (node != NO_NODE && topology->nodes[node].role == NODE_ROLE_REPLICA &&
+        topology->nodes[node].primary != NO_NODE) {
         return &topology->nodes[topology->nodes[node].primary].id;
     }
     return NULL;
 }
 
-static bool owns_all(const struct topology *topology, const struct slotset *slots, const struct node_id *id)
+static bool owns_all(const struct topology *topology,
+                     const struct slotset *slots,
+                     const struct node_id *id)
 {
     int node = topology_find(topology, id);
     if (node == NO_NODE || topology->nodes[node].role != NODE_ROLE_PRIMARY) {
         return false;
     }
-    SLOTSET_FOREACH(slot, slots) {
+    SLOTSET_FOREACH (slot, slots) {
         if (topology->owner[slot] != node) {
             return false;
         }
@@ -40,8 +46,12 @@ static bool owns_all(const struct topology *topology, const struct slotset *slot
     return true;
 }
 
-static void log_retarget(struct coordinator *c, const struct operation_run *o, int index, const char *end,
-                         const struct node_id *from, const struct node_id *to)
+static void log_retarget(struct coordinator *c,
+                         const struct operation_run *o,
+                         int index,
+                         const char *end,
+                         const struct node_id *from,
+                         const struct node_id *to)
 {
     struct log_event *log = turn_log(&c->turn, EVENT_BATCH_RETARGETED);
     log_event_add(log, "op", o->op.id);
@@ -52,7 +62,9 @@ static void log_retarget(struct coordinator *c, const struct operation_run *o, i
 }
 
 /* The end of a batch that has a stand-in, checked against who owns the slots. */
-static bool find_new_ends(const struct coordinator *c, const struct batch *batch, struct node_id *source,
+static bool find_new_ends(const struct coordinator *c,
+                          const struct batch *batch,
+                          struct node_id *source,
                           struct node_id *target)
 {
     const struct topology *topology = &c->observe.topology;
@@ -69,7 +81,8 @@ static bool find_new_ends(const struct coordinator *c, const struct batch *batch
     }
     if (!slotset_is_empty(&left)) {
         const struct node_id *new_source = stand_in(c, &batch->source);
-        if (new_source != NULL && !node_id_is_equal(new_source, target) && owns_all(topology, &left, new_source)) {
+        if (new_source != NULL && !node_id_is_equal(new_source, target) &&
+            owns_all(topology, &left, new_source)) {
             *source = *new_source;
         }
     }
@@ -88,7 +101,8 @@ void follow_failovers(struct coordinator *c, struct operation_run *o)
         }
         if (order_run_is_live(run)) {
             if (!run->is_stop_wanted && run->sm.state != RUN_ENDING) {
-                run->is_stop_wanted = true; /* its pair is gone; a new order follows when it has ended */
+                run->is_stop_wanted =
+                    true; /* its pair is gone; a new order follows when it has ended */
                 struct agent_entry *agent = registry_find(&c->registry, &batch->agent);
                 if (agent != NULL) {
                     agent->has_news = true;
@@ -108,7 +122,8 @@ void follow_failovers(struct coordinator *c, struct operation_run *o)
         (void)record_batch(c, o, i);
         run->not_before_ms = 0;
         run->failures = 0;
-        if (batch->state == BATCH_FAILED || (batch->state == BATCH_STOPPED && o->op.state == OPERATION_RUNNING)) {
+        if (batch->state == BATCH_FAILED ||
+            (batch->state == BATCH_STOPPED && o->op.state == OPERATION_RUNNING)) {
             batch->state = BATCH_WAITING;
         }
         o->checked_build = 0;
@@ -133,8 +148,9 @@ static bool is_all_reported(const struct coordinator *c, struct operation_run *o
             int node = topology_find(topology, ends[e]);
             if (node == NO_NODE || !topology->nodes[node].is_reachable) {
                 char name[TOPOLOGY_NAME_SIZE];
-                (void)snprintf(o->waits, sizeof(o->waits), "waits until an agent reaches %s",
-                               node == NO_NODE ? ends[e]->text : topology_node_name(topology, node, name));
+                (void)snprintf(
+                    o->waits, sizeof(o->waits), "waits until an agent reaches %s",
+                    node == NO_NODE ? ends[e]->text : topology_node_name(topology, node, name));
                 return false;
             }
         }
@@ -155,8 +171,8 @@ bool follow_topology(struct coordinator *c, struct operation_run *o)
         return true;
     }
     if (!is_all_reported(c, o)) {
-        /* Views lag behind while slots move, and failovers take their time: what fitted may go on, agents check every
-         * order against the nodes anyway. */
+        /* Views lag behind while slots move, and failovers take their time: what fitted may go on,
+         * agents check every order against the nodes anyway. */
         o->foreign_since_ms = NEVER;
         return o->is_fit;
     }
@@ -164,16 +180,19 @@ bool follow_topology(struct coordinator *c, struct operation_run *o)
     if (o->foreign_since_ms == NEVER) {
         o->foreign_since_ms = c->turn.now_ms;
     }
-    (void)snprintf(o->waits, sizeof(o->waits), "does not fit the plan: %.*s", TEXT_SIZE * 2, err.text);
+    (void)snprintf(o->waits, sizeof(o->waits), "does not fit the plan: %.*s", TEXT_SIZE * 2,
+                   err.text);
     if (c->turn.now_ms - o->foreign_since_ms >= FOREIGN_CHANGE_MS) {
         char reason[TEXT_SIZE];
-        (void)snprintf(reason, sizeof(reason), "somebody else changed the cluster: %.120s", err.text);
+        (void)snprintf(reason, sizeof(reason), "somebody else changed the cluster: %.120s",
+                       err.text);
         operation_move(c, o, OPERATION_PAUSING, ERR_CONFLICT, reason);
     }
     return false;
 }
 
-/* A slot that was done and is its source's again, e.g. because the target died before its replica knew: again. */
+/* A slot that was done and is its source's again, e.g. because the target died before its replica
+ * knew: again. */
 static int undo_lost(struct coordinator *c, struct operation_run *o)
 {
     const struct topology *topology = &c->observe.topology;
@@ -182,8 +201,9 @@ static int undo_lost(struct coordinator *c, struct operation_run *o)
         struct batch *batch = &o->plan.batches[i];
         int source = topology_find(topology, &batch->source);
         int before = lost;
-        SLOTSET_FOREACH(slot, &batch->slots) {
-            if (source != NO_NODE && topology->owner[slot] == source && slotset_has(&batch->slots_done, slot)) {
+        SLOTSET_FOREACH (slot, &batch->slots) {
+            if (source != NO_NODE && topology->owner[slot] == source &&
+                slotset_has(&batch->slots_done, slot)) {
                 slotset_remove(&batch->slots_done, slot);
                 lost++;
             }
@@ -206,13 +226,16 @@ static int verify_views(const struct coordinator *c, const struct operation_run 
     }
     for (int i = 0; i < topology->node_count; i++) {
         if (topology->nodes[i].is_reachable && !observe_is_fresh(c, i, o->quiet_since_ms)) {
-            return err_set(err, ERR_CONFLICT, "%s was not read since", topology_node_name(topology, i, name));
+            return err_set(err, ERR_CONFLICT, "%s was not read since",
+                           topology_node_name(topology, i, name));
         }
     }
     return 0;
 }
 
-static int verify_slots(const struct topology *topology, const struct slotset *planned, struct err *err)
+static int verify_slots(const struct topology *topology,
+                        const struct slotset *planned,
+                        struct err *err)
 {
     for (int i = 0; i < topology->open_count; i++) {
         if (slotset_has(planned, topology->opens[i].slot)) {
@@ -256,12 +279,14 @@ int verify_operation(struct coordinator *c, struct operation_run *o, struct err 
     }
     int lost = undo_lost(c, o);
     if (lost > 0) {
-        return err_set(err, ERR_CONFLICT, "%d slots are their source's again and will be moved once more", lost);
+        return err_set(err, ERR_CONFLICT,
+                       "%d slots are their source's again and will be moved once more", lost);
     }
     for (int i = 0; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
         if (!owns_all(topology, &batch->slots, &batch->target)) {
-            return err_set(err, ERR_CONFLICT, "not all slots of batch %d are owned by %.8s", i, batch->target.text);
+            return err_set(err, ERR_CONFLICT, "not all slots of batch %d are owned by %.8s", i,
+                           batch->target.text);
         }
     }
     return 0;

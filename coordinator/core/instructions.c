@@ -29,7 +29,9 @@ static void add_id(struct order_id **ids, int *count, const struct order_id *id)
 }
 
 /* What both kinds of orders share. False when an end of the pair has no address now. */
-static bool fill_order(const struct coordinator *c, const struct batch *batch, const char *operation_id,
+static bool fill_order(const struct coordinator *c,
+                       const struct batch *batch,
+                       const char *operation_id,
                        struct order *order)
 {
     const struct topology *topology = &c->observe.topology;
@@ -50,13 +52,16 @@ static bool fill_order(const struct coordinator *c, const struct batch *batch, c
     return true;
 }
 
-static void add_moves(const struct coordinator *c, const struct agent_entry *agent, struct instructions *out)
+static void add_moves(const struct coordinator *c,
+                      const struct agent_entry *agent,
+                      struct instructions *out)
 {
     const struct operation_run *o = executor_active(c);
     for (int i = 0; o != NULL && i < o->plan.batch_count; i++) {
         const struct order_run *run = &o->runs[i];
         const struct batch *batch = &o->plan.batches[i];
-        bool is_due = run->sm.state == RUN_OFFERED || (run->sm.state == RUN_SENT && !is_told_lately(c, run->sent_ms));
+        bool is_due = run->sm.state == RUN_OFFERED ||
+                      (run->sm.state == RUN_SENT && !is_told_lately(c, run->sent_ms));
         if (!is_due || run->is_stop_wanted || strcmp(batch->agent.text, agent->id.text) != 0 ||
             agent->incarnation != run->incarnation) {
             continue;
@@ -73,7 +78,9 @@ static void add_moves(const struct coordinator *c, const struct agent_entry *age
     }
 }
 
-static void add_scans(const struct coordinator *c, const struct agent_entry *agent, struct instructions *out)
+static void add_scans(const struct coordinator *c,
+                      const struct agent_entry *agent,
+                      struct instructions *out)
 {
     const struct scan *scan = &c->scan;
     for (int i = 0; scan->is_active && i < scan->plan.batch_count; i++) {
@@ -94,7 +101,9 @@ static void add_scans(const struct coordinator *c, const struct agent_entry *age
 /* What to say about one order that the agent lists. */
 enum verdict { VERDICT_NOTHING, VERDICT_RENEW, VERDICT_STOP, VERDICT_FORGET };
 
-static enum verdict judge(const struct coordinator *c, const struct agent_entry *agent, const struct order_status *status)
+static enum verdict judge(const struct coordinator *c,
+                          const struct agent_entry *agent,
+                          const struct order_status *status)
 {
     bool is_final = order_state_is_final(status->state);
     if (scan_wants(&c->scan, &status->id, &agent->id)) {
@@ -107,7 +116,8 @@ static enum verdict judge(const struct coordinator *c, const struct agent_entry 
                     strcmp(o->plan.batches[index].agent.text, agent->id.text) == 0 &&
                     order_run_is_live(&o->runs[index]);
     if (!is_known) {
-        return is_final ? VERDICT_FORGET : VERDICT_STOP; /* nothing depends on it any more, or it is durable */
+        return is_final ? VERDICT_FORGET
+                        : VERDICT_STOP; /* nothing depends on it any more, or it is durable */
     }
     const struct order_run *run = &o->runs[index];
     if (is_final) {
@@ -119,17 +129,24 @@ static enum verdict judge(const struct coordinator *c, const struct agent_entry 
     return run->sm.state == RUN_RUNNING ? VERDICT_RENEW : VERDICT_NOTHING;
 }
 
-static void add_renewal(const struct coordinator *c, const struct order_status *status, struct instructions *out)
+static void add_renewal(const struct coordinator *c,
+                        const struct order_status *status,
+                        struct instructions *out)
 {
-    out->renewals = xreallocarray(out->renewals, (size_t)out->renewal_count + 1, sizeof(*out->renewals));
+    out->renewals =
+        xreallocarray(out->renewals, (size_t)out->renewal_count + 1, sizeof(*out->renewals));
     out->renewals[out->renewal_count++] =
         (struct renewal){.id = status->id, .valid_for_ms = c->config.order_valid_ms};
 }
 
-static void add_verdicts(const struct coordinator *c, const struct agent_entry *agent, struct instructions *out)
+static void add_verdicts(const struct coordinator *c,
+                         const struct agent_entry *agent,
+                         struct instructions *out)
 {
-    /* A leader whose lease or journal is in doubt gives no new time: what runs, runs until it expires. */
-    bool may_renew = election_is_fresh(&c->election, c->turn.now_ms) && !journal_is_frozen(&c->journal);
+    /* A leader whose lease or journal is in doubt gives no new time: what runs, runs until it
+     * expires. */
+    bool may_renew =
+        election_is_fresh(&c->election, c->turn.now_ms) && !journal_is_frozen(&c->journal);
     for (int i = 0; i < agent->order_count; i++) {
         const struct order_status *status = &agent->orders[i];
         switch (judge(c, agent, status)) {
@@ -150,22 +167,26 @@ static void add_verdicts(const struct coordinator *c, const struct agent_entry *
     }
 }
 
-/* Repeated until the text comes: an agent keeps only the wishes of the last answer, and answers may cross reports. */
-static bool add_wanted_views(const struct coordinator *c, const struct agent_entry *agent, struct instructions *out)
+/* Repeated until the text comes: an agent keeps only the wishes of the last answer, and answers may
+ * cross reports. */
+static bool add_wanted_views(const struct coordinator *c,
+                             const struct agent_entry *agent,
+                             struct instructions *out)
 {
     for (int i = 0; i < c->observe.wanted_count; i++) {
         const struct wanted_view *wanted = &c->observe.wanted[i];
         if (strcmp(wanted->agent.text, agent->id.text) != 0) {
             continue;
         }
-        out->views_wanted =
-            xreallocarray(out->views_wanted, (size_t)out->view_wanted_count + 1, sizeof(*out->views_wanted));
+        out->views_wanted = xreallocarray(out->views_wanted, (size_t)out->view_wanted_count + 1,
+                                          sizeof(*out->views_wanted));
         out->views_wanted[out->view_wanted_count++] = wanted->digest;
     }
     return out->view_wanted_count > 0;
 }
 
-enum instructions_weight instructions_build(struct coordinator *c, const struct agent_entry *agent,
+enum instructions_weight instructions_build(struct coordinator *c,
+                                            const struct agent_entry *agent,
                                             struct instructions *out)
 {
     CHECK(election_is_leading(&c->election));
@@ -174,7 +195,8 @@ enum instructions_weight instructions_build(struct coordinator *c, const struct 
     bool is_due = agent->wants_probe;
     is_due = add_wanted_views(c, agent, out) || is_due || agent->is_assignment_new;
     if (agent->assigned_count > 0) {
-        out->nodes = xmemdup(agent->assigned, (size_t)agent->assigned_count * sizeof(*agent->assigned));
+        out->nodes =
+            xmemdup(agent->assigned, (size_t)agent->assigned_count * sizeof(*agent->assigned));
         out->node_count = agent->assigned_count;
     }
     if (agent_is_ready(c, agent) && !c->takeover.is_loading) {
@@ -206,7 +228,9 @@ static void note_order_said(struct coordinator *c, const struct order *order, in
     run->expires_ms = received_ms + order->valid_for_ms;
 }
 
-void instructions_said(struct coordinator *c, struct agent_entry *agent, const struct instructions *said,
+void instructions_said(struct coordinator *c,
+                       struct agent_entry *agent,
+                       const struct instructions *said,
                        int64_t received_ms)
 {
     for (int i = 0; i < said->order_count; i++) {

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_DEADLINE_MS (JOURNAL_TIMEOUT_MS + 2000) /* results always come; this is for a shell that lost one */
+#define ANSWER_DEADLINE_MS \
+    (JOURNAL_TIMEOUT_MS + 2000) /* results always come; this is for a shell that lost one */
 
-_Static_assert(JOURNAL_GROUP_WRITES_MAX <= STORE_TXN_WRITES_MAX, "a group fits into one transaction");
+_Static_assert(JOURNAL_GROUP_WRITES_MAX <= STORE_TXN_WRITES_MAX,
+               "a group fits into one transaction");
 _Static_assert(2 * JOURNAL_GROUP_WRITES_MAX + 1 <= 128, "etcd counts compares and writes");
 
 /* clang-format off */
@@ -27,7 +29,9 @@ static void send_group(struct journal *journal, struct turn *turn);
 static void send_read_back(struct journal *journal, struct turn *turn);
 static void pause_group(struct journal *journal, struct turn *turn, bool is_read_next);
 static void commit_group(struct journal *journal, struct turn *turn, int64_t revision);
-static void note_failure(struct journal *journal, struct turn *turn, const struct store_result *result);
+static void note_failure(struct journal *journal,
+                         struct turn *turn,
+                         const struct store_result *result);
 
 void journal_init(struct journal *journal, uint64_t seed, int64_t now_ms)
 {
@@ -152,8 +156,9 @@ void record_copy(struct record *to, const struct record *from)
         to->as.plan.batches = NULL; /* stored one by one */
         to->as.plan.big_keys = NULL;
         if (from->as.plan.big_key_count > 0) {
-            to->as.plan.big_keys = xmemdup(from->as.plan.big_keys, (size_t)from->as.plan.big_key_count *
-                                                                       sizeof(*from->as.plan.big_keys));
+            to->as.plan.big_keys =
+                xmemdup(from->as.plan.big_keys,
+                        (size_t)from->as.plan.big_key_count * sizeof(*from->as.plan.big_keys));
         }
         break;
     case RECORD_LEADER:
@@ -231,7 +236,9 @@ void journal_pump(struct journal *journal, struct turn *turn)
     }
 }
 
-static void group_written(struct journal *journal, struct turn *turn, const struct store_result *result)
+static void group_written(struct journal *journal,
+                          struct turn *turn,
+                          const struct store_result *result)
 {
     if (result->code == 0) {
         if (result->succeeded) {
@@ -242,7 +249,8 @@ static void group_written(struct journal *journal, struct turn *turn, const stru
         return;
     }
     note_failure(journal, turn, result);
-    bool is_unknown = result->code == ERR_TIMEOUT || result->code == ERR_IO || result->code == ERR_PROTOCOL;
+    bool is_unknown =
+        result->code == ERR_TIMEOUT || result->code == ERR_IO || result->code == ERR_PROTOCOL;
     if (is_unknown) {
         struct log_event *log = turn_log(turn, EVENT_JOURNAL_AMBIGUOUS);
         log_event_add(log, "key", journal->queue[0].key);
@@ -273,7 +281,8 @@ static bool record_is_same(const struct record *a, const struct record *b)
     case RECORD_PLAN:
         return a->as.plan.topology_digest == b->as.plan.topology_digest;
     case RECORD_BATCH:
-        return a->as.batch.state == b->as.batch.state && a->as.batch.attempt == b->as.batch.attempt &&
+        return a->as.batch.state == b->as.batch.state &&
+               a->as.batch.attempt == b->as.batch.attempt &&
                strcmp(a->as.batch.agent.text, b->as.batch.agent.text) == 0 &&
                slotset_is_equal(&a->as.batch.slots_done, &b->as.batch.slots_done);
     }
@@ -281,7 +290,9 @@ static bool record_is_same(const struct record *a, const struct record *b)
 }
 
 /* A group is all or nothing, so its first key tells about all of them. */
-static void group_read_back(struct journal *journal, struct turn *turn, const struct coordinator_event *event)
+static void group_read_back(struct journal *journal,
+                            struct turn *turn,
+                            const struct coordinator_event *event)
 {
     const struct journal_entry *first = &journal->queue[0];
     if (event->result->code != 0) {
@@ -299,16 +310,21 @@ static void group_read_back(struct journal *journal, struct turn *turn, const st
     int64_t found = stored != NULL ? stored->mod_revision : 0;
     if (found == known) {
         send_group(journal, turn); /* not there; should it land after all, the compares see to it */
-    } else if (stored == NULL ? first->record == NULL
-                               : first->record != NULL && record_is_same(first->record, &stored->record)) {
-        /* A deletion has no revision to learn; later writes of other keys of the group compare with theirs. */
-        commit_group(journal, turn, stored != NULL ? stored->mod_revision : event->result->revision);
+    } else if (stored == NULL
+                   ? first->record == NULL
+                   : first->record != NULL && record_is_same(first->record, &stored->record)) {
+        /* A deletion has no revision to learn; later writes of other keys of the group compare with
+         * theirs. */
+        commit_group(journal, turn,
+                     stored != NULL ? stored->mod_revision : event->result->revision);
     } else {
         journal->is_refused = true; /* somebody else wrote it */
     }
 }
 
-bool journal_store_result(struct journal *journal, struct turn *turn, const struct coordinator_event *event)
+bool journal_store_result(struct journal *journal,
+                          struct turn *turn,
+                          const struct coordinator_event *event)
 {
     if (journal->req_id == 0 || event->result->req_id != journal->req_id) {
         return false;
@@ -342,7 +358,8 @@ static int64_t entry_bytes(const struct journal_entry *entry)
         return 1024 + 12 * (slotset_range_count(&record->as.batch.slots) +
                             slotset_range_count(&record->as.batch.slots_done));
     case RECORD_OPERATION:
-        return 1024 + 64 * (record->as.operation.request.weight_count + record->as.operation.request.source_count);
+        return 1024 + 64 * (record->as.operation.request.weight_count +
+                            record->as.operation.request.source_count);
     case RECORD_PLAN:
         return 512 + 256 * record->as.plan.big_key_count;
     case RECORD_LEADER:
@@ -363,7 +380,8 @@ static bool is_key_among(const struct journal *journal, int count, const char *k
     return false;
 }
 
-/* As many entries as fit; a key may occur once only. A group that was sent before stays what it was. */
+/* As many entries as fit; a key may occur once only. A group that was sent before stays what it
+ * was. */
 static void choose_group(struct journal *journal)
 {
     int64_t bytes = 0;
@@ -371,7 +389,8 @@ static void choose_group(struct journal *journal)
     while (count < journal->queue_count && count < JOURNAL_GROUP_WRITES_MAX) {
         const struct journal_entry *entry = &journal->queue[count];
         bytes += entry_bytes(entry);
-        if (count > 0 && (bytes > JOURNAL_GROUP_BYTES_MAX || is_key_among(journal, count, entry->key))) {
+        if (count > 0 &&
+            (bytes > JOURNAL_GROUP_BYTES_MAX || is_key_among(journal, count, entry->key))) {
             break;
         }
         count++;
@@ -392,7 +411,8 @@ static void send_group(struct journal *journal, struct turn *turn)
     store_request_add_compare(request, LEADER_KEY, STORE_CREATE_REVISION, journal->fence);
     for (int i = 0; i < journal->group_count; i++) {
         const struct journal_entry *entry = &journal->queue[i];
-        store_request_add_compare(request, entry->key, STORE_MOD_REVISION, known_revision(journal, entry->key));
+        store_request_add_compare(request, entry->key, STORE_MOD_REVISION,
+                                  known_revision(journal, entry->key));
         if (entry->record == NULL) {
             store_request_add_delete(request, entry->key);
             continue;
@@ -420,8 +440,8 @@ static void pause_group(struct journal *journal, struct turn *turn, bool is_read
 {
     journal->req_id = 0;
     journal->is_read_next = is_read_next;
-    journal->retry_ms =
-        turn->now_ms + prng_backoff_ms(&journal->prng, journal->failures, JOURNAL_RETRY_MS, JOURNAL_RETRY_MS_MAX);
+    journal->retry_ms = turn->now_ms + prng_backoff_ms(&journal->prng, journal->failures,
+                                                       JOURNAL_RETRY_MS, JOURNAL_RETRY_MS_MAX);
     sm_move(&journal->sm, JOURNAL_PAUSED, turn->now_ms);
 }
 
@@ -438,7 +458,8 @@ static void commit_group(struct journal *journal, struct turn *turn, int64_t rev
         entry_release(entry);
     }
     journal->queue_count -= count;
-    memmove(journal->queue, journal->queue + count, (size_t)journal->queue_count * sizeof(*journal->queue));
+    memmove(journal->queue, journal->queue + count,
+            (size_t)journal->queue_count * sizeof(*journal->queue));
     journal->group_count = 0;
     journal->ticket_durable += (uint64_t)count;
     CHECK(journal->ticket_durable + (uint64_t)journal->queue_count == journal->ticket_last);
@@ -451,7 +472,9 @@ static void commit_group(struct journal *journal, struct turn *turn, int64_t rev
     sm_move(&journal->sm, JOURNAL_IDLE, turn->now_ms);
 }
 
-static void note_failure(struct journal *journal, struct turn *turn, const struct store_result *result)
+static void note_failure(struct journal *journal,
+                         struct turn *turn,
+                         const struct store_result *result)
 {
     journal->failures++;
     journal->err = result->err;

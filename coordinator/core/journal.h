@@ -8,10 +8,11 @@
  *                                     ^      |  it is not there: the same transaction again
  *                                     +------+  no answer: read again after a pause
  *
- * All that waits goes into the next transaction (group commit), so writes become durable in the order in which they were
- * asked for, and a ticket number says everything: what has a ticket <= ticket_durable is in the store. Every transaction
- * compares the create revision of the leader key with our fence and the mod revision of every key with what we know. A
- * transaction that fails these compares ends our term (is_refused). While the store does not take writes the journal is
+ * All that waits goes into the next transaction (group commit), so writes become durable in the
+ * order in which they were asked for, and a ticket number says everything: what has a ticket <=
+ * ticket_durable is in the store. Every transaction compares the create revision of the leader key
+ * with our fence and the mod revision of every key with what we know. A transaction that fails
+ * these compares ends our term (is_refused). While the store does not take writes the journal is
  * frozen: nothing new becomes durable, so nothing new starts. Must not know what the records mean.
  * Source: docs/design.md section 5. */
 #ifndef DROVER_COORDINATOR_CORE_JOURNAL_H
@@ -22,10 +23,12 @@
 #include "coordinator/core/events.h"
 
 #define JOURNAL_TIMEOUT_MS 3000
-#define JOURNAL_RETRY_MS 200       /* first pause; doubles up to the next */
+#define JOURNAL_RETRY_MS 200 /* first pause; doubles up to the next */
 #define JOURNAL_RETRY_MS_MAX 2000
-#define JOURNAL_GROUP_BYTES_MAX (512 * 1024) /* of values in one transaction, as we estimate them; etcd takes 1.5 MiB */
-#define JOURNAL_GROUP_WRITES_MAX 60          /* with as many compares and one more: under etcd's 128 operations */
+#define JOURNAL_GROUP_BYTES_MAX \
+    (512 * 1024) /* of values in one transaction, as we estimate them; etcd takes 1.5 MiB */
+#define JOURNAL_GROUP_WRITES_MAX \
+    60 /* with as many compares and one more: under etcd's 128 operations */
 
 enum journal_state {
     JOURNAL_IDLE,
@@ -38,7 +41,7 @@ enum journal_state {
 extern const struct sm_state journal_states[JOURNAL_NR];
 
 struct journal_entry {
-    char *key; /* owned */
+    char *key;             /* owned */
     struct record *record; /* NULL = delete the key; owned */
 };
 
@@ -51,7 +54,8 @@ struct journal {
     struct sm sm;
     struct prng prng;
     int64_t fence; /* of this term; 0 = closed, nothing may be written */
-    struct journal_entry *queue; /* oldest first; the first group_count are the transaction in hand; owned */
+    struct journal_entry
+        *queue; /* oldest first; the first group_count are the transaction in hand; owned */
     int queue_count;
     int queue_capacity;
     int group_count;
@@ -61,9 +65,9 @@ struct journal {
     uint64_t ticket_last;    /* of the newest write asked for */
     uint64_t ticket_durable; /* all writes up to this one are in the store */
     uint64_t req_id;
-    bool is_read_next; /* PAUSED: read back before anything else */
-    int64_t retry_ms;  /* PAUSED: until then */
-    int failures;      /* in a row */
+    bool is_read_next;       /* PAUSED: read back before anything else */
+    int64_t retry_ms;        /* PAUSED: until then */
+    int failures;            /* in a row */
     int64_t frozen_since_ms; /* NEVER = the store takes writes */
     struct err err;          /* why it is frozen */
     bool is_refused;         /* a compare failed: the term is over */
@@ -87,7 +91,9 @@ bool journal_is_frozen(const struct journal *journal);
 /* Sends what waits and what is due again. To be called last in every step. */
 void journal_pump(struct journal *journal, struct turn *turn);
 /* True when the result was ours. */
-bool journal_store_result(struct journal *journal, struct turn *turn, const struct coordinator_event *event);
+bool journal_store_result(struct journal *journal,
+                          struct turn *turn,
+                          const struct coordinator_event *event);
 int64_t journal_deadline(const struct journal *journal);
 
 /* A deep copy; 'to' is released by record_release(). */

@@ -65,7 +65,9 @@ static void forget_wanted(struct observe *observe, uint64_t digest)
 }
 
 /* A node that never met another does not name its own address; its agent does. */
-static void complete_view(struct coordinator *c, const struct report *report, const struct view_text *text,
+static void complete_view(struct coordinator *c,
+                          const struct report *report,
+                          const struct view_text *text,
                           struct nodes_view *view)
 {
     const struct agent_entry *agent = registry_find(&c->registry, &report->agent);
@@ -76,15 +78,19 @@ static void complete_view(struct coordinator *c, const struct report *report, co
     }
 }
 
-static void keep_view(struct coordinator *c, const struct report *report, const struct view_text *text)
+static void keep_view(struct coordinator *c,
+                      const struct report *report,
+                      const struct view_text *text)
 {
     struct observe *observe = &c->observe;
-    if (text->digest == 0 || find_view(observe, text->digest) >= 0 || observe->view_count == VIEWS_KEPT_MAX) {
+    if (text->digest == 0 || find_view(observe, text->digest) >= 0 ||
+        observe->view_count == VIEWS_KEPT_MAX) {
         return;
     }
     struct nodes_view *view = xcalloc(1, sizeof(*view));
     struct err err = {0};
-    if (text->len > VIEW_TEXT_SIZE_MAX || nodes_view_parse(view, text->text, text->len, &err) != 0) {
+    if (text->len > VIEW_TEXT_SIZE_MAX ||
+        nodes_view_parse(view, text->text, text->len, &err) != 0) {
         struct log_event *log = turn_log(&c->turn, EVENT_VIEW_REFUSED);
         log_event_add(log, "agent", report->agent.text);
         log_event_add(log, "node", text->node.text);
@@ -93,7 +99,8 @@ static void keep_view(struct coordinator *c, const struct report *report, const 
         return; /* stays wanted and is asked for again after a while */
     }
     complete_view(c, report, text, view);
-    observe->views = xreallocarray(observe->views, (size_t)observe->view_count + 1, sizeof(*observe->views));
+    observe->views =
+        xreallocarray(observe->views, (size_t)observe->view_count + 1, sizeof(*observe->views));
     observe->views[observe->view_count++] =
         (struct kept_view){.digest = text->digest, .view = view, .is_used = true};
     observe->is_dirty = true;
@@ -174,7 +181,9 @@ static int collect(const struct coordinator *c, struct candidate **out)
             }
             ARRAY_RESERVE(items, count, capacity);
             items[count++] = (struct candidate){
-                .seen = {.report = report, .agent = agent->id, .age_ms = report->age_ms + waited_ms},
+                .seen = {.report = report,
+                         .agent = agent->id,
+                         .age_ms = report->age_ms + waited_ms},
                 .is_own = !is_assigned(agent, &report->address),
             };
         }
@@ -184,7 +193,8 @@ static int collect(const struct coordinator *c, struct candidate **out)
     }
     int kept = 0;
     for (int i = 0; i < count; i++) {
-        if (kept == 0 || !node_id_is_equal(&items[kept - 1].seen.report->id, &items[i].seen.report->id)) {
+        if (kept == 0 ||
+            !node_id_is_equal(&items[kept - 1].seen.report->id, &items[i].seen.report->id)) {
             items[kept++] = items[i];
         }
     }
@@ -194,7 +204,9 @@ static int collect(const struct coordinator *c, struct candidate **out)
 
 /* ---- who took over from whom ---- */
 
-static void add_succession(struct observe *observe, const struct node_id *from, const struct node_id *to)
+static void add_succession(struct observe *observe,
+                           const struct node_id *from,
+                           const struct node_id *to)
 {
     for (int i = 0; i < observe->succession_count; i++) {
         if (node_id_is_equal(&observe->successions[i].from, from)) {
@@ -210,7 +222,8 @@ static void add_succession(struct observe *observe, const struct node_id *from, 
         memmove(observe->successions, observe->successions + 1,
                 (size_t)observe->succession_count * sizeof(*observe->successions));
     }
-    observe->successions[observe->succession_count++] = (struct succession){.from = *from, .to = *to};
+    observe->successions[observe->succession_count++] =
+        (struct succession){.from = *from, .to = *to};
 }
 
 static void forget_succession(struct observe *observe, const struct node_id *from)
@@ -244,12 +257,16 @@ static const struct lineage *find_lineage(const struct observe *observe, const s
     return NULL;
 }
 
-/* A node that was a replica when last seen and is a primary with slots now, while its old primary has none, has taken
- * over. In between it may be seen as a primary without slots: its views are slower than its role. */
-static bool is_lineage_kept(struct observe *observe, const struct topology_node *node, struct lineage *out)
+/* A node that was a replica when last seen and is a primary with slots now, while its old primary
+ * has none, has taken over. In between it may be seen as a primary without slots: its views are
+ * slower than its role. */
+static bool is_lineage_kept(struct observe *observe,
+                            const struct topology_node *node,
+                            struct lineage *out)
 {
     if (node->role == NODE_ROLE_REPLICA && node->primary != NO_NODE) {
-        *out = (struct lineage){.node = node->id, .primary = observe->topology.nodes[node->primary].id};
+        *out = (struct lineage){.node = node->id,
+                                .primary = observe->topology.nodes[node->primary].id};
         return true;
     }
     const struct lineage *was = find_lineage(observe, &node->id);
@@ -343,7 +360,8 @@ static void drop_stale_wanted(struct coordinator *c, const struct candidate *ite
         for (int n = 0; n < count && !is_named; n++) {
             is_named = items[n].seen.report->view_digest == wanted->digest;
         }
-        bool is_late = wanted->asked_ms != NEVER && c->turn.now_ms - wanted->asked_ms >= VIEW_ASK_AGAIN_MS;
+        bool is_late =
+            wanted->asked_ms != NEVER && c->turn.now_ms - wanted->asked_ms >= VIEW_ASK_AGAIN_MS;
         if (!is_named || is_late || registry_find(&c->registry, &wanted->agent) == NULL) {
             observe->wanted[i] = observe->wanted[--observe->wanted_count];
         }
@@ -370,8 +388,12 @@ static uint64_t last_digest(const struct observe *observe, const struct node_id 
     return 0;
 }
 
-/* Gives every report a view that we have: its own, or the node's last one. 'reports' are copies that we may change. */
-static void choose_views(struct coordinator *c, const struct candidate *items, int count, struct node_report *reports)
+/* Gives every report a view that we have: its own, or the node's last one. 'reports' are copies
+ * that we may change. */
+static void choose_views(struct coordinator *c,
+                         const struct candidate *items,
+                         int count,
+                         struct node_report *reports)
 {
     struct observe *observe = &c->observe;
     struct last_view *last = xcalloc((size_t)count + 1, sizeof(*last));
@@ -391,7 +413,8 @@ static void choose_views(struct coordinator *c, const struct candidate *items, i
         }
         if (view >= 0) {
             observe->views[view].is_used = true;
-            last[last_count++] = (struct last_view){.node = reports[i].id, .digest = reports[i].view_digest};
+            last[last_count++] =
+                (struct last_view){.node = reports[i].id, .digest = reports[i].view_digest};
         }
     }
     free(observe->last_views);
@@ -399,7 +422,10 @@ static void choose_views(struct coordinator *c, const struct candidate *items, i
     observe->last_view_count = last_count;
 }
 
-static int build_topology(struct coordinator *c, const struct candidate *items, int count, struct topology *out)
+static int build_topology(struct coordinator *c,
+                          const struct candidate *items,
+                          int count,
+                          struct topology *out)
 {
     struct observe *observe = &c->observe;
     for (int i = 0; i < observe->view_count; i++) {
@@ -460,14 +486,16 @@ static void assign(struct coordinator *c, const struct topology_node *node)
         if (is_assigned(agent, &node->address)) {
             return; /* told already; it may need a moment, or cannot reach the node either */
         }
-        if (best == NULL || agent->node_count + agent->assigned_count < best->node_count + best->assigned_count) {
+        if (best == NULL ||
+            agent->node_count + agent->assigned_count < best->node_count + best->assigned_count) {
             best = agent;
         }
     }
     if (best == NULL || best->assigned_count >= REPORT_NODES_MAX) {
         return;
     }
-    best->assigned = xreallocarray(best->assigned, (size_t)best->assigned_count + 1, sizeof(*best->assigned));
+    best->assigned =
+        xreallocarray(best->assigned, (size_t)best->assigned_count + 1, sizeof(*best->assigned));
     best->assigned[best->assigned_count++] = node->address;
     best->is_assignment_new = true;
     best->has_news = true;
@@ -487,8 +515,9 @@ static void tick_assignment(struct coordinator *c)
             bool is_needed = false;
             for (int t = 0; t < observe->topology.node_count && !is_needed; t++) {
                 const struct topology_node *node = &observe->topology.nodes[t];
-                is_needed = address_is_equal(&node->address, &agent->assigned[n]) &&
-                            (node->agent.text[0] == '\0' || strcmp(node->agent.text, agent->id.text) == 0);
+                is_needed =
+                    address_is_equal(&node->address, &agent->assigned[n]) &&
+                    (node->agent.text[0] == '\0' || strcmp(node->agent.text, agent->id.text) == 0);
             }
             if (!is_needed) {
                 drop_assigned(agent, n);
@@ -523,11 +552,12 @@ static void note_settled(struct coordinator *c)
     observe->is_settled = topology_is_settled(&observe->topology, &observe->unsettled);
     if (observe->is_settled && observe->views_stale > 0) {
         observe->is_settled = false;
-        strbuf_addf(&observe->unsettled, "%d nodes have changed their view a moment ago", observe->views_stale);
+        strbuf_addf(&observe->unsettled, "%d nodes have changed their view a moment ago",
+                    observe->views_stale);
     }
     if (observe->is_settled != was_settled && executor_active(c) == NULL) {
-        struct log_event *log =
-            turn_log(&c->turn, observe->is_settled ? EVENT_TOPOLOGY_SETTLED : EVENT_TOPOLOGY_UNSETTLED);
+        struct log_event *log = turn_log(
+            &c->turn, observe->is_settled ? EVENT_TOPOLOGY_SETTLED : EVENT_TOPOLOGY_UNSETTLED);
         if (!observe->is_settled) {
             log_event_add(log, "text", strbuf_text(&observe->unsettled));
         } else {
@@ -544,7 +574,8 @@ static int64_t build_due_ms(const struct coordinator *c)
     if (c->observe.built_ms == NEVER) {
         return c->turn.now_ms;
     }
-    return c->observe.built_ms + (executor_active(c) != NULL ? TOPOLOGY_INTERVAL_MS : TOPOLOGY_IDLE_INTERVAL_MS);
+    return c->observe.built_ms +
+           (executor_active(c) != NULL ? TOPOLOGY_INTERVAL_MS : TOPOLOGY_IDLE_INTERVAL_MS);
 }
 
 void observe_tick(struct coordinator *c, bool is_now)
@@ -582,5 +613,6 @@ int64_t observe_deadline(const struct coordinator *c)
 bool observe_is_fresh(const struct coordinator *c, int node, int64_t since_ms)
 {
     const struct topology_node *seen = &c->observe.topology.nodes[node];
-    return seen->is_reachable && seen->age_ms >= 0 && c->observe.built_ms - seen->age_ms >= since_ms;
+    return seen->is_reachable && seen->age_ms >= 0 &&
+           c->observe.built_ms - seen->age_ms >= since_ms;
 }

@@ -1,20 +1,23 @@
 /* observe.h — from what agents report to one topology.
  *
- * Keeps the views (CLUSTER NODES texts, parsed) that live reports name by digest, asks one agent for each that it lacks,
- * picks the best report of each node and builds the topology of common/model. Also hands nodes that no agent reports to
- * an agent that can. Remembers which node took over from which. Knows no operations. Source: docs/design.md 4 and 6. */
+ * Keeps the views (CLUSTER NODES texts, parsed) that live reports name by digest, asks one agent
+ * for each that it lacks, picks the best report of each node and builds the topology of
+ * common/model. Also hands nodes that no agent reports to an agent that can. Remembers which node
+ * took over from which. Knows no operations. Source: docs/design.md 4 and 6. */
 #ifndef DROVER_COORDINATOR_CORE_OBSERVE_H
 #define DROVER_COORDINATOR_CORE_OBSERVE_H
 
 #include "common/model/topology.h"
 #include "coordinator/core/coordinator.h"
 
-#define VIEWS_KEPT_MAX 64            /* parsed views; 220 KiB each at 1,000 nodes, so 14 MiB at the very most */
-#define VIEWS_WANTED_MAX 8           /* texts asked for at a time */
+#define VIEWS_KEPT_MAX \
+    64 /* parsed views; 220 KiB each at 1,000 nodes, so 14 MiB at the very most */
+#define VIEWS_WANTED_MAX 8 /* texts asked for at a time */
 #define VIEW_ASK_AGAIN_MS 5000
-#define TOPOLOGY_INTERVAL_MS 250     /* between two builds while an operation runs: failovers are noticed this fast */
+#define TOPOLOGY_INTERVAL_MS \
+    250 /* between two builds while an operation runs: failovers are noticed this fast */
 #define TOPOLOGY_IDLE_INTERVAL_MS 1000
-#define UNSERVED_MS 6000             /* a node that no agent reports for so long is given to one */
+#define UNSERVED_MS 6000 /* a node that no agent reports for so long is given to one */
 #define SUCCESSIONS_MAX 256
 
 struct kept_view {
@@ -35,7 +38,8 @@ struct succession {
     struct node_id to;
 };
 
-/* The last view of a node whose text we had. While the text of its present view is on its way, this one stands in. */
+/* The last view of a node whose text we had. While the text of its present view is on its way, this
+ * one stands in. */
 struct last_view {
     struct node_id node;
     uint64_t digest;
@@ -49,17 +53,18 @@ struct lineage {
 
 struct observe {
     struct topology topology;
-    uint64_t digest;        /* of the topology */
+    uint64_t digest; /* of the topology */
     bool is_settled;
     struct strbuf unsettled; /* why it is not; "" when settled */
-    bool is_dirty;          /* a report came since the last build */
-    int64_t built_ms;       /* NEVER = not in this term */
-    uint64_t builds;        /* in this term */
+    bool is_dirty;           /* a report came since the last build */
+    int64_t built_ms;        /* NEVER = not in this term */
+    uint64_t builds;         /* in this term */
     struct kept_view *views; /* by digest; owned */
     int view_count;
     struct last_view *last_views; /* by node; owned */
     int last_view_count;
-    int views_stale; /* nodes of the topology for which an older view stands in: nothing new may be planned on it */
+    int views_stale; /* nodes of the topology for which an older view stands in: nothing new may be
+                        planned on it */
     struct wanted_view wanted[VIEWS_WANTED_MAX];
     int wanted_count;
     struct succession *successions; /* oldest first; owned */

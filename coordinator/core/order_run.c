@@ -51,7 +51,10 @@ uint64_t record_batch(struct coordinator *c, const struct operation_run *o, int 
     return journal_put(&c->journal, key, &record);
 }
 
-static struct log_event *log_batch(struct coordinator *c, enum event_id id, const struct operation_run *o, int index)
+static struct log_event *log_batch(struct coordinator *c,
+                                   enum event_id id,
+                                   const struct operation_run *o,
+                                   int index)
 {
     const struct batch *batch = &o->plan.batches[index];
     struct log_event *log = turn_log(&c->turn, id);
@@ -62,7 +65,10 @@ static struct log_event *log_batch(struct coordinator *c, enum event_id id, cons
     return log;
 }
 
-void order_run_start(struct coordinator *c, struct operation_run *o, int index, struct agent_entry *agent,
+void order_run_start(struct coordinator *c,
+                     struct operation_run *o,
+                     int index,
+                     struct agent_entry *agent,
                      const struct slotset *slots)
 {
     struct order_run *run = &o->runs[index];
@@ -90,7 +96,10 @@ void order_run_start(struct coordinator *c, struct operation_run *o, int index, 
     log_event_add_int(log, "fence", c->election.fence);
 }
 
-void order_run_inherit(struct coordinator *c, struct operation_run *o, int index, int64_t expires_ms)
+void order_run_inherit(struct coordinator *c,
+                       struct operation_run *o,
+                       int index,
+                       int64_t expires_ms)
 {
     struct order_run *run = &o->runs[index];
     struct batch *batch = &o->plan.batches[index];
@@ -124,17 +133,20 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     struct batch *batch = &o->plan.batches[index];
     const struct order_status *status = run->status;
     run->failures = is_progress ? 1 : run->failures + 1;
-    set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_INTERNAL, status->reason);
+    set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_INTERNAL,
+               status->reason);
     if (is_permanent(status->reason_code) || run->failures >= c->config.attempts_max) {
         if (!is_permanent(status->reason_code)) {
-            (void)snprintf(batch->reason, sizeof(batch->reason), "gave up after %d attempts: %.120s", run->failures,
-                           status->reason);
+            (void)snprintf(batch->reason, sizeof(batch->reason),
+                           "gave up after %d attempts: %.120s", run->failures, status->reason);
         }
         batch->state = BATCH_HELD;
         struct log_event *log = log_batch(c, EVENT_BATCH_HELD, o, index);
         log_event_add(log, "code", err_word(batch->reason_code));
         log_event_add(log, "reason", batch->reason);
-        log_event_add(log, "hint", "see `drover op show`, remove the cause, then `drover op resume` or `drover op cancel`");
+        log_event_add(log, "hint",
+                      "see `drover op show`, remove the cause, then `drover op resume` or `drover "
+                      "op cancel`");
         return;
     }
     int64_t pause_ms = prng_backoff_ms(&c->prng, run->failures, RETRY_MS, RETRY_MS_MAX);
@@ -147,7 +159,8 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     log_event_add_int(log, "pause_ms", pause_ms);
 }
 
-/* The order ended with slots_done of its slots. Decides what becomes of the batch; the caller journals it. */
+/* The order ended with slots_done of its slots. Decides what becomes of the batch; the caller
+ * journals it. */
 static void end_order(struct coordinator *c, struct operation_run *o, int index)
 {
     struct order_run *run = &o->runs[index];
@@ -180,7 +193,8 @@ static void end_order(struct coordinator *c, struct operation_run *o, int index)
             return;
         }
         run->status->reason_code = ERR_PROTOCOL;
-        (void)snprintf(run->status->reason, sizeof(run->status->reason), "agent says done but %d slots are missing",
+        (void)snprintf(run->status->reason, sizeof(run->status->reason),
+                       "agent says done but %d slots are missing",
                        slotset_count(&batch->slots) - slotset_count(&batch->slots_done));
         end_failed(c, o, index, is_progress);
         return;
@@ -191,7 +205,8 @@ static void end_order(struct coordinator *c, struct operation_run *o, int index)
         (void)log_batch(c, EVENT_BATCH_STOPPED, o, index);
         return;
     case ORDER_HELD: {
-        set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_CONFLICT, status->reason);
+        set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_CONFLICT,
+                   status->reason);
         batch->state = BATCH_HELD;
         struct log_event *log = log_batch(c, EVENT_BATCH_HELD, o, index);
         log_event_add(log, "code", err_word(batch->reason_code));
@@ -230,12 +245,15 @@ static void go_silent(struct coordinator *c, struct operation_run *o, int index,
     sm_move(&o->runs[index].sm, RUN_SILENT, c->turn.now_ms);
     struct log_event *log = log_batch(c, EVENT_BATCH_SILENT, o, index);
     log_event_add(log, "reason", why);
-    log_event_add_int(log, "wait_ms", o->runs[index].expires_ms + c->config.order_margin_ms - c->turn.now_ms);
+    log_event_add_int(log, "wait_ms",
+                      o->runs[index].expires_ms + c->config.order_margin_ms - c->turn.now_ms);
 }
 
 /* ---- steps ---- */
 
-static const struct order_status *find_status(const struct agent_entry *agent, const struct operation_run *o, int index)
+static const struct order_status *find_status(const struct agent_entry *agent,
+                                              const struct operation_run *o,
+                                              int index)
 {
     struct order_id id = {.batch_index = index, .attempt = o->plan.batches[index].attempt};
     (void)snprintf(id.operation_id, sizeof(id.operation_id), "%s", o->op.id);
@@ -247,10 +265,14 @@ static const struct order_status *find_status(const struct agent_entry *agent, c
     return NULL;
 }
 
-static void tick_offered(struct coordinator *c, struct operation_run *o, int index, const struct agent_entry *agent)
+static void tick_offered(struct coordinator *c,
+                         struct operation_run *o,
+                         int index,
+                         const struct agent_entry *agent)
 {
     struct order_run *run = &o->runs[index];
-    bool is_gone = agent == NULL || !agent_is_ready(c, agent) || agent->incarnation != run->incarnation;
+    bool is_gone =
+        agent == NULL || !agent_is_ready(c, agent) || agent->incarnation != run->incarnation;
     if (!is_gone && !run->is_stop_wanted) {
         return;
     }
@@ -259,7 +281,10 @@ static void tick_offered(struct coordinator *c, struct operation_run *o, int ind
 }
 
 /* What is listed decides; else whether the agent can still have it. */
-static void tick_told(struct coordinator *c, struct operation_run *o, int index, const struct agent_entry *agent)
+static void tick_told(struct coordinator *c,
+                      struct operation_run *o,
+                      int index,
+                      const struct agent_entry *agent)
 {
     struct order_run *run = &o->runs[index];
     bool is_heard = agent != NULL && agent_is_connected(c, agent) && agent->reported_ms != NEVER;
@@ -278,7 +303,8 @@ static void tick_told(struct coordinator *c, struct operation_run *o, int index,
         return;
     }
     if (c->turn.now_ms >= run->expires_ms + c->config.order_margin_ms &&
-        (run->sm.state == RUN_SENT || run->sm.state == RUN_SILENT || run->sm.state == RUN_INHERITED)) {
+        (run->sm.state == RUN_SENT || run->sm.state == RUN_SILENT ||
+         run->sm.state == RUN_INHERITED)) {
         take_back(c, o, index, "its order expired");
         return;
     }

@@ -3,20 +3,21 @@
  *            journalled       told          listed as running      final, journalled
  *   IDLE --> ORDERING --> OFFERED --> SENT --> RUNNING ----------> ENDING --> IDLE
  *     ^                      |         |          |                   ^
- *     |<--- never told ------+         +-> SILENT <--- not heard -----+ (a final state may come from any of them)
- *     |                                      |
+ *     |<--- never told ------+         +-> SILENT <--- not heard -----+ (a final state may come
+ * from any of them) |                                      |
  *     +<---- order expired + margin ---------+---- INHERITED (found in the journal by a new leader)
  *
- * Rule: a batch has at most one live order. A new one is made in IDLE only, and IDLE is reached only when the old order
- * was never told, has ended, is unknown to the very agent that has our fence on disk, or has expired with a margin.
- * What the batch itself is (waiting, done, held, ...) stands in struct batch. Source: docs/design.md section 5. */
+ * Rule: a batch has at most one live order. A new one is made in IDLE only, and IDLE is reached
+ * only when the old order was never told, has ended, is unknown to the very agent that has our
+ * fence on disk, or has expired with a margin. What the batch itself is (waiting, done, held, ...)
+ * stands in struct batch. Source: docs/design.md section 5. */
 #ifndef DROVER_COORDINATOR_CORE_ORDER_RUN_H
 #define DROVER_COORDINATOR_CORE_ORDER_RUN_H
 
 #include "common/base/statemachine.h"
 #include "coordinator/core/registry.h"
 
-#define RETRY_MS 500          /* first pause after a failed order; doubles */
+#define RETRY_MS 500 /* first pause after a failed order; doubles */
 #define RETRY_MS_MAX 30000
 
 struct operation_run;
@@ -45,21 +46,28 @@ struct order_run {
     uint64_t ticket;       /* ORDERING, ENDING: the write that is waited for */
     uint64_t incarnation;  /* of the agent that it was given to */
     bool is_stop_wanted;
-    bool is_closing;       /* carries only slots that are open, to leave none behind */
+    bool is_closing;                 /* carries only slots that are open, to leave none behind */
     char source_run_id[RUN_ID_SIZE]; /* when it was first ordered in this term; "" = not yet */
-    struct slotset *slots;       /* of the live order; NULL in IDLE; owned */
-    struct order_status *status; /* last heard of the live order; NULL = nothing; owned */
+    struct slotset *slots;           /* of the live order; NULL in IDLE; owned */
+    struct order_status *status;     /* last heard of the live order; NULL = nothing; owned */
 };
 
 void order_run_init(struct order_run *run, int64_t now_ms);
 void order_run_release(struct order_run *run);
 bool order_run_is_live(const struct order_run *run); /* anything but IDLE */
 
-/* Makes the order: attempt and agent are journalled, then it is offered. Only in IDLE. 'slots' is copied. */
-void order_run_start(struct coordinator *c, struct operation_run *o, int index, struct agent_entry *agent,
+/* Makes the order: attempt and agent are journalled, then it is offered. Only in IDLE. 'slots' is
+ * copied. */
+void order_run_start(struct coordinator *c,
+                     struct operation_run *o,
+                     int index,
+                     struct agent_entry *agent,
                      const struct slotset *slots);
 /* An order that an earlier leader gave; it may be obeyed until 'expires_ms'. */
-void order_run_inherit(struct coordinator *c, struct operation_run *o, int index, int64_t expires_ms);
+void order_run_inherit(struct coordinator *c,
+                       struct operation_run *o,
+                       int index,
+                       int64_t expires_ms);
 /* Lets time, reports and the journal move it on. */
 void order_run_tick(struct coordinator *c, struct operation_run *o, int index);
 int64_t order_run_deadline(const struct coordinator *c, const struct order_run *run);

@@ -58,8 +58,8 @@ int plan_rebalance(const struct topology *topology,
                    struct plan *plan,
                    struct err *err) WARN_UNUSED;
 
-/* request->slot_count slots (request->slots if any are named) from the sources (none named: all other primaries with slots), in
- * proportion to what each has, to request->target. */
+/* request->slot_count slots (request->slots if any are named) from the sources (none named: all
+ * other primaries with slots), in proportion to what each has, to request->target. */
 int plan_reshard(const struct topology *topology,
                  const struct operation_request *request,
                  const struct plan_options *options,

@@ -11,7 +11,8 @@ static void say_following(const struct coordinator *c, struct strbuf *out)
     switch ((enum election_state)election->sm.state) {
     case ELECTION_FOLLOWING:
         if (election->store_err.code != 0) {
-            strbuf_addf(out, "does not lead and cannot reach the store: %s", election->store_err.text);
+            strbuf_addf(out, "does not lead and cannot reach the store: %s",
+                        election->store_err.text);
         } else if (election->is_leader_known) {
             strbuf_addf(out, "stands by: %s leads", election->leader.name);
         } else {
@@ -48,7 +49,9 @@ static void say_orders(const struct operation_run *o, struct strbuf *out)
 }
 
 /* An order that is not heard of is the most likely reason for standing still: name it. */
-static void say_silent(const struct coordinator *c, const struct operation_run *o, struct strbuf *out)
+static void say_silent(const struct coordinator *c,
+                       const struct operation_run *o,
+                       struct strbuf *out)
 {
     for (int i = 0; i < o->plan.batch_count; i++) {
         const struct order_run *run = &o->runs[i];
@@ -56,20 +59,23 @@ static void say_silent(const struct coordinator *c, const struct operation_run *
             continue;
         }
         int64_t left_ms = run->expires_ms + c->config.order_margin_ms - c->turn.now_ms;
-        strbuf_addf(out, "; batch %d waits for agent %s to %s, or %lld s for its order to expire", i,
-                    o->plan.batches[i].agent.text,
+        strbuf_addf(out, "; batch %d waits for agent %s to %s, or %lld s for its order to expire",
+                    i, o->plan.batches[i].agent.text,
                     run->sm.state == RUN_INHERITED ? "confirm our fence" : "be heard again",
                     (long long)(left_ms > 0 ? (left_ms + 999) / 1000 : 0));
         return;
     }
 }
 
-static void say_operation(const struct coordinator *c, const struct operation_run *o, struct strbuf *out)
+static void say_operation(const struct coordinator *c,
+                          const struct operation_run *o,
+                          struct strbuf *out)
 {
     const struct operation *op = &o->op;
     int percent = op->slots_total > 0 ? (int)((int64_t)100 * op->slots_moved / op->slots_total) : 0;
-    strbuf_addf(out, "%s (%s) is %s: %d of %d slots moved (%d %%)", op->id, operation_kind_name(op->request.kind),
-                operation_state_name(op->state), op->slots_moved, op->slots_total, percent);
+    strbuf_addf(out, "%s (%s) is %s: %d of %d slots moved (%d %%)", op->id,
+                operation_kind_name(op->request.kind), operation_state_name(op->state),
+                op->slots_moved, op->slots_total, percent);
     switch (op->state) {
     case OPERATION_RUNNING:
     case OPERATION_PAUSING:
@@ -84,12 +90,13 @@ static void say_operation(const struct coordinator *c, const struct operation_ru
         }
         return;
     case OPERATION_PAUSED:
-        strbuf_addf(out, "; %s%swaits for `drover op resume %s` or `drover op cancel %s`", op->reason,
-                    op->reason[0] != '\0' ? "; " : "", op->id, op->id);
+        strbuf_addf(out, "; %s%swaits for `drover op resume %s` or `drover op cancel %s`",
+                    op->reason, op->reason[0] != '\0' ? "; " : "", op->id, op->id);
         return;
     case OPERATION_HELD:
-        strbuf_addf(out, "; %s; a person must decide: `drover op resume %s` or `drover op cancel %s`", op->reason,
-                    op->id, op->id);
+        strbuf_addf(out,
+                    "; %s; a person must decide: `drover op resume %s` or `drover op cancel %s`",
+                    op->reason, op->id, op->id);
         return;
     case OPERATION_PLANNED:
     case OPERATION_DONE:
@@ -99,14 +106,16 @@ static void say_operation(const struct coordinator *c, const struct operation_ru
     }
 }
 
-/* A target that imports a slot whose source was replaced stays down until it is told who owns the slot (Redis < 8). */
+/* A target that imports a slot whose source was replaced stays down until it is told who owns the
+ * slot (Redis < 8). */
 static bool say_stuck_target(const struct topology *topology, struct strbuf *out)
 {
     for (int i = 0; i < topology->open_count; i++) {
         const struct topology_open *open = &topology->opens[i];
         const struct topology_node *node = &topology->nodes[open->node];
         int owner = topology->owner[open->slot];
-        bool is_stuck = open->is_importing && node->is_reachable && !node->is_cluster_ok && owner != open->peer_node;
+        bool is_stuck = open->is_importing && node->is_reachable && !node->is_cluster_ok &&
+                        owner != open->peer_node;
         if (!is_stuck || owner == NO_NODE) {
             continue;
         }
@@ -115,7 +124,8 @@ static bool say_stuck_target(const struct topology *topology, struct strbuf *out
         strbuf_addf(out, "%s is down because it imports slot %d from a node that %s has replaced: ",
                     topology_node_name(topology, open->node, name), open->slot,
                     topology_node_name(topology, owner, owner_name));
-        strbuf_addf(out, "send it CLUSTER SETSLOT %d NODE %s", open->slot, topology->nodes[owner].id.text);
+        strbuf_addf(out, "send it CLUSTER SETSLOT %d NODE %s", open->slot,
+                    topology->nodes[owner].id.text);
         return true;
     }
     return false;
@@ -128,8 +138,8 @@ static void say_no_node(const struct coordinator *c, int connected, struct strbu
         const struct agent_entry *agent = c->registry.entries[i];
         for (int n = 0; n < agent->node_count; n++) {
             if (!agent->nodes[n].is_reachable && agent->nodes[n].reason[0] != '\0') {
-                strbuf_addf(out, "agent %s reaches none of its %d nodes: %s", agent->id.text, agent->node_count,
-                            agent->nodes[n].reason);
+                strbuf_addf(out, "agent %s reaches none of its %d nodes: %s", agent->id.text,
+                            agent->node_count, agent->nodes[n].reason);
                 return;
             }
         }
@@ -145,7 +155,9 @@ static void say_idle(const struct coordinator *c, struct strbuf *out)
         connected += agent_is_connected(c, c->registry.entries[i]) ? 1 : 0;
     }
     if (connected == 0) {
-        strbuf_add_text(out, "leads, but no agent is connected: start drover-agent on the hosts of the cluster");
+        strbuf_add_text(
+            out,
+            "leads, but no agent is connected: start drover-agent on the hosts of the cluster");
         return;
     }
     if (topology->node_count == 0) {
@@ -158,7 +170,9 @@ static void say_idle(const struct coordinator *c, struct strbuf *out)
     if (!c->observe.is_settled) {
         strbuf_addf(out, "slots may not be moved now: %s", strbuf_text(&c->observe.unsettled));
         if (topology->open_count > 0) {
-            strbuf_add_text(out, " (open slots that are not drover's: somebody else moves them, or left them behind)");
+            strbuf_add_text(out,
+                            " (open slots that are not drover's: somebody else moves them, or left "
+                            "them behind)");
         }
         return;
     }
@@ -166,8 +180,10 @@ static void say_idle(const struct coordinator *c, struct strbuf *out)
     for (int i = 0; i < c->executor.count; i++) {
         planned += c->executor.operations[i]->op.state == OPERATION_PLANNED ? 1 : 0;
     }
-    strbuf_addf(out, "nothing to do: %d shards, %d nodes, %d agents, every slot has one owner in every view",
-                topology->shard_count, topology->node_count, connected);
+    strbuf_addf(
+        out,
+        "nothing to do: %d shards, %d nodes, %d agents, every slot has one owner in every view",
+        topology->shard_count, topology->node_count, connected);
     if (planned > 0) {
         strbuf_addf(out, "; %d operations wait for `drover op approve`", planned);
     }
@@ -193,13 +209,15 @@ void reconcile_say(const struct coordinator *c, struct strbuf *out)
     }
     if (journal_is_frozen(&c->journal)) {
         strbuf_addf(out, "nothing new is begun: the store takes no writes since %lld s: %s; ",
-                    (long long)((c->turn.now_ms - c->journal.frozen_since_ms) / 1000), c->journal.err.text);
+                    (long long)((c->turn.now_ms - c->journal.frozen_since_ms) / 1000),
+                    c->journal.err.text);
     }
     const struct operation_run *active = executor_active(c);
     if (active != NULL) {
         say_operation(c, active, out);
     } else if (c->scan.is_active) {
-        strbuf_addf(out, "scans for a plan: %d of %d batches counted", c->scan.ended_count, c->scan.plan.batch_count);
+        strbuf_addf(out, "scans for a plan: %d of %d batches counted", c->scan.ended_count,
+                    c->scan.plan.batch_count);
     } else {
         say_idle(c, out);
     }

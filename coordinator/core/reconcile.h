@@ -1,7 +1,8 @@
 /* reconcile.h — one sentence: what the coordinator does, or why it waits. `drover why` prints it.
  *
- * Looks from the outside in: leadership, the store, the journal, the active operation, the cluster's own state. Names
- * what is wrong and not ours, with what to do. Decides nothing. Source: docs/design.md section 8. */
+ * Looks from the outside in: leadership, the store, the journal, the active operation, the
+ * cluster's own state. Names what is wrong and not ours, with what to do. Decides nothing. Source:
+ * docs/design.md section 8. */
 #ifndef DROVER_COORDINATOR_CORE_RECONCILE_H
 #define DROVER_COORDINATOR_CORE_RECONCILE_H
 

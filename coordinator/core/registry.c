@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOLD_MS_MAX 10000 /* a report is held no longer, whatever it asks for: a lost answer is then found out */
+#define HOLD_MS_MAX \
+    10000 /* a report is held no longer, whatever it asks for: a lost answer is then found out */
 
 static void agent_entry_clear(struct agent_entry *agent)
 {
@@ -81,7 +82,8 @@ struct agent_entry *registry_add(struct registry *registry, const struct agent_i
             (size_t)(registry->count - index) * sizeof(*registry->entries));
     registry->count++;
     struct agent_entry *agent = xcalloc(1, sizeof(*agent));
-    *agent = (struct agent_entry){.id = *id, .heard_ms = NEVER, .reported_ms = NEVER, .said_ms = NEVER, .is_same_disk = true};
+    *agent = (struct agent_entry){
+        .id = *id, .heard_ms = NEVER, .reported_ms = NEVER, .said_ms = NEVER, .is_same_disk = true};
     registry->entries[index] = agent;
     return agent;
 }
@@ -102,12 +104,14 @@ static int64_t lost_after_ms(const struct coordinator *c)
 
 bool agent_is_connected(const struct coordinator *c, const struct agent_entry *agent)
 {
-    return agent->session != 0 && agent->heard_ms != NEVER && c->turn.now_ms - agent->heard_ms <= lost_after_ms(c);
+    return agent->session != 0 && agent->heard_ms != NEVER &&
+           c->turn.now_ms - agent->heard_ms <= lost_after_ms(c);
 }
 
 bool agent_is_ready(const struct coordinator *c, const struct agent_entry *agent)
 {
-    return agent_is_connected(c, agent) && agent->reported_ms != NEVER && agent->fence_acked >= c->election.fence;
+    return agent_is_connected(c, agent) && agent->reported_ms != NEVER &&
+           agent->fence_acked >= c->election.fence;
 }
 
 void refuse_agent(struct coordinator *c, uint64_t handle, int code, const char *text)
@@ -119,7 +123,8 @@ void refuse_agent(struct coordinator *c, uint64_t handle, int code, const char *
     refusal->code = code;
     (void)snprintf(refusal->text, sizeof(refusal->text), "%s", text);
     if (code == ERR_NOT_LEADER && c->election.is_leader_known) {
-        (void)snprintf(refusal->leader_url, sizeof(refusal->leader_url), "%s", c->election.leader.bus_url);
+        (void)snprintf(refusal->leader_url, sizeof(refusal->leader_url), "%s",
+                       c->election.leader.bus_url);
     }
 }
 
@@ -143,25 +148,31 @@ static bool credential_is_equal(const char *wanted, const char *given)
 static int hello_check(struct coordinator *c, const struct hello *hello, char text[TEXT_SIZE])
 {
     if (!agent_id_is_valid(hello->agent.text)) {
-        (void)snprintf(text, TEXT_SIZE, "an agent's id has 1 to %d letters, digits, '.', '-' or '_'", AGENT_ID_SIZE - 1);
+        (void)snprintf(text, TEXT_SIZE,
+                       "an agent's id has 1 to %d letters, digits, '.', '-' or '_'",
+                       AGENT_ID_SIZE - 1);
         return ERR_INVALID;
     }
     if (!credential_is_equal(c->config.agent_credential, hello->credential)) {
-        (void)snprintf(text, TEXT_SIZE, "wrong or missing credential: give the agent the coordinator's");
+        (void)snprintf(text, TEXT_SIZE,
+                       "wrong or missing credential: give the agent the coordinator's");
         return ERR_AUTH;
     }
     if (hello->proto_version < PROTO_VERSION_MIN || hello->proto_version > PROTO_VERSION) {
-        (void)snprintf(text, TEXT_SIZE, "agent %.31s speaks protocol %d, coordinator %.31s speaks %d to %d", hello->version,
-                       hello->proto_version, DROVER_VERSION, PROTO_VERSION_MIN, PROTO_VERSION);
+        (void)snprintf(
+            text, TEXT_SIZE, "agent %.31s speaks protocol %d, coordinator %.31s speaks %d to %d",
+            hello->version, hello->proto_version, DROVER_VERSION, PROTO_VERSION_MIN, PROTO_VERSION);
         return ERR_VERSION;
     }
-    if (hello->cluster[0] != '\0' && c->config.cluster[0] != '\0' && strcmp(hello->cluster, c->config.cluster) != 0) {
-        (void)snprintf(text, TEXT_SIZE, "agent is for cluster %.40s, this coordinator for %.40s", hello->cluster,
-                       c->config.cluster);
+    if (hello->cluster[0] != '\0' && c->config.cluster[0] != '\0' &&
+        strcmp(hello->cluster, c->config.cluster) != 0) {
+        (void)snprintf(text, TEXT_SIZE, "agent is for cluster %.40s, this coordinator for %.40s",
+                       hello->cluster, c->config.cluster);
         return ERR_REFUSED;
     }
     if (hello->fence_seen > c->election.fence) {
-        (void)snprintf(text, TEXT_SIZE, "agent has seen fence %lld, ours is %lld: a newer leader was there",
+        (void)snprintf(text, TEXT_SIZE,
+                       "agent has seen fence %lld, ours is %lld: a newer leader was there",
                        (long long)hello->fence_seen, (long long)c->election.fence);
         return ERR_FENCED;
     }
@@ -171,7 +182,8 @@ static int hello_check(struct coordinator *c, const struct hello *hello, char te
         int64_t wait_ms = 2 * c->config.report_interval_ms + AGENT_SLACK_MS;
         if (quiet_ms < wait_ms) {
             (void)snprintf(text, TEXT_SIZE,
-                           "another agent named %.40s reported %lld ms ago; ids must differ (after a restart wait %lld ms)",
+                           "another agent named %.40s reported %lld ms ago; ids must differ (after "
+                           "a restart wait %lld ms)",
                            hello->agent.text, (long long)quiet_ms, (long long)(wait_ms - quiet_ms));
             return ERR_EXISTS;
         }
@@ -187,7 +199,8 @@ static uint64_t record_agent(struct coordinator *c, struct agent_entry *agent, i
     agent->incarnation_recorded = agent->incarnation;
     agent->fence_recorded = fence;
     struct record record = {.kind = RECORD_AGENT};
-    record.as.agent = (struct agent_record){.id = agent->id, .incarnation = agent->incarnation, .fence_acked = fence};
+    record.as.agent = (struct agent_record){
+        .id = agent->id, .incarnation = agent->incarnation, .fence_acked = fence};
     return journal_put(&c->journal, key, &record);
 }
 
@@ -208,7 +221,8 @@ static void drop_waiting(struct coordinator *c, struct agent_entry *agent)
     }
     if (agent->is_poll_held) {
         agent->is_poll_held = false;
-        refuse_agent(c, agent->poll_handle, ERR_CONFLICT, "this session has ended; say hello again");
+        refuse_agent(c, agent->poll_handle, ERR_CONFLICT,
+                     "this session has ended; say hello again");
     }
 }
 
@@ -228,14 +242,16 @@ static void registry_hello(struct coordinator *c, uint64_t handle, const struct 
         log_event_add(log, "text", text);
         refuse_agent(c, handle, code, text);
         if (code == ERR_FENCED) {
-            election_changed(&c->election, &c->turn, true); /* let a guarded write decide whether we still lead */
+            election_changed(&c->election, &c->turn,
+                             true); /* let a guarded write decide whether we still lead */
         }
         return;
     }
     drop_waiting(c, agent);
     bool is_new = agent->incarnation != hello->incarnation;
     if (is_new) {
-        bool is_known_process = agent->is_recorded && agent->incarnation_recorded == hello->incarnation;
+        bool is_known_process =
+            agent->is_recorded && agent->incarnation_recorded == hello->incarnation;
         agent->is_same_disk = is_known_process || hello->fence_seen >= agent->fence_recorded;
         agent_entry_clear(agent);
     }
@@ -295,10 +311,12 @@ static void copy_nodes(struct agent_entry *agent, const struct report *report)
         to->open_slots = NULL;
         to->links_down = NULL;
         if (from->open_slot_count > 0) {
-            to->open_slots = xmemdup(from->open_slots, (size_t)from->open_slot_count * sizeof(*from->open_slots));
+            to->open_slots = xmemdup(from->open_slots,
+                                     (size_t)from->open_slot_count * sizeof(*from->open_slots));
         }
         if (from->link_down_count > 0) {
-            to->links_down = xmemdup(from->links_down, (size_t)from->link_down_count * sizeof(*from->links_down));
+            to->links_down = xmemdup(from->links_down,
+                                     (size_t)from->link_down_count * sizeof(*from->links_down));
         }
     }
 }
@@ -322,7 +340,8 @@ static void ingest(struct coordinator *c, struct agent_entry *agent, const struc
         agent->nodes_received_ms = c->turn.now_ms;
         c->observe.is_dirty = true;
     }
-    int order_count = report->order_count < AGENT_ORDERS_MAX ? report->order_count : AGENT_ORDERS_MAX;
+    int order_count =
+        report->order_count < AGENT_ORDERS_MAX ? report->order_count : AGENT_ORDERS_MAX;
     if (order_count > 0 || agent->order_count > 0) {
         c->executor.is_dirty = true;
     }
@@ -333,13 +352,17 @@ static void ingest(struct coordinator *c, struct agent_entry *agent, const struc
     agent->order_count = order_count;
     agent->orders_sequence++;
     if (agent->said_ms == NEVER) {
-        agent->has_news = true; /* else what it was just told may cross this report: see again in a while */
+        agent->has_news =
+            true; /* else what it was just told may cross this report: see again in a while */
     }
     observe_views(c, report);
 }
 
 /* Answers with what there is to say; the validity of orders counts from when the report came. */
-static void answer_report(struct coordinator *c, struct agent_entry *agent, uint64_t handle, int64_t received_ms,
+static void answer_report(struct coordinator *c,
+                          struct agent_entry *agent,
+                          uint64_t handle,
+                          int64_t received_ms,
                           struct instructions *said)
 {
     instructions_said(c, agent, said, received_ms);
@@ -353,7 +376,8 @@ static void answer_report(struct coordinator *c, struct agent_entry *agent, uint
 static void registry_report(struct coordinator *c, uint64_t handle, const struct report *report)
 {
     struct agent_entry *agent = registry_find(&c->registry, &report->agent);
-    if (agent == NULL || agent->session == 0 || agent->session != report->session || agent->is_hello_waiting) {
+    if (agent == NULL || agent->session == 0 || agent->session != report->session ||
+        agent->is_hello_waiting) {
         refuse_agent(c, handle, ERR_CONFLICT, "no such session; say hello again");
         return;
     }
@@ -374,8 +398,10 @@ static void registry_report(struct coordinator *c, uint64_t handle, const struct
         agent->is_poll_held = true;
         agent->poll_handle = handle;
         agent->poll_received_ms = c->turn.now_ms;
-        /* Renewals travel with the answers, so an answer must come well within an order's validity. */
-        int64_t hold_ms = deadline_min(report->wait_ms, deadline_min(HOLD_MS_MAX, c->config.order_valid_ms / 3));
+        /* Renewals travel with the answers, so an answer must come well within an order's validity.
+         */
+        int64_t hold_ms =
+            deadline_min(report->wait_ms, deadline_min(HOLD_MS_MAX, c->config.order_valid_ms / 3));
         agent->poll_until_ms = c->turn.now_ms + hold_ms;
         return;
     }
@@ -405,7 +431,8 @@ void registry_message(struct coordinator *c, uint64_t handle, const struct messa
 
 static bool is_time_to_say(const struct coordinator *c, const struct agent_entry *agent)
 {
-    return agent->has_news || (agent->said_ms != NEVER && c->turn.now_ms - agent->said_ms >= SAY_AGAIN_MS);
+    return agent->has_news ||
+           (agent->said_ms != NEVER && c->turn.now_ms - agent->said_ms >= SAY_AGAIN_MS);
 }
 
 static void tick_answers(struct coordinator *c, struct agent_entry *agent)
@@ -448,7 +475,8 @@ void registry_tick(struct coordinator *c)
             log_event_add(log, "agent", agent->id.text);
             log_event_add_int(log, "quiet_ms", c->turn.now_ms - agent->heard_ms);
         }
-        if (is_quiet && c->turn.now_ms - agent->heard_ms > AGENT_FORGET_MS && !executor_names_agent(c, &agent->id)) {
+        if (is_quiet && c->turn.now_ms - agent->heard_ms > AGENT_FORGET_MS &&
+            !executor_names_agent(c, &agent->id)) {
             drop_waiting(c, agent);
             registry_remove(&c->registry, i--);
         }
@@ -481,13 +509,16 @@ void registry_end_term(struct coordinator *c)
     for (int i = 0; i < c->registry.count; i++) {
         struct agent_entry *agent = c->registry.entries[i];
         if (agent->is_hello_waiting) {
-            refuse_agent(c, agent->hello_handle, ERR_NOT_LEADER, "the term of this coordinator has ended");
+            refuse_agent(c, agent->hello_handle, ERR_NOT_LEADER,
+                         "the term of this coordinator has ended");
         }
         if (agent->is_poll_held) {
-            refuse_agent(c, agent->poll_handle, ERR_NOT_LEADER, "the term of this coordinator has ended");
+            refuse_agent(c, agent->poll_handle, ERR_NOT_LEADER,
+                         "the term of this coordinator has ended");
         }
         if (agent->is_quick_waiting) {
-            refuse_agent(c, agent->quick_handle, ERR_NOT_LEADER, "the term of this coordinator has ended");
+            refuse_agent(c, agent->quick_handle, ERR_NOT_LEADER,
+                         "the term of this coordinator has ended");
         }
     }
     registry_release(&c->registry);

@@ -1,20 +1,23 @@
 /* registry.h — the agents: who they are, what they last said, and the answers they wait for.
  *
- * An agent says hello (version, credential, cluster name, incarnation), is journalled under our fence and then welcomed
- * with a session. It reports in sequence; a report may be held until there is something to say. The registry lives for
- * one term: a new leader is told everything anew. What an answer says is instructions.h's business; what the reports
- * mean is observe.h's and executor.h's. Source: docs/design.md section 5. */
+ * An agent says hello (version, credential, cluster name, incarnation), is journalled under our
+ * fence and then welcomed with a session. It reports in sequence; a report may be held until there
+ * is something to say. The registry lives for one term: a new leader is told everything anew. What
+ * an answer says is instructions.h's business; what the reports mean is observe.h's and
+ * executor.h's. Source: docs/design.md section 5. */
 #ifndef DROVER_COORDINATOR_CORE_REGISTRY_H
 #define DROVER_COORDINATOR_CORE_REGISTRY_H
 
 #include "coordinator/core/coordinator.h"
 
-#define AGENTS_MAX 2048        /* twice the hosts of the biggest cluster that gossip carries */
-#define AGENT_ORDERS_MAX 256   /* statuses of one report: one running and one waiting a source, on a crowded host */
+#define AGENTS_MAX 2048 /* twice the hosts of the biggest cluster that gossip carries */
+#define AGENT_ORDERS_MAX \
+    256 /* statuses of one report: one running and one waiting a source, on a crowded host */
 #define AGENT_LOST_REPORTS 3   /* intervals without a report after which an agent counts as lost */
 #define AGENT_SLACK_MS 1000    /* added to that: network and a busy host */
 #define AGENT_FORGET_MS 600000 /* without a word: its entry goes, unless an order names it */
-#define SAY_AGAIN_MS 1000      /* an instruction that the agent does not seem to have heard is repeated this often */
+#define SAY_AGAIN_MS \
+    1000 /* an instruction that the agent does not seem to have heard is repeated this often */
 
 struct agent_entry {
     struct agent_id id;
@@ -25,14 +28,14 @@ struct agent_entry {
     /* Of this term. */
     uint64_t incarnation; /* 0 = not seen in this term */
     char version[VERSION_SIZE];
-    uint64_t session;     /* 0 = none */
-    uint64_t sequence;    /* of its last report */
+    uint64_t session;  /* 0 = none */
+    uint64_t sequence; /* of its last report */
     int64_t fence_acked;
-    int64_t heard_ms;     /* last hello or report */
-    int64_t reported_ms;  /* last report; NEVER = none in this session */
-    bool is_lost;         /* told once */
-    /* False when it came back with an emptier disk than it had: it may be another machine with the same name, so its
-     * predecessor's orders are waited out. */
+    int64_t heard_ms;    /* last hello or report */
+    int64_t reported_ms; /* last report; NEVER = none in this session */
+    bool is_lost;        /* told once */
+    /* False when it came back with an emptier disk than it had: it may be another machine with the
+     * same name, so its predecessor's orders are waited out. */
     bool is_same_disk;
     /* A hello that waits for the journal. */
     bool is_hello_waiting;
@@ -43,10 +46,10 @@ struct agent_entry {
     uint64_t poll_handle;
     int64_t poll_received_ms;
     int64_t poll_until_ms;
-    bool wants_probe;     /* its nodes are to be read again before an operation may be called done */
+    bool wants_probe; /* its nodes are to be read again before an operation may be called done */
     int64_t probe_asked_ms; /* when it was last told so; 0 = never */
-    bool has_news;        /* something may have to be said since the last look */
-    int64_t said_ms;      /* when it was last told something to act on; NEVER = nothing is outstanding */
+    bool has_news;          /* something may have to be said since the last look */
+    int64_t said_ms; /* when it was last told something to act on; NEVER = nothing is outstanding */
     /* A report that wants its answer within the step that brought it. */
     bool is_quick_waiting;
     uint64_t quick_handle;
@@ -56,7 +59,8 @@ struct agent_entry {
     int64_t nodes_received_ms;
     struct order_status *orders; /* owned */
     int order_count;
-    uint64_t orders_sequence; /* counts reports, so that "not listed any more" can be told from "not heard" */
+    uint64_t orders_sequence; /* counts reports, so that "not listed any more" can be told from "not
+                                 heard" */
     /* Nodes of other hosts that it was told to serve; owned, ascending. */
     struct address *assigned;
     int assigned_count;
@@ -80,7 +84,8 @@ void registry_message(struct coordinator *c, uint64_t handle, const struct messa
 /* Welcomes whose records are durable, lost agents, held reports that are due or have news. */
 void registry_tick(struct coordinator *c);
 int64_t registry_deadline(const struct coordinator *c);
-/* The term is over: every waiting agent is told who leads, if known, and everything is forgotten. */
+/* The term is over: every waiting agent is told who leads, if known, and everything is forgotten.
+ */
 void registry_end_term(struct coordinator *c);
 
 /* In session and heard lately. */

@@ -21,7 +21,8 @@ void scan_release(struct scan *scan)
 static void answer(struct coordinator *c, const struct err *err)
 {
     struct scan *scan = &c->scan;
-    struct coordinator_effect *effect = coordinator_effects_add(c->turn.fx, COORDINATOR_FX_COMMAND_DONE);
+    struct coordinator_effect *effect =
+        coordinator_effects_add(c->turn.fx, COORDINATOR_FX_COMMAND_DONE);
     effect->handle = scan->handle;
     if (err != NULL) {
         effect->err = *err;
@@ -71,7 +72,8 @@ void scan_fail(struct coordinator *c, const struct err *err)
 bool scan_wants(const struct scan *scan, const struct order_id *id, const struct agent_id *agent)
 {
     return scan->is_active && strcmp(scan->id, id->operation_id) == 0 && id->batch_index >= 0 &&
-           id->batch_index < scan->plan.batch_count && scan->items[id->batch_index].state == SCAN_GIVEN &&
+           id->batch_index < scan->plan.batch_count &&
+           scan->items[id->batch_index].state == SCAN_GIVEN &&
            strcmp(scan->items[id->batch_index].agent.text, agent->text) == 0;
 }
 
@@ -88,8 +90,10 @@ static void add_big_key(struct plan *plan, const struct big_key *key)
     if (plan->big_keys == NULL) {
         plan->big_keys = xcalloc(PLAN_BIG_KEYS_MAX, sizeof(*plan->big_keys));
     }
-    int count = plan->big_key_count < PLAN_BIG_KEYS_MAX ? plan->big_key_count : PLAN_BIG_KEYS_MAX - 1;
-    memmove(&plan->big_keys[at + 1], &plan->big_keys[at], (size_t)(count - at) * sizeof(*plan->big_keys));
+    int count =
+        plan->big_key_count < PLAN_BIG_KEYS_MAX ? plan->big_key_count : PLAN_BIG_KEYS_MAX - 1;
+    memmove(&plan->big_keys[at + 1], &plan->big_keys[at],
+            (size_t)(count - at) * sizeof(*plan->big_keys));
     plan->big_keys[at] = *key;
     plan->big_key_count = count + 1;
 }
@@ -125,9 +129,11 @@ static bool tick_given(struct coordinator *c, int index)
 {
     struct scan_item *item = &c->scan.items[index];
     struct agent_entry *agent = registry_find(&c->registry, &item->agent);
-    bool is_there = agent != NULL && agent_is_ready(c, agent) && agent->incarnation == item->incarnation;
+    bool is_there =
+        agent != NULL && agent_is_ready(c, agent) && agent->incarnation == item->incarnation;
     if (!is_there) {
-        *item = (struct scan_item){.state = SCAN_WAITING}; /* it changes nothing, so anybody may start it anew */
+        *item = (struct scan_item){
+            .state = SCAN_WAITING}; /* it changes nothing, so anybody may start it anew */
         return true;
     }
     for (int i = 0; i < agent->order_count; i++) {
@@ -148,7 +154,8 @@ static int given_of_source(const struct scan *scan, const struct node_id *source
 {
     int count = 0;
     for (int i = 0; i < scan->plan.batch_count; i++) {
-        if (scan->items[i].state == SCAN_GIVEN && node_id_is_equal(&scan->plan.batches[i].source, source)) {
+        if (scan->items[i].state == SCAN_GIVEN &&
+            node_id_is_equal(&scan->plan.batches[i].source, source)) {
             count++;
         }
     }
@@ -168,8 +175,10 @@ static void give(struct coordinator *c, int index)
     if (agent == NULL || !agent_is_ready(c, agent)) {
         return;
     }
-    scan->items[index] = (struct scan_item){
-        .state = SCAN_GIVEN, .agent = agent->id, .sent_ms = NEVER, .incarnation = agent->incarnation};
+    scan->items[index] = (struct scan_item){.state = SCAN_GIVEN,
+                                            .agent = agent->id,
+                                            .sent_ms = NEVER,
+                                            .incarnation = agent->incarnation};
     agent->has_news = true;
 }
 
@@ -181,9 +190,11 @@ void scan_tick(struct coordinator *c)
     }
     if (c->turn.now_ms >= scan->deadline_ms) {
         struct err err = {0};
-        (void)err_set(&err, ERR_TIMEOUT, "the scan counted %d of %d batches in %d s", scan->ended_count,
-                      scan->plan.batch_count, SCAN_MS_MAX / 1000);
-        err_hint(&err, "plan without a scan, or look with `drover nodes` whether every source is served by an agent");
+        (void)err_set(&err, ERR_TIMEOUT, "the scan counted %d of %d batches in %d s",
+                      scan->ended_count, scan->plan.batch_count, SCAN_MS_MAX / 1000);
+        err_hint(&err,
+                 "plan without a scan, or look with `drover nodes` whether every source is served "
+                 "by an agent");
         answer(c, &err);
         return;
     }
@@ -205,5 +216,6 @@ void scan_tick(struct coordinator *c)
 
 int64_t scan_deadline(const struct coordinator *c)
 {
-    return c->scan.is_active ? deadline_min(c->scan.deadline_ms, c->turn.now_ms + LOOK_AGAIN_MS) : NEVER;
+    return c->scan.is_active ? deadline_min(c->scan.deadline_ms, c->turn.now_ms + LOOK_AGAIN_MS)
+                             : NEVER;
 }

@@ -1,23 +1,25 @@
-/* scan.h — counts the keys and bytes of a plan on the nodes before anything moves, and finds its big keys.
+/* scan.h — counts the keys and bytes of a plan on the nodes before anything moves, and finds its
+ * big keys.
  *
- * One scan at a time, asked for with a plan. Each batch becomes one SCAN order to the agent of its source, a few at a
- * time; scans change nothing on the nodes, so they are not journalled and die with the term. */
+ * One scan at a time, asked for with a plan. Each batch becomes one SCAN order to the agent of its
+ * source, a few at a time; scans change nothing on the nodes, so they are not journalled and die
+ * with the term. */
 #ifndef DROVER_COORDINATOR_CORE_SCAN_H
 #define DROVER_COORDINATOR_CORE_SCAN_H
 
 #include "coordinator/core/coordinator.h"
 
-#define SCAN_MS_MAX 120000    /* then the command fails; plan without a scan instead */
-#define SCANS_PER_SOURCE 1    /* at a time: a scan costs the source some CPU */
+#define SCAN_MS_MAX 120000 /* then the command fails; plan without a scan instead */
+#define SCANS_PER_SOURCE 1 /* at a time: a scan costs the source some CPU */
 #define SCAN_BATCHES_MAX 4096
 
 enum scan_item_state { SCAN_WAITING, SCAN_GIVEN, SCAN_ENDED };
 
 struct scan_item {
     enum scan_item_state state;
-    struct agent_id agent;  /* GIVEN */
-    bool is_listed;         /* GIVEN: the agent has it */
-    int64_t sent_ms;        /* GIVEN: NEVER = not yet told */
+    struct agent_id agent; /* GIVEN */
+    bool is_listed;        /* GIVEN: the agent has it */
+    int64_t sent_ms;       /* GIVEN: NEVER = not yet told */
     uint64_t incarnation;
 };
 
@@ -26,7 +28,7 @@ struct scan {
     char id[OPERATION_ID_SIZE]; /* "scan-318-2" */
     uint64_t handle;            /* of the command that waits */
     struct plan plan;
-    struct scan_item *items;    /* one a batch; owned */
+    struct scan_item *items; /* one a batch; owned */
     int ended_count;
     int64_t deadline_ms;
     uint64_t number; /* of scans in this process */

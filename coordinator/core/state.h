@@ -1,6 +1,7 @@
 /* state.h — the whole state of a coordinator, for the files of coordinator/core only.
  *
- * Each part is a noun with a file of its own; this puts them side by side so that a step can hand one to another. */
+ * Each part is a noun with a file of its own; this puts them side by side so that a step can hand
+ * one to another. */
 #ifndef DROVER_COORDINATOR_CORE_STATE_H
 #define DROVER_COORDINATOR_CORE_STATE_H
 

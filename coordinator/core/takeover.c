@@ -100,7 +100,8 @@ static void load_batch(struct coordinator *c, const struct stored_record *stored
     int count = o->plan.batch_count;
     if ((count & (count + 1)) == 0 || count == 0) {
         /* 0, 1, 3, 7, ...: room for as many again */
-        o->plan.batches = xreallocarray(o->plan.batches, (size_t)count * 2 + 1, sizeof(*o->plan.batches));
+        o->plan.batches =
+            xreallocarray(o->plan.batches, (size_t)count * 2 + 1, sizeof(*o->plan.batches));
     }
     o->plan.batches[o->plan.batch_count++] = stored->record.as.batch;
 }
@@ -109,7 +110,8 @@ static void load_batch(struct coordinator *c, const struct stored_record *stored
 static bool has_known_state(const struct record *record)
 {
     if (record->kind == RECORD_OPERATION) {
-        return record->as.operation.state >= OPERATION_PLANNED && record->as.operation.state <= OPERATION_HELD;
+        return record->as.operation.state >= OPERATION_PLANNED &&
+               record->as.operation.state <= OPERATION_HELD;
     }
     if (record->kind == RECORD_BATCH) {
         return record->as.batch.state >= BATCH_WAITING && record->as.batch.state <= BATCH_STOPPED;
@@ -121,15 +123,18 @@ static void load_record(struct coordinator *c, const struct stored_record *store
 {
     journal_learn(&c->journal, stored->key, stored->mod_revision);
     static const enum record_kind kinds[TAKEOVER_NR] = {
-        [TAKEOVER_SPEC] = RECORD_SPEC,           [TAKEOVER_AGENTS] = RECORD_AGENT,
-        [TAKEOVER_OPERATIONS] = RECORD_OPERATION, [TAKEOVER_PLANS] = RECORD_PLAN,
+        [TAKEOVER_SPEC] = RECORD_SPEC,
+        [TAKEOVER_AGENTS] = RECORD_AGENT,
+        [TAKEOVER_OPERATIONS] = RECORD_OPERATION,
+        [TAKEOVER_PLANS] = RECORD_PLAN,
         [TAKEOVER_BATCHES] = RECORD_BATCH,
     };
     enum takeover_step step = c->takeover.step;
     if (stored->record.kind != kinds[step] || !has_known_state(&stored->record)) {
         log_event_add(turn_log(&c->turn, EVENT_STORE_UNREADABLE), "key", stored->key);
         if (step == TAKEOVER_OPERATIONS || step == TAKEOVER_PLANS || step == TAKEOVER_BATCHES) {
-            (void)snprintf(c->executor.unreadable, sizeof(c->executor.unreadable), "%s", stored->key);
+            (void)snprintf(c->executor.unreadable, sizeof(c->executor.unreadable), "%s",
+                           stored->key);
         }
         return;
     }
@@ -192,7 +197,8 @@ static void adopt(struct coordinator *c, struct operation_run *o)
         if (batch->state == BATCH_ORDERED) {
             order_run_inherit(c, o, i, expires_ms);
         } else if (batch->state == BATCH_STOPPED && o->op.state == OPERATION_RUNNING) {
-            batch->state = BATCH_WAITING; /* a resume that the journal knows only as the operation's state */
+            batch->state =
+                BATCH_WAITING; /* a resume that the journal knows only as the operation's state */
         }
     }
 }
@@ -211,7 +217,8 @@ static void finish(struct coordinator *c)
     struct executor *executor = &c->executor;
     c->takeover.is_loading = false;
     if (executor->count > 1) {
-        qsort(executor->operations, (size_t)executor->count, sizeof(*executor->operations), operation_compare);
+        qsort(executor->operations, (size_t)executor->count, sizeof(*executor->operations),
+              operation_compare);
     }
     int open = 0;
     for (int i = 0; i < executor->count; i++) {
@@ -223,7 +230,8 @@ static void finish(struct coordinator *c)
             executor_make_runs(c, o);
         }
         if (is_open && !is_whole && executor->unreadable[0] == '\0') {
-            (void)snprintf(executor->unreadable, sizeof(executor->unreadable), "plans/%s", o->op.id);
+            (void)snprintf(executor->unreadable, sizeof(executor->unreadable), "plans/%s",
+                           o->op.id);
             log_event_add(turn_log(&c->turn, EVENT_STORE_UNREADABLE), "key", executor->unreadable);
         }
         if (is_open && o->has_plan) {
@@ -246,15 +254,17 @@ static void finish(struct coordinator *c)
 bool takeover_store_result(struct coordinator *c, const struct coordinator_event *event)
 {
     struct takeover *takeover = &c->takeover;
-    if (!takeover->is_loading || takeover->req_id == 0 || event->result->req_id != takeover->req_id) {
+    if (!takeover->is_loading || takeover->req_id == 0 ||
+        event->result->req_id != takeover->req_id) {
         return false;
     }
     takeover->req_id = 0;
     if (event->result->code != 0) {
         takeover->failures++;
         takeover->err = event->result->err;
-        takeover->retry_ms = c->turn.now_ms + prng_backoff_ms(&c->prng, takeover->failures, TAKEOVER_RETRY_MS,
-                                                              TAKEOVER_RETRY_MS_MAX);
+        takeover->retry_ms =
+            c->turn.now_ms +
+            prng_backoff_ms(&c->prng, takeover->failures, TAKEOVER_RETRY_MS, TAKEOVER_RETRY_MS_MAX);
         return true;
     }
     takeover->failures = 0;

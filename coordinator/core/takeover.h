@@ -1,9 +1,10 @@
 /* takeover.h — a new leader reads the journal before it does anything else.
  *
- * Reads spec, agents, operations, plans and batches, in this order, each again until the store answers. Batches whose
- * order may still be obeyed by an agent are inherited: nothing is done with them before that agent has our fence on its
- * disk and says what became of the order, or until the order must have expired, counted from the start of our term.
- * The journal is intent: what was done is asked of the nodes. Source: docs/design.md section 5. */
+ * Reads spec, agents, operations, plans and batches, in this order, each again until the store
+ * answers. Batches whose order may still be obeyed by an agent are inherited: nothing is done with
+ * them before that agent has our fence on its disk and says what became of the order, or until the
+ * order must have expired, counted from the start of our term. The journal is intent: what was done
+ * is asked of the nodes. Source: docs/design.md section 5. */
 #ifndef DROVER_COORDINATOR_CORE_TAKEOVER_H
 #define DROVER_COORDINATOR_CORE_TAKEOVER_H
 
@@ -28,10 +29,10 @@ struct takeover {
     uint64_t req_id;
     int64_t retry_ms; /* NEVER = a request is on its way */
     int failures;
-    struct err err;   /* why the last read failed */
+    struct err err; /* why the last read failed */
     bool has_spec;
     struct spec_record spec;
-    char **orphans;   /* keys of plans and batches without an operation: to be deleted; owned */
+    char **orphans; /* keys of plans and batches without an operation: to be deleted; owned */
     int orphan_count;
     int orphan_capacity;
 };

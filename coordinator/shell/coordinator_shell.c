@@ -113,8 +113,8 @@ static struct coordinator_shell *call_end(struct store_call *call)
     return shell;
 }
 
-/* Decodes every value. One that is no record of ours goes on with kind 0: the core knows what depends
- * on it. Returns how many there were; 'err' names the last. */
+/* Decodes every value. One that is no record of ours goes on with kind 0: the core knows what
+ * depends on it. Returns how many there were; 'err' names the last. */
 static int decode_records(const struct store_result *result,
                           struct stored_record *records,
                           struct err *err)

@@ -32,7 +32,8 @@ bool etcd_is_installed(void)
     if (access(ETCD_BINARY, X_OK) == 0) {
         return true;
     }
-    (void)printf("SKIP: %s is not installed; the store contract is not tested on etcd\n", ETCD_BINARY);
+    (void)printf("SKIP: %s is not installed; the store contract is not tested on etcd\n",
+                 ETCD_BINARY);
     return false;
 }
 
@@ -84,13 +85,18 @@ static void make_certificates(struct etcd_cluster *cluster)
     char *script = xasprintf(
         "cd %s\n"
         "for ca in ca other; do\n"
-        "  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=drover-test-$ca"
+        "  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
+        "/CN=drover-test-$ca"
         " -keyout $ca.key -out $ca.pem\n"
         "done\n"
-        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout node.key"
+        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost "
+        "-keyout node.key"
         " -out node.csr\n"
-        "printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\nextendedKeyUsage=serverAuth,clientAuth\\n' > node.ext\n"
-        "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile node.ext -out node.pem\n",
+        "printf "
+        "'subjectAltName=IP:127.0.0.1,DNS:localhost\\nextendedKeyUsage=serverAuth,clientAuth\\n' > "
+        "node.ext\n"
+        "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile "
+        "node.ext -out node.pem\n",
         cluster->dir);
     run_shell(script, log);
     cluster->ca_file = xasprintf("%s/ca.pem", cluster->dir);
@@ -152,7 +158,8 @@ void etcd_member_start(struct etcd_cluster *cluster, int index)
     CHECK(cluster->members[index].pid == 0);
     struct strbuf peers = {0};
     for (int i = 0; i < cluster->count; i++) {
-        strbuf_addf(&peers, "%sm%d=http://127.0.0.1:%d", i == 0 ? "" : ",", i, cluster->members[i].peer_port);
+        strbuf_addf(&peers, "%sm%d=http://127.0.0.1:%d", i == 0 ? "" : ",", i,
+                    cluster->members[i].peer_port);
     }
     const char *scheme = cluster->is_tls ? "https" : "http";
     char *args[40] = {NULL};
@@ -160,10 +167,14 @@ void etcd_member_start(struct etcd_cluster *cluster, int index)
     args[n++] = xstrdup(ETCD_BINARY);
     args[n++] = xasprintf("--name=m%d", index);
     args[n++] = xasprintf("--data-dir=%s/m%d", cluster->dir, index);
-    args[n++] = xasprintf("--listen-client-urls=%s://127.0.0.1:%d", scheme, cluster->members[index].client_port);
-    args[n++] = xasprintf("--advertise-client-urls=%s://127.0.0.1:%d", scheme, cluster->members[index].client_port);
-    args[n++] = xasprintf("--listen-peer-urls=http://127.0.0.1:%d", cluster->members[index].peer_port);
-    args[n++] = xasprintf("--initial-advertise-peer-urls=http://127.0.0.1:%d", cluster->members[index].peer_port);
+    args[n++] = xasprintf("--listen-client-urls=%s://127.0.0.1:%d", scheme,
+                          cluster->members[index].client_port);
+    args[n++] = xasprintf("--advertise-client-urls=%s://127.0.0.1:%d", scheme,
+                          cluster->members[index].client_port);
+    args[n++] =
+        xasprintf("--listen-peer-urls=http://127.0.0.1:%d", cluster->members[index].peer_port);
+    args[n++] = xasprintf("--initial-advertise-peer-urls=http://127.0.0.1:%d",
+                          cluster->members[index].peer_port);
     args[n++] = xasprintf("--initial-cluster=%s", strbuf_text(&peers));
     args[n++] = xasprintf("--initial-cluster-token=%s", cluster->dir);
     args[n++] = xstrdup("--heartbeat-interval=100");
@@ -208,16 +219,20 @@ void etcd_member_wait(struct etcd_cluster *cluster, int index)
     while (store_now_ms() < limit_ms) {
         /* Any answer of etcd's own counts: with authentication on, the read is refused. */
         char *answer = NULL;
-        long status = etcd_member_post(cluster, index, "/v3/kv/range", "{\"key\":\"AA==\"}", NULL, &answer);
-        bool is_up = status == 200 || (status == 400 && answer != NULL && strstr(answer, "user name is empty") != NULL);
+        long status =
+            etcd_member_post(cluster, index, "/v3/kv/range", "{\"key\":\"AA==\"}", NULL, &answer);
+        bool is_up = status == 200 || (status == 400 && answer != NULL &&
+                                       strstr(answer, "user name is empty") != NULL);
         free(answer);
         if (is_up) {
             return;
         }
         int status_of_exit = 0;
-        if (waitpid(cluster->members[index].pid, &status_of_exit, WNOHANG) == cluster->members[index].pid) {
+        if (waitpid(cluster->members[index].pid, &status_of_exit, WNOHANG) ==
+            cluster->members[index].pid) {
             cluster->members[index].pid = 0;
-            fail_msg("etcd member %d ended with status %d; see %s/m%d.log", index, status_of_exit, cluster->dir, index);
+            fail_msg("etcd member %d ended with status %d; see %s/m%d.log", index, status_of_exit,
+                     cluster->dir, index);
         }
         uv_update_time(&cluster->loop->loop);
         struct timespec pause = {.tv_nsec = 50000000};
@@ -232,11 +247,13 @@ int etcd_cluster_leader(struct etcd_cluster *cluster)
     while (store_now_ms() < limit_ms) {
         for (int i = 0; i < cluster->count; i++) {
             char *answer = NULL;
-            long status = cluster->members[i].pid == 0
-                              ? 0
-                              : etcd_member_post(cluster, i, "/v3/maintenance/status", "{}", NULL, &answer);
+            long status =
+                cluster->members[i].pid == 0
+                    ? 0
+                    : etcd_member_post(cluster, i, "/v3/maintenance/status", "{}", NULL, &answer);
             json_t *root = status == 200 ? json_loads(answer, 0, NULL) : NULL;
-            const char *self = json_string_value(json_object_get(json_object_get(root, "header"), "member_id"));
+            const char *self =
+                json_string_value(json_object_get(json_object_get(root, "header"), "member_id"));
             const char *leader = json_string_value(json_object_get(root, "leader"));
             bool is_leader = self != NULL && leader != NULL && strcmp(self, leader) == 0;
             json_decref(root);
@@ -270,13 +287,17 @@ static void post_closed(void *user)
     ((struct post *)user)->is_closed = true;
 }
 
-long etcd_member_post(struct etcd_cluster *cluster, int index, const char *path, const char *body, const char *token,
+long etcd_member_post(struct etcd_cluster *cluster,
+                      int index,
+                      const char *path,
+                      const char *body,
+                      const char *token,
                       char **answer)
 {
     struct post post = {0};
     struct http_client *client = http_client_new(&cluster->loop->loop);
-    char *url = xasprintf("http%s://127.0.0.1:%d%s", cluster->is_tls ? "s" : "", cluster->members[index].client_port,
-                          path);
+    char *url = xasprintf("http%s://127.0.0.1:%d%s", cluster->is_tls ? "s" : "",
+                          cluster->members[index].client_port, path);
     char *authorization = token == NULL ? NULL : xasprintf("Authorization: %s", token);
     struct http_request request = {.method = "POST",
                                    .url = url,

@@ -1,4 +1,5 @@
-/* helper_etcd_server.h — real etcd members on free ports and private directories, for the contract tests. */
+/* helper_etcd_server.h — real etcd members on free ports and private directories, for the contract
+ * tests. */
 #ifndef DROVER_TESTS_CONTRACT_HELPER_ETCD_SERVER_H
 #define DROVER_TESTS_CONTRACT_HELPER_ETCD_SERVER_H
 
@@ -30,7 +31,8 @@ struct etcd_cluster {
 /* The etcd binary is there; otherwise prints why the tests are skipped. */
 bool etcd_is_installed(void);
 
-/* Starts 'count' members and waits until a majority serves. Set is_tls and quota_bytes before; the rest is filled in. */
+/* Starts 'count' members and waits until a majority serves. Set is_tls and quota_bytes before; the
+ * rest is filled in. */
 void etcd_cluster_start(struct etcd_cluster *cluster, struct suite_loop *loop, int count);
 /* Kills what runs and removes the directory. */
 void etcd_cluster_stop(struct etcd_cluster *cluster);
@@ -46,8 +48,13 @@ void etcd_member_wait(struct etcd_cluster *cluster, int index);
 /* The member that leads, waited for. */
 int etcd_cluster_leader(struct etcd_cluster *cluster);
 
-/* POST to one member; returns the HTTP status (0 = none) and the body in '*answer' (free() it; may be NULL). */
-long etcd_member_post(struct etcd_cluster *cluster, int index, const char *path, const char *body, const char *token,
+/* POST to one member; returns the HTTP status (0 = none) and the body in '*answer' (free() it; may
+ * be NULL). */
+long etcd_member_post(struct etcd_cluster *cluster,
+                      int index,
+                      const char *path,
+                      const char *body,
+                      const char *token,
                       char **answer);
 
 #endif

@@ -19,7 +19,6 @@
 
 #include <cmocka.h>
 
-
 /* ---- asking and waiting ---- */
 
 void suite_answer_done(void *user, const struct store_result *result)
@@ -40,7 +39,9 @@ void suite_answer_done(void *user, const struct store_result *result)
     }
 }
 
-struct store_result suite_ask(struct suite_backend *backend, void *client, struct store_request *request)
+struct store_result suite_ask(struct suite_backend *backend,
+                              void *client,
+                              struct store_request *request)
 {
     static uint64_t req_id;
     struct suite_answer answer = {0};
@@ -62,7 +63,9 @@ struct store_result suite_ask(struct suite_backend *backend, void *client, struc
     return answer.result;
 }
 
-struct store_result suite_ask_ok(struct suite_backend *backend, void *client, struct store_request *request)
+struct store_result suite_ask_ok(struct suite_backend *backend,
+                                 void *client,
+                                 struct store_request *request)
 {
     struct store_result result = suite_ask(backend, client, request);
     if (result.code != 0) {
@@ -71,18 +74,29 @@ struct store_result suite_ask_ok(struct suite_backend *backend, void *client, st
     return result;
 }
 
-struct store_result suite_get(struct suite_backend *backend, void *client, const char *key, bool is_prefix)
+struct store_result suite_get(struct suite_backend *backend,
+                              void *client,
+                              const char *key,
+                              bool is_prefix)
 {
-    struct store_request request = {.kind = STORE_RANGE, .key = xstrdup(key), .is_prefix = is_prefix};
+    struct store_request request = {
+        .kind = STORE_RANGE, .key = xstrdup(key), .is_prefix = is_prefix};
     return suite_ask_ok(backend, client, &request);
 }
 
-void suite_request_put(struct store_request *request, const char *key, const char *value, int64_t lease_id)
+void suite_request_put(struct store_request *request,
+                       const char *key,
+                       const char *value,
+                       int64_t lease_id)
 {
     strbuf_add_text(&store_request_add_put(request, key, lease_id)->value, value);
 }
 
-int64_t suite_put(struct suite_backend *backend, void *client, const char *key, const char *value, int64_t lease_id)
+int64_t suite_put(struct suite_backend *backend,
+                  void *client,
+                  const char *key,
+                  const char *value,
+                  int64_t lease_id)
 {
     struct store_request request = {.kind = STORE_TXN};
     suite_request_put(&request, key, value, lease_id);
@@ -115,15 +129,21 @@ int64_t suite_delete(struct suite_backend *backend, void *client, const char *ke
     return revision;
 }
 
-struct store_result suite_lease(struct suite_backend *backend, void *client, enum store_request_kind kind,
-                                int64_t lease_id, int64_t ttl_ms)
+struct store_result suite_lease(struct suite_backend *backend,
+                                void *client,
+                                enum store_request_kind kind,
+                                int64_t lease_id,
+                                int64_t ttl_ms)
 {
     struct store_request request = {.kind = kind, .lease_id = lease_id, .ttl_ms = ttl_ms};
     return suite_ask_ok(backend, client, &request);
 }
 
-int64_t suite_lease_ttl(struct suite_backend *backend, void *client, enum store_request_kind kind, int64_t lease_id,
-                         int64_t ttl_ms)
+int64_t suite_lease_ttl(struct suite_backend *backend,
+                        void *client,
+                        enum store_request_kind kind,
+                        int64_t lease_id,
+                        int64_t ttl_ms)
 {
     struct store_result result = suite_lease(backend, client, kind, lease_id, ttl_ms);
     int64_t granted_ms = result.ttl_ms;
@@ -140,7 +160,10 @@ int64_t suite_lease_id(void)
 }
 
 /* The only key of 'key', or NULL values when it is absent. */
-void suite_assert_value(struct suite_backend *backend, void *client, const char *key, const char *value)
+void suite_assert_value(struct suite_backend *backend,
+                        void *client,
+                        const char *key,
+                        const char *value)
 {
     struct store_result result = suite_get(backend, client, key, false);
     if (value == NULL) {
@@ -164,7 +187,8 @@ static void watch_changed(void *user, const struct store_changes *changes)
     assert_true(changes->count > 0 || changes->is_snapshot);
     for (int i = 0; i < changes->count; i++) {
         const struct store_kv *kv = &changes->items[i].kv;
-        assert_true(i == 0 || changes->is_snapshot || changes->items[i - 1].kv.mod_revision <= kv->mod_revision);
+        assert_true(i == 0 || changes->is_snapshot ||
+                    changes->items[i - 1].kv.mod_revision <= kv->mod_revision);
         assert_true(kv->mod_revision <= changes->revision);
         watch->items = xreallocarray(watch->items, (size_t)watch->count + 1, sizeof(*watch->items));
         struct store_change *copy = &watch->items[watch->count++];
@@ -177,7 +201,10 @@ static void watch_changed(void *user, const struct store_changes *changes)
     }
 }
 
-void suite_watch_begin(struct suite_backend *backend, void *client, struct suite_watch *watch, const char *prefix,
+void suite_watch_begin(struct suite_backend *backend,
+                       void *client,
+                       struct suite_watch *watch,
+                       const char *prefix,
                        int64_t from_revision)
 {
     *watch = (struct suite_watch){0};
@@ -201,20 +228,24 @@ bool suite_watch_shows(const struct suite_watch *watch, const char *key, const c
     for (int i = watch->count - 1; i >= 0; i--) {
         const struct store_change *change = &watch->items[i];
         if (strcmp(change->kv.key, key) == 0) {
-            return value == NULL ? change->is_delete
-                                 : !change->is_delete && strcmp(strbuf_text(&change->kv.value), value) == 0;
+            return value == NULL
+                       ? change->is_delete
+                       : !change->is_delete && strcmp(strbuf_text(&change->kv.value), value) == 0;
         }
     }
     return false;
 }
 
-void suite_watch_wait(struct suite_backend *backend, struct suite_watch *watch, const char *key, const char *value)
+void suite_watch_wait(struct suite_backend *backend,
+                      struct suite_watch *watch,
+                      const char *key,
+                      const char *value)
 {
     int64_t limit_ms = backend->now_ms(backend->env) + SUITE_ANSWER_MS_MAX;
     while (!suite_watch_shows(watch, key, value)) {
         if (backend->now_ms(backend->env) >= limit_ms) {
-            fail_msg("the watch did not show %s = %s (%d changes seen)", key, value == NULL ? "(deleted)" : value,
-                     watch->count);
+            fail_msg("the watch did not show %s = %s (%d changes seen)", key,
+                     value == NULL ? "(deleted)" : value, watch->count);
         }
         backend->turn(backend->env, 100);
     }
@@ -249,14 +280,19 @@ static void real_close(void *client)
     }
 }
 
-static void real_submit(void *client, struct store_request *request,
-                        void (*done)(void *user, const struct store_result *result), void *user)
+static void real_submit(void *client,
+                        struct store_request *request,
+                        void (*done)(void *user, const struct store_result *result),
+                        void *user)
 {
     store_submit(client, request, done, user);
 }
 
-static void *real_watch(void *client, const char *prefix, int64_t from_revision,
-                        void (*changed)(void *user, const struct store_changes *changes), void *user)
+static void *real_watch(void *client,
+                        const char *prefix,
+                        int64_t from_revision,
+                        void (*changed)(void *user, const struct store_changes *changes),
+                        void *user)
 {
     return store_watch(client, prefix, from_revision, changed, user);
 }

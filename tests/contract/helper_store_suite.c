@@ -17,7 +17,6 @@
 
 #include <cmocka.h>
 
-
 /* ---- the cases ---- */
 
 struct suite_case {
@@ -53,8 +52,8 @@ static void case_range(void **state)
     store_result_release(&result);
 }
 
-/* create_revision stays while the key lives, mod_revision follows every put, both are new after a deletion; a
- * transaction gives all its writes one revision. */
+/* create_revision stays while the key lives, mod_revision follows every put, both are new after a
+ * deletion; a transaction gives all its writes one revision. */
 static void case_revisions(void **state)
 {
     struct suite_case *c = *state;
@@ -88,7 +87,10 @@ static void case_revisions(void **state)
     store_result_release(&result);
 }
 
-static bool guarded_put(struct suite_case *c, enum store_compare_field field, int64_t revision, const char *value)
+static bool guarded_put(struct suite_case *c,
+                        enum store_compare_field field,
+                        int64_t revision,
+                        const char *value)
 {
     struct store_request request = {.kind = STORE_TXN};
     store_request_add_compare(&request, "guard", field, revision);
@@ -104,7 +106,8 @@ static bool guarded_put(struct suite_case *c, enum store_compare_field field, in
     return is_succeeded;
 }
 
-/* Each compare field holds for exactly its revision; a compare that does not hold writes nothing. */
+/* Each compare field holds for exactly its revision; a compare that does not hold writes nothing.
+ */
 static void case_compares(void **state)
 {
     struct suite_case *c = *state;
@@ -158,7 +161,8 @@ static void case_values(void **state)
     }
     for (size_t size = 0; size <= sizeof(bytes); size = size == 0 ? 1 : size + 257) {
         struct store_request request = {.kind = STORE_TXN};
-        strbuf_add(&store_request_add_put(&request, "bytes \"key\"\\ \xc3\xa4/\x01", 0)->value, bytes, size);
+        strbuf_add(&store_request_add_put(&request, "bytes \"key\"\\ \xc3\xa4/\x01", 0)->value,
+                   bytes, size);
         struct store_result result = suite_ask_ok(c->backend, c->a, &request);
         store_result_release(&result);
         result = suite_get(c->backend, c->b, "bytes \"key\"\\ \xc3\xa4/\x01", false);
@@ -169,7 +173,8 @@ static void case_values(void **state)
     }
 }
 
-/* The largest values, keys and transactions go through; one more is refused and nothing is written. */
+/* The largest values, keys and transactions go through; one more is refused and nothing is written.
+ */
 static void case_limits(void **state)
 {
     struct suite_case *c = *state;
@@ -218,14 +223,16 @@ static void case_limits(void **state)
     suite_assert_value(c->backend, c->b, "twice", NULL);
 }
 
-/* A lease is granted, granted again, renewed and revoked; revoking deletes its keys and only those. */
+/* A lease is granted, granted again, renewed and revoked; revoking deletes its keys and only those.
+ */
 static void case_lease(void **state)
 {
     struct suite_case *c = *state;
     int64_t id = suite_lease_id();
     int64_t ttl_ms = suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000);
     assert_true(ttl_ms >= 10000);
-    assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000) >= 10000); /* after a lost answer */
+    assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, id, 10000) >=
+                10000); /* after a lost answer */
     assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), ttl_ms);
     (void)suite_put(c->backend, c->a, "leased", "1", id);
     (void)suite_put(c->backend, c->a, "freed", "1", id);
@@ -242,7 +249,8 @@ static void case_lease(void **state)
     result = suite_lease(c->backend, c->b, STORE_LEASE_REVOKE, id, 0); /* after a lost answer */
     store_result_release(&result);
     assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, id, 0), 0);
-    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, suite_lease_id(), 0), 0);
+    assert_int_equal(suite_lease_ttl(c->backend, c->a, STORE_LEASE_KEEPALIVE, suite_lease_id(), 0),
+                     0);
 }
 
 /* A put with a lease that is not there writes nothing, of the whole transaction. */
@@ -259,7 +267,8 @@ static void case_lease_missing(void **state)
     suite_assert_value(c->backend, c->b, "orphan", NULL);
 }
 
-/* A lease that is kept alive outlives its TTL; one that is not takes its keys along, and the watch says so. */
+/* A lease that is kept alive outlives its TTL; one that is not takes its keys along, and the watch
+ * says so. */
 static void case_lease_expiry(void **state)
 {
     struct suite_case *c = *state;
@@ -267,9 +276,11 @@ static void case_lease_expiry(void **state)
     int64_t lost = suite_lease_id();
     struct suite_watch watch;
     suite_watch_begin(c->backend, c->b, &watch, "", 0);
-    int64_t ttl_ms = suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, kept, c->backend->lease_ttl_ms);
+    int64_t ttl_ms =
+        suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, kept, c->backend->lease_ttl_ms);
     int64_t start_ms = c->backend->now_ms(c->backend->env);
-    assert_true(suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lost, c->backend->lease_ttl_ms) > 0);
+    assert_true(
+        suite_lease_ttl(c->backend, c->a, STORE_LEASE_GRANT, lost, c->backend->lease_ttl_ms) > 0);
     (void)suite_put(c->backend, c->a, "kept", "1", kept);
     (void)suite_put(c->backend, c->a, "lost", "1", lost);
     suite_watch_wait(c->backend, &watch, "lost", "1");
@@ -290,7 +301,11 @@ static void case_lease_expiry(void **state)
     suite_watch_end(c->backend, &watch);
 }
 
-static bool campaign(struct suite_case *c, void *client, const char *name, int64_t lease_id, int64_t *fence)
+static bool campaign(struct suite_case *c,
+                     void *client,
+                     const char *name,
+                     int64_t lease_id,
+                     int64_t *fence)
 {
     struct store_request request = {.kind = STORE_TXN};
     store_request_add_compare(&request, "leader", STORE_CREATE_REVISION, 0);
@@ -313,8 +328,8 @@ static bool fenced_put(struct suite_case *c, void *client, int64_t fence, const 
     return is_succeeded;
 }
 
-/* Of two that campaign exactly one wins; the loser and the one whose lease ended cannot write; the next term has a higher
- * fence. */
+/* Of two that campaign exactly one wins; the loser and the one whose lease ended cannot write; the
+ * next term has a higher fence. */
 static void case_election(void **state)
 {
     struct suite_case *c = *state;
@@ -332,7 +347,8 @@ static void case_election(void **state)
         c->backend->submit(i == 0 ? c->a : c->b, &request, suite_answer_done, &answers[i]);
     }
     int64_t limit_ms = c->backend->now_ms(c->backend->env) + SUITE_ANSWER_MS_MAX;
-    while ((!answers[0].is_done || !answers[1].is_done) && c->backend->now_ms(c->backend->env) < limit_ms) {
+    while ((!answers[0].is_done || !answers[1].is_done) &&
+           c->backend->now_ms(c->backend->env) < limit_ms) {
         c->backend->turn(c->backend->env, 100);
     }
     assert_int_equal(answers[0].result.code, 0);
@@ -343,7 +359,8 @@ static void case_election(void **state)
     store_result_release(&answers[0].result);
     store_result_release(&answers[1].result);
     struct store_result result = suite_get(c->backend, c->a, "leader", false);
-    assert_int_equal(result.kvs[0].create_revision, fence); /* the fence is the revision that the winner was told */
+    assert_int_equal(result.kvs[0].create_revision,
+                     fence); /* the fence is the revision that the winner was told */
     assert_string_equal(strbuf_text(&result.kvs[0].value), winner == 0 ? "a" : "b");
     store_result_release(&result);
 
@@ -368,7 +385,8 @@ static void case_election(void **state)
     suite_assert_value(c->backend, c->a, "journal", "3");
 }
 
-/* A watch begins with a snapshot, then tells puts and deletions of its prefix in order, of every client. */
+/* A watch begins with a snapshot, then tells puts and deletions of its prefix in order, of every
+ * client. */
 static void case_watch(void **state)
 {
     struct suite_case *c = *state;
@@ -395,7 +413,8 @@ static void case_watch(void **state)
     suite_watch_end(c->backend, &watch);
 }
 
-/* A watch from a revision tells what came since, deletions of keys it never told included, and no snapshot. */
+/* A watch from a revision tells what came since, deletions of keys it never told included, and no
+ * snapshot. */
 static void case_watch_from_revision(void **state)
 {
     struct suite_case *c = *state;
@@ -501,11 +520,12 @@ int suite_run(struct suite_backend *backend)
 {
     running = backend;
     const struct CMUnitTest tests[] = {
-        CASE(case_range),         CASE(case_revisions), CASE(case_compares),
-        CASE(case_all_or_nothing), CASE(case_values),    CASE(case_limits),
-        CASE(case_lease),         CASE(case_lease_missing), CASE(case_lease_expiry),
-        CASE(case_election),      CASE(case_watch),     CASE(case_watch_from_revision),
-        CASE(case_unwatch),       CASE(case_close),
+        CASE(case_range),          CASE(case_revisions),     CASE(case_compares),
+        CASE(case_all_or_nothing), CASE(case_values),        CASE(case_limits),
+        CASE(case_lease),          CASE(case_lease_missing), CASE(case_lease_expiry),
+        CASE(case_election),       CASE(case_watch),         CASE(case_watch_from_revision),
+        CASE(case_unwatch),        CASE(case_close),
     };
-    return _cmocka_run_group_tests(backend->name, tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL);
+    return _cmocka_run_group_tests(backend->name, tests, sizeof(tests) / sizeof(tests[0]), NULL,
+                                   NULL);
 }

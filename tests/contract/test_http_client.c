@@ -14,14 +14,15 @@
 
 /* What the server does with a complete request, in the order of 'script'; the last letter repeats.
  *   a answer and keep the connection    c close without an answer    h hang
- *   b a body of one MiB                 s a stream of lines, then hang   p a partial body, then close */
+ *   b a body of one MiB                 s a stream of lines, then hang   p a partial body, then
+ * close */
 struct server {
     uv_loop_t loop;
     uv_timer_t timer;
     uv_tcp_t listener;
     int port;
     const char *script;
-    int requests;     /* complete ones */
+    int requests; /* complete ones */
     int connections;
     struct strbuf last; /* the last request, whole */
 };
@@ -88,7 +89,9 @@ static void peer_act(struct peer *peer)
         break;
     }
     case 's':
-        peer_write_text(peer, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\none\ntw\r\n7\r\no\nthree\r\n");
+        peer_write_text(peer,
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+                        "chunked\r\n\r\n6\r\none\ntw\r\n7\r\no\nthree\r\n");
         break;
     case 'p':
         peer_write_text(peer, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello");
@@ -122,7 +125,8 @@ static void peer_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
     if (head_end == NULL) {
         return;
     }
-    size_t need = (size_t)(head_end - peer->in.data) + 4 + (length == NULL ? 0 : strtoul(length + 16, NULL, 10));
+    size_t need = (size_t)(head_end - peer->in.data) + 4 +
+                  (length == NULL ? 0 : strtoul(length + 16, NULL, 10));
     if (peer->in.len >= need) {
         strbuf_clear(&peer->server->last);
         strbuf_add(&peer->server->last, peer->in.data, need);
@@ -166,7 +170,8 @@ static int server_setup(void **state)
 static void close_peer(uv_handle_t *handle, void *server)
 {
     if (!uv_is_closing(handle)) {
-        bool is_peer = handle->type == UV_TCP && handle != (uv_handle_t *)&((struct server *)server)->listener;
+        bool is_peer =
+            handle->type == UV_TCP && handle != (uv_handle_t *)&((struct server *)server)->listener;
         uv_close(handle, is_peer ? peer_closed : NULL);
     }
 }
@@ -283,7 +288,8 @@ static void test_plain(void **state)
     close_client(server, client);
 }
 
-/* A kept connection that dies after the server has read the request: told, not silently sent a second time. */
+/* A kept connection that dies after the server has read the request: told, not silently sent a
+ * second time. */
 static void test_never_sent_twice(void **state)
 {
     struct server *server = *state;
@@ -385,7 +391,8 @@ static void stream_done(void *user, struct http_response *response)
     answer_done(&((struct stream *)user)->answer, response);
 }
 
-/* A stream hands over what has come and keeps what was not taken; cancelling from the callback is final. */
+/* A stream hands over what has come and keeps what was not taken; cancelling from the callback is
+ * final. */
 static void test_stream(void **state)
 {
     struct server *server = *state;

@@ -1,5 +1,5 @@
-/* test_store_etcd.c — the store contract on a real etcd, and what only etcd can get wrong: compaction, authentication, a
- * full database, a restarted server. */
+/* test_store_etcd.c — the store contract on a real etcd, and what only etcd can get wrong:
+ * compaction, authentication, a full database, a restarted server. */
 #include "helper_etcd_server.h"
 
 #include "common/base/alloc.h"
@@ -43,7 +43,8 @@ static void *env_open(void *env, int store_index)
 static void compact(int64_t revision)
 {
     char body[64];
-    (void)snprintf(body, sizeof(body), "{\"revision\":\"%lld\",\"physical\":true}", (long long)revision);
+    (void)snprintf(body, sizeof(body), "{\"revision\":\"%lld\",\"physical\":true}",
+                   (long long)revision);
     assert_int_equal(etcd_member_post(&cluster, 0, "/v3/kv/compaction", body, NULL, NULL), 200);
 }
 
@@ -65,8 +66,8 @@ static void test_watch_from_compacted(void **state)
     backend.close(store);
 }
 
-/* The server dies under a watch, history is compacted in the meantime: puts and deletions of the gap are told, without a
- * snapshot, because the watch knows what it told before. */
+/* The server dies under a watch, history is compacted in the meantime: puts and deletions of the
+ * gap are told, without a snapshot, because the watch knows what it told before. */
 static void test_watch_over_restart(void **state)
 {
     (void)state;
@@ -95,7 +96,8 @@ static void test_watch_over_restart(void **state)
     char *answer = NULL;
     assert_int_equal(etcd_member_post(&cluster, 0, "/v3/kv/txn", txn, NULL, &answer), 200);
     json_t *root = json_loads(answer, 0, NULL);
-    compact(strtoll(json_string_value(json_object_get(json_object_get(root, "header"), "revision")), NULL, 10));
+    compact(strtoll(json_string_value(json_object_get(json_object_get(root, "header"), "revision")),
+                    NULL, 10));
     json_decref(root);
     free(answer);
     suite_loop_release(&gap);
@@ -125,7 +127,8 @@ static void auth_enable(void)
     post_ok("/v3/auth/role/add", "{\"name\":\"drover\"}");
     /* READWRITE on "/auth/" up to "/auth0". */
     post_ok("/v3/auth/role/grant",
-            "{\"name\":\"drover\",\"perm\":{\"permType\":\"READWRITE\",\"key\":\"L2F1dGgv\",\"range_end\":\"L2F1dGgw\"}}");
+            "{\"name\":\"drover\",\"perm\":{\"permType\":\"READWRITE\",\"key\":\"L2F1dGgv\","
+            "\"range_end\":\"L2F1dGgw\"}}");
     post_ok("/v3/auth/user/add", "{\"name\":\"drover\",\"password\":\"secret\"}");
     post_ok("/v3/auth/user/grant", "{\"user\":\"drover\",\"role\":\"drover\"}");
     post_ok("/v3/auth/enable", "{}");
@@ -144,14 +147,16 @@ static void auth_disable(void)
     free(answer);
 }
 
-/* With authentication on: the right user works, before, after a lost token and in a watch; a wrong password, no user and
- * a foreign prefix are ERR_AUTH with a text that names the remedy and never the password. */
+/* With authentication on: the right user works, before, after a lost token and in a watch; a wrong
+ * password, no user and a foreign prefix are ERR_AUTH with a text that names the remedy and never
+ * the password. */
 static void test_auth(void **state)
 {
     (void)state;
     const struct store_options right = {.user = "drover", .password = "secret"};
     const struct store_options wrong = {.user = "drover", .password = "letmein"};
-    struct store *early = open_prefix("auth", &right); /* authentication is off: no token is needed yet */
+    struct store *early =
+        open_prefix("auth", &right); /* authentication is off: no token is needed yet */
     (void)suite_put(&backend, early, "early", "1", 0);
     auth_enable();
     struct err err = {0};
@@ -198,7 +203,8 @@ static void test_unreachable(void **state)
     (void)state;
     struct store *store = NULL;
     struct err err = {0};
-    assert_int_equal(store_open("etcd://127.0.0.1:1,127.0.0.1:2/x", NULL, &loop.loop, &store, &err), 0);
+    assert_int_equal(store_open("etcd://127.0.0.1:1,127.0.0.1:2/x", NULL, &loop.loop, &store, &err),
+                     0);
     int64_t start_ms = store_now_ms();
     assert_int_equal(suite_try_put(&backend, store, "k", &err), ERR_UNAVAILABLE);
     assert_true(store_now_ms() - start_ms < 4000);
@@ -211,9 +217,10 @@ static void test_unreachable(void **state)
 static void test_bad_urls(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"etcd://",         "etcd:///p",   "etcd://a,,b",       "etcd://a:b",
-                                       "etcd://a b",      "etcd://a:1:2", "etcd://u:pw@a:2379", "redis://a",
-                                       "etcd://[::1",     "etcd://::1",  "http://a"};
+    static const char *const urls[] = {
+        "etcd://",      "etcd:///p",          "etcd://a,,b", "etcd://a:b",  "etcd://a b",
+        "etcd://a:1:2", "etcd://u:pw@a:2379", "redis://a",   "etcd://[::1", "etcd://::1",
+        "http://a"};
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         struct store *store = NULL;
         struct err err = {0};
@@ -235,8 +242,8 @@ static void test_bad_urls(void **state)
     }
 }
 
-/* A full etcd: a transaction has an unknown outcome (the one that finds it full is applied all the same), a lease is
- * ERR_LIMIT; reading and deleting go on. */
+/* A full etcd: a transaction has an unknown outcome (the one that finds it full is applied all the
+ * same), a lease is ERR_LIMIT; reading and deleting go on. */
 static void test_no_space(void **state)
 {
     (void)state;
@@ -265,7 +272,8 @@ static void test_no_space(void **state)
     assert_int_equal(code, ERR_TIMEOUT);
     assert_non_null(strstr(err.text, "space"));
     assert_non_null(strstr(err.hint, "etcdctl"));
-    struct store_request request = {.kind = STORE_LEASE_GRANT, .lease_id = suite_lease_id(), .ttl_ms = 5000};
+    struct store_request request = {
+        .kind = STORE_LEASE_GRANT, .lease_id = suite_lease_id(), .ttl_ms = 5000};
     struct store_result result = suite_ask(&backend, store, &request);
     assert_int_equal(result.code, ERR_LIMIT);
     store_result_release(&result);
@@ -282,8 +290,8 @@ static void test_no_space(void **state)
     etcd_cluster_stop(&small);
 }
 
-/* TLS with a private CA: works with the right files; a server of another CA or a client without certificate is refused
- * with a text that says so. */
+/* TLS with a private CA: works with the right files; a server of another CA or a client without
+ * certificate is refused with a text that says so. */
 static void test_tls(void **state)
 {
     (void)state;
@@ -291,8 +299,10 @@ static void test_tls(void **state)
     struct etcd_cluster saved = cluster;
     etcd_cluster_start(&secure, &loop, 1);
     cluster = secure;
-    struct store_options options = {
-        .is_tls = true, .ca_file = secure.ca_file, .cert_file = secure.cert_file, .key_file = secure.key_file};
+    struct store_options options = {.is_tls = true,
+                                    .ca_file = secure.ca_file,
+                                    .cert_file = secure.cert_file,
+                                    .key_file = secure.key_file};
     struct store *store = open_prefix("tls", &options);
     struct suite_watch watch;
     suite_watch_begin(&backend, store, &watch, "", 0);
@@ -311,7 +321,8 @@ static void test_tls(void **state)
     options = (struct store_options){.is_tls = true, .ca_file = secure.ca_file};
     store = open_prefix("tls", &options);
     int code = suite_try_put(&backend, store, "k", &err);
-    assert_true(code == ERR_AUTH || code == ERR_TIMEOUT || code == ERR_UNAVAILABLE); /* TLS 1.3 tells it late */
+    assert_true(code == ERR_AUTH || code == ERR_TIMEOUT ||
+                code == ERR_UNAVAILABLE); /* TLS 1.3 tells it late */
     print_message("without a client certificate: %s: %s\n", err_word(code), err.text);
     assert_true(strstr(err.text, "certificate") != NULL || strstr(err.hint, "certificate") != NULL);
     backend.close(store);
@@ -330,15 +341,20 @@ int main(void)
         return 0;
     }
     suite_loop_init(&loop);
-    backend = (struct suite_backend){
-        .name = "store contract: etcd", .open = env_open, .lease_ttl_ms = 1000, .expiry_slack_ms = 4000};
+    backend = (struct suite_backend){.name = "store contract: etcd",
+                                     .open = env_open,
+                                     .lease_ttl_ms = 1000,
+                                     .expiry_slack_ms = 4000};
     suite_backend_real(&backend, &loop);
     etcd_cluster_start(&cluster, &loop, 1);
     int failed = suite_run(&backend);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_watch_from_compacted), cmocka_unit_test(test_watch_over_restart),
-        cmocka_unit_test(test_auth),                 cmocka_unit_test(test_unreachable),
-        cmocka_unit_test(test_bad_urls),             cmocka_unit_test(test_no_space),
+        cmocka_unit_test(test_watch_from_compacted),
+        cmocka_unit_test(test_watch_over_restart),
+        cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_bad_urls),
+        cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_tls),
     };
     failed += cmocka_run_group_tests_name("etcd only", tests, NULL, NULL);

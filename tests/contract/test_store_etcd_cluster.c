@@ -1,4 +1,5 @@
-/* test_store_etcd_cluster.c — three real etcd members: what the store promises while they are killed and stopped. */
+/* test_store_etcd_cluster.c — three real etcd members: what the store promises while they are
+ * killed and stopped. */
 #include "helper_etcd_server.h"
 
 #include "common/base/alloc.h"
@@ -40,8 +41,8 @@ static void revive(int index)
     etcd_member_wait(&cluster, index);
 }
 
-/* Increments a counter under a MOD compare, the way the journal writes: what is unknown is read back. Returns how long it
- * took until the new value was confirmed. */
+/* Increments a counter under a MOD compare, the way the journal writes: what is unknown is read
+ * back. Returns how long it took until the new value was confirmed. */
 static int64_t counter_next(struct store *store, int value)
 {
     int64_t start_ms = store_now_ms();
@@ -49,7 +50,8 @@ static int64_t counter_next(struct store *store, int value)
     (void)snprintf(text, sizeof(text), "%d", value);
     for (;;) {
         assert_true(store_now_ms() - start_ms < 30000);
-        struct store_request read = {.kind = STORE_RANGE, .key = xstrdup("counter"), .timeout_ms = 3000};
+        struct store_request read = {
+            .kind = STORE_RANGE, .key = xstrdup("counter"), .timeout_ms = 3000};
         struct store_result result = suite_ask(&backend, store, &read);
         if (result.code != 0) {
             assert_true(result.code == ERR_UNAVAILABLE || result.code == ERR_TIMEOUT);
@@ -57,7 +59,8 @@ static int64_t counter_next(struct store *store, int value)
             continue;
         }
         int64_t revision = result.kv_count == 0 ? 0 : result.kvs[0].mod_revision;
-        int stored = result.kv_count == 0 ? 0 : (int)strtol(strbuf_text(&result.kvs[0].value), NULL, 10);
+        int stored =
+            result.kv_count == 0 ? 0 : (int)strtol(strbuf_text(&result.kvs[0].value), NULL, 10);
         store_result_release(&result);
         if (stored == value) {
             return store_now_ms() - start_ms;
@@ -68,7 +71,8 @@ static int64_t counter_next(struct store *store, int value)
         strbuf_add_text(&store_request_add_put(&write, "counter", 0)->value, text);
         result = suite_ask(&backend, store, &write);
         bool is_done = result.code == 0 && result.succeeded;
-        assert_true(result.code == 0 || result.code == ERR_UNAVAILABLE || result.code == ERR_TIMEOUT);
+        assert_true(result.code == 0 || result.code == ERR_UNAVAILABLE ||
+                    result.code == ERR_TIMEOUT);
         store_result_release(&result);
         if (is_done) {
             return store_now_ms() - start_ms;
@@ -87,8 +91,8 @@ static void assert_recovers(struct store *store, int *counter, const char *what)
     assert_true(took_ms < RECOVERY_MS_MAX);
 }
 
-/* kill -9 of the member in use, then of the leader: guarded writes go on within seconds, none is lost or done twice; the
- * watch shows the last one. */
+/* kill -9 of the member in use, then of the leader: guarded writes go on within seconds, none is
+ * lost or done twice; the watch shows the last one. */
 static void test_kill_members(void **state)
 {
     (void)state;
@@ -115,7 +119,8 @@ static void test_kill_members(void **state)
     backend.close(store);
 }
 
-/* A stopped member keeps its connections and answers nothing: requests, keepalives and the watch leave it. */
+/* A stopped member keeps its connections and answers nothing: requests, keepalives and the watch
+ * leave it. */
 static void test_stopped_member(void **state)
 {
     (void)state;
@@ -137,7 +142,8 @@ static void test_stopped_member(void **state)
         int64_t took_ms = store_now_ms() - start_ms;
         assert_true(result.ttl_ms > 0);
         store_result_release(&result);
-        print_message("keepalive past a stopped %s: %lld ms\n", is_leader ? "leader" : "follower", (long long)took_ms);
+        print_message("keepalive past a stopped %s: %lld ms\n", is_leader ? "leader" : "follower",
+                      (long long)took_ms);
         assert_true(took_ms < 5000);
         assert_recovers(store, &counter, is_leader ? "leader stopped" : "follower stopped");
         suite_watch_wait(&backend, &watch, "counter", "10");
@@ -150,7 +156,8 @@ static void test_stopped_member(void **state)
     }
 }
 
-/* The watch alone (no request notices that its member stopped): the list beside the stream shows the change. */
+/* The watch alone (no request notices that its member stopped): the list beside the stream shows
+ * the change. */
 static void test_silent_stream(void **state)
 {
     (void)state;
@@ -184,8 +191,8 @@ static void test_silent_stream(void **state)
     backend.close(writing);
 }
 
-/* Without a majority a write is never reported as done, every request ends in time, and what was unknown is decided by a
- * read when the majority is back. */
+/* Without a majority a write is never reported as done, every request ends in time, and what was
+ * unknown is decided by a read when the majority is back. */
 static void test_no_quorum(void **state)
 {
     (void)state;
@@ -196,10 +203,12 @@ static void test_no_quorum(void **state)
     store_result_release(&result);
     etcd_member_kill(&cluster, 1);
     etcd_member_kill(&cluster, 2);
-    static const enum store_request_kind kinds[] = {STORE_RANGE, STORE_TXN, STORE_LEASE_KEEPALIVE, STORE_LEASE_GRANT};
+    static const enum store_request_kind kinds[] = {STORE_RANGE, STORE_TXN, STORE_LEASE_KEEPALIVE,
+                                                    STORE_LEASE_GRANT};
     int txn_code = 0;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        struct store_request request = {.kind = kinds[i], .timeout_ms = 2500, .lease_id = id, .ttl_ms = 30000};
+        struct store_request request = {
+            .kind = kinds[i], .timeout_ms = 2500, .lease_id = id, .ttl_ms = 30000};
         if (kinds[i] == STORE_RANGE) {
             request.key = xstrdup("k");
         } else if (kinds[i] == STORE_TXN) {
@@ -209,8 +218,9 @@ static void test_no_quorum(void **state)
         }
         int64_t start_ms = store_now_ms();
         result = suite_ask(&backend, store, &request);
-        print_message("no quorum, request kind %d: %s after %lld ms: %s\n", (int)kinds[i], err_word(result.code),
-                      (long long)(store_now_ms() - start_ms), result.err.text);
+        print_message("no quorum, request kind %d: %s after %lld ms: %s\n", (int)kinds[i],
+                      err_word(result.code), (long long)(store_now_ms() - start_ms),
+                      result.err.text);
         assert_true(result.code == ERR_UNAVAILABLE || result.code == ERR_TIMEOUT);
         assert_true(kinds[i] != STORE_RANGE || result.code == ERR_UNAVAILABLE);
         assert_true(store_now_ms() - start_ms < 3000);
@@ -238,8 +248,8 @@ static void test_foreign_member(void **state)
     (void)state;
     struct etcd_cluster other = {0};
     etcd_cluster_start(&other, &loop, 1);
-    char *url = xasprintf("etcd://127.0.0.1:%d,127.0.0.1:%d/foreign", cluster.members[0].client_port,
-                          other.members[0].client_port);
+    char *url = xasprintf("etcd://127.0.0.1:%d,127.0.0.1:%d/foreign",
+                          cluster.members[0].client_port, other.members[0].client_port);
     struct store *store = NULL;
     assert_int_equal(store_open(url, NULL, &loop.loop, &store, NULL), 0);
     (void)suite_put(&backend, store, "k", "1", 0);
@@ -272,14 +282,16 @@ int main(void)
         return 0;
     }
     suite_loop_init(&loop);
-    backend = (struct suite_backend){
-        .name = "store contract: three etcd members", .open = env_open, .lease_ttl_ms = 1000, .expiry_slack_ms = 4000};
+    backend = (struct suite_backend){.name = "store contract: three etcd members",
+                                     .open = env_open,
+                                     .lease_ttl_ms = 1000,
+                                     .expiry_slack_ms = 4000};
     suite_backend_real(&backend, &loop);
     etcd_cluster_start(&cluster, &loop, 3);
     int failed = suite_run(&backend);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill_members), cmocka_unit_test(test_stopped_member),
-        cmocka_unit_test(test_silent_stream), cmocka_unit_test(test_no_quorum),
+        cmocka_unit_test(test_kill_members),   cmocka_unit_test(test_stopped_member),
+        cmocka_unit_test(test_silent_stream),  cmocka_unit_test(test_no_quorum),
         cmocka_unit_test(test_foreign_member),
     };
     failed += cmocka_run_group_tests_name("three members only", tests, NULL, NULL);

@@ -1,7 +1,8 @@
-/* test_store_etcd_gateway.c — the etcd store against gateways that answer by script: what a real cluster shows too seldom.
+/* test_store_etcd_gateway.c — the etcd store against gateways that answer by script: what a real
+ * cluster shows too seldom.
  *
- * Each scripted gateway answers the n-th request for a path with the n-th line of its script for that path; the last line
- * repeats. */
+ * Each scripted gateway answers the n-th request for a path with the n-th line of its script for
+ * that path; the last line repeats. */
 #include "helper_store_suite.h"
 
 #include "common/base/alloc.h"
@@ -16,7 +17,9 @@
 
 #include <cmocka.h>
 
-#define HEADER(term) "\"header\":{\"cluster_id\":\"9\",\"member_id\":\"1\",\"revision\":\"7\",\"raft_term\":\"" term "\"}"
+#define HEADER(term)                                                                         \
+    "\"header\":{\"cluster_id\":\"9\",\"member_id\":\"1\",\"revision\":\"7\",\"raft_term\":" \
+    "\"" term "\"}"
 #define RANGE_OK "200 {" HEADER("5") "}"
 #define TXN_OK "200 {" HEADER("5") ",\"succeeded\":true}"
 #define LINES_MAX 8
@@ -86,7 +89,8 @@ static void peer_answer(struct peer *peer, const char *answer)
         return;
     }
     uv_write_t *write = xcalloc(1, sizeof(*write));
-    write->data = xasprintf("HTTP/1.1 %.3s X\r\nContent-Length: %zu\r\n\r\n%s", answer, strlen(answer + 4), answer + 4);
+    write->data = xasprintf("HTTP/1.1 %.3s X\r\nContent-Length: %zu\r\n\r\n%s", answer,
+                            strlen(answer + 4), answer + 4);
     uv_buf_t buf = uv_buf_init(write->data, (unsigned)strlen(write->data));
     (void)uv_write(write, (uv_stream_t *)&peer->tcp, &buf, 1, write_done);
 }
@@ -148,7 +152,9 @@ static void gateway_listen(struct gateway *gateway)
     gateway->port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
 }
 
-static struct store *open_scripts(const struct line *first, const struct line *second, bool has_user)
+static struct store *open_scripts(const struct line *first,
+                                  const struct line *second,
+                                  bool has_user)
 {
     const struct line *const scripts[] = {first, second};
     struct strbuf url = {0};
@@ -160,7 +166,8 @@ static struct store *open_scripts(const struct line *first, const struct line *s
             strbuf_addf(&url, "%s127.0.0.1:%d", i == 0 ? "etcd://" : ",", gateways[i].port);
         }
     }
-    const struct store_options options = {.user = has_user ? "u" : NULL, .password = has_user ? "p" : NULL};
+    const struct store_options options = {.user = has_user ? "u" : NULL,
+                                          .password = has_user ? "p" : NULL};
     struct store *store = NULL;
     assert_int_equal(store_open(strbuf_text(&url), &options, &loop.loop, &store, NULL), 0);
     strbuf_release(&url);
@@ -169,7 +176,8 @@ static struct store *open_scripts(const struct line *first, const struct line *s
 
 static struct store_result ask(struct store *store, enum store_request_kind kind)
 {
-    struct store_request request = {.kind = kind, .timeout_ms = 1500, .lease_id = 3, .ttl_ms = 5000};
+    struct store_request request = {
+        .kind = kind, .timeout_ms = 1500, .lease_id = 3, .ttl_ms = 5000};
     if (kind == STORE_RANGE) {
         request.key = xstrdup("k");
     } else if (kind == STORE_TXN) {
@@ -182,12 +190,14 @@ static void assert_code(struct store *store, enum store_request_kind kind, int c
 {
     struct store_result result = ask(store, kind);
     if (result.code != code) {
-        fail_msg("got %s (%s) instead of %s", err_word(result.code), result.err.text, err_word(code));
+        fail_msg("got %s (%s) instead of %s", err_word(result.code), result.err.text,
+                 err_word(code));
     }
     store_result_release(&result);
 }
 
-/* Replies after which a transaction may still be committed are unknown and not repeated; the others are certain. */
+/* Replies after which a transaction may still be committed are unknown and not repeated; the others
+ * are certain. */
 static void test_txn_errors(void **state)
 {
     (void)state;
@@ -200,7 +210,8 @@ static void test_txn_errors(void **state)
         {"500 {\"error\":\"context deadline exceeded\",\"code\":4}", ERR_TIMEOUT, 1},
         {"500 {\"error\":\"etcdserver: not a primary lessor\",\"code\":2}", ERR_TIMEOUT, 1},
         {"502 <html>bad gateway</html>", ERR_TIMEOUT, 1},
-        {"429 {\"message\":\"etcdserver: mvcc: database space exceeded\",\"code\":8}", ERR_TIMEOUT, 1},
+        {"429 {\"message\":\"etcdserver: mvcc: database space exceeded\",\"code\":8}", ERR_TIMEOUT,
+         1},
         {"200 {\"broken", ERR_TIMEOUT, 1},
         {"200 {}", ERR_TIMEOUT, 1},
         {"", ERR_TIMEOUT, 1},
@@ -210,15 +221,17 @@ static void test_txn_errors(void **state)
         {"404 Not Found", ERR_PROTOCOL, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct line script[] = {{"/v3/kv/txn", cases[i].answer}, {"/v3/kv/txn", TXN_OK}, {NULL, NULL}};
+        const struct line script[] = {
+            {"/v3/kv/txn", cases[i].answer}, {"/v3/kv/txn", TXN_OK}, {NULL, NULL}};
         struct store *store = open_scripts(script, script, false);
         assert_code(store, STORE_TXN, cases[i].code);
         assert_int_equal(gateways[0].requests + gateways[1].requests, cases[i].requests);
         backend.close(store);
     }
     /* "Too many requests" is a refusal before the proposal: the next endpoint gets it. */
-    static const struct line busy[] = {{"/v3/kv/txn", "429 {\"message\":\"etcdserver: too many requests\",\"code\":8}"},
-                                       {NULL, NULL}};
+    static const struct line busy[] = {
+        {"/v3/kv/txn", "429 {\"message\":\"etcdserver: too many requests\",\"code\":8}"},
+        {NULL, NULL}};
     static const struct line fine[] = {{"/v3/kv/txn", TXN_OK}, {NULL, NULL}};
     struct store *store = open_scripts(busy, fine, false);
     assert_code(store, STORE_TXN, 0);
@@ -231,14 +244,19 @@ static void test_txn_errors(void **state)
 static void test_repeats(void **state)
 {
     (void)state;
-    static const char *const failures[] = {"503 {\"error\":\"etcdserver: request timed out\",\"code\":14}",
-                                           "500 {\"error\":\"etcdserver: not a primary lessor\",\"code\":2}",
-                                           "502 <html>bad gateway</html>", "200 {\"broken", "200 {}", ""};
+    static const char *const failures[] = {
+        "503 {\"error\":\"etcdserver: request timed out\",\"code\":14}",
+        "500 {\"error\":\"etcdserver: not a primary lessor\",\"code\":2}",
+        "502 <html>bad gateway</html>",
+        "200 {\"broken",
+        "200 {}",
+        ""};
     for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
         const struct line bad[] = {{"/v3/", failures[i]}, {NULL, NULL}};
         static const struct line good[] = {
             {"/v3/kv/range", RANGE_OK},
-            {"/v3/lease/keepalive", "200 {\"result\":{" HEADER("5") ",\"ID\":\"3\",\"TTL\":\"10\"}}"},
+            {"/v3/lease/keepalive",
+             "200 {\"result\":{" HEADER("5") ",\"ID\":\"3\",\"TTL\":\"10\"}}"},
             {"/v3/lease/revoke", "200 {" HEADER("5") "}"},
             {NULL, NULL}};
         struct store *store = open_scripts(bad, good, false);
@@ -250,7 +268,8 @@ static void test_repeats(void **state)
     }
 }
 
-/* A member with a lower raft term is skipped for reads and keepalives; a transaction it reports as done was done. */
+/* A member with a lower raft term is skipped for reads and keepalives; a transaction it reports as
+ * done was done. */
 static void test_lagging_member(void **state)
 {
     (void)state;
@@ -274,15 +293,18 @@ static void test_lagging_member(void **state)
     store_result_release(&result);
     backend.close(store);
 
-    static const struct line first[] = {{"/v3/kv/range", "200 {" HEADER("5") "}"}, {"/v3/kv/txn", ""}, {NULL, NULL}};
+    static const struct line first[] = {
+        {"/v3/kv/range", "200 {" HEADER("5") "}"}, {"/v3/kv/txn", ""}, {NULL, NULL}};
     store = open_scripts(first, old, false);
     assert_code(store, STORE_RANGE, 0);
-    assert_code(store, STORE_TXN, ERR_TIMEOUT); /* the connection broke: rotates to the lagging member */
+    assert_code(store, STORE_TXN,
+                ERR_TIMEOUT); /* the connection broke: rotates to the lagging member */
     assert_code(store, STORE_TXN, 0);
     backend.close(store);
 }
 
-/* A refused token is renewed once; a second refusal is final. The token goes raw into the header. */
+/* A refused token is renewed once; a second refusal is final. The token goes raw into the header.
+ */
 static void test_token(void **state)
 {
     (void)state;
@@ -309,12 +331,14 @@ static void test_token(void **state)
         backend.close(store);
     }
     /* Many requests wait for one token. */
-    static const struct line script[] = {{"/v3/auth/", "200 {\"token\":\"t\"}"}, {"/v3/kv/range", RANGE_OK}, {NULL, NULL}};
+    static const struct line script[] = {
+        {"/v3/auth/", "200 {\"token\":\"t\"}"}, {"/v3/kv/range", RANGE_OK}, {NULL, NULL}};
     struct store *store = open_scripts(script, NULL, true);
     enum { COUNT = 20 };
     struct suite_answer answers[COUNT] = {{false, {0}}};
     for (int i = 0; i < COUNT; i++) {
-        struct store_request request = {.kind = STORE_RANGE, .key = xstrdup("k"), .timeout_ms = 3000};
+        struct store_request request = {
+            .kind = STORE_RANGE, .key = xstrdup("k"), .timeout_ms = 3000};
         backend.submit(store, &request, suite_answer_done, &answers[i]);
     }
     for (int i = 0; i < COUNT; i++) {
@@ -328,7 +352,8 @@ static void test_token(void **state)
     backend.close(store);
 }
 
-/* A lease granted before is renewed, so that its TTL counts from now; one that ended in between is granted anew. */
+/* A lease granted before is renewed, so that its TTL counts from now; one that ended in between is
+ * granted anew. */
 static void test_grant_again(void **state)
 {
     (void)state;
@@ -343,10 +368,11 @@ static void test_grant_again(void **state)
     assert_int_equal(result.ttl_ms, 10000);
     store_result_release(&result);
     backend.close(store);
-    const struct line ended[] = {{"/v3/lease/grant", exists},
-                                 {"/v3/lease/grant", "200 {" HEADER("5") ",\"ID\":\"3\",\"TTL\":\"5\"}"},
-                                 {"/v3/lease/keepalive", "200 {\"result\":{" HEADER("5") ",\"ID\":\"3\"}}"},
-                                 {NULL, NULL}};
+    const struct line ended[] = {
+        {"/v3/lease/grant", exists},
+        {"/v3/lease/grant", "200 {" HEADER("5") ",\"ID\":\"3\",\"TTL\":\"5\"}"},
+        {"/v3/lease/keepalive", "200 {\"result\":{" HEADER("5") ",\"ID\":\"3\"}}"},
+        {NULL, NULL}};
     store = open_scripts(ended, NULL, false);
     result = ask(store, STORE_LEASE_GRANT);
     assert_int_equal(result.code, 0);
@@ -373,8 +399,9 @@ int main(void)
     gateway_listen(&gateways[0]);
     gateway_listen(&gateways[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_txn_errors), cmocka_unit_test(test_repeats),     cmocka_unit_test(test_lagging_member),
-        cmocka_unit_test(test_token),      cmocka_unit_test(test_grant_again),
+        cmocka_unit_test(test_txn_errors),     cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_lagging_member), cmocka_unit_test(test_token),
+        cmocka_unit_test(test_grant_again),
     };
     int failed = cmocka_run_group_tests_name("scripted gateway", tests, NULL, NULL);
     uv_walk(&loop.loop, close_all, NULL);

@@ -1,4 +1,5 @@
-/* test_store_etcd_json.c — the gateway's texts as 3.4.23 and 3.5.30 write them, and texts nobody should write. */
+/* test_store_etcd_json.c — the gateway's texts as 3.4.23 and 3.5.30 write them, and texts nobody
+ * should write. */
 #include "common/base/alloc.h"
 #include "common/io/store_etcd_json.h"
 
@@ -10,7 +11,9 @@
 
 #include <cmocka.h>
 
-#define HEADER "\"header\":{\"cluster_id\":\"14841639068965178418\",\"member_id\":\"1\",\"revision\":\"7\",\"raft_term\":\"2\"}"
+#define HEADER                                                                                    \
+    "\"header\":{\"cluster_id\":\"14841639068965178418\",\"member_id\":\"1\",\"revision\":\"7\"," \
+    "\"raft_term\":\"2\"}"
 
 static int decode(enum store_request_kind kind, const char *text, struct store_result *result)
 {
@@ -34,7 +37,8 @@ static int decode(enum store_request_kind kind, const char *text, struct store_r
     return rc;
 }
 
-/* Members that are zero are absent; numbers come as strings or as numbers; foreign keys are left out. */
+/* Members that are zero are absent; numbers come as strings or as numbers; foreign keys are left
+ * out. */
 static void test_answers(void **state)
 {
     (void)state;
@@ -42,13 +46,16 @@ static void test_answers(void **state)
     assert_int_equal(decode(STORE_RANGE, "{" HEADER "}", &result), 0);
     assert_int_equal(result.kv_count, 0);
     store_result_release(&result);
-    assert_int_equal(decode(STORE_RANGE,
-                            "{" HEADER ", \"kvs\": [{\"key\":\"L3AvYQ==\",\"create_revision\":\"3\",\"mod_revision\":4,"
-                            "\"version\":\"2\",\"value\":\"AP8=\",\"lease\":\"5\"},{\"key\":\"L3AvYg==\","
-                            "\"create_revision\":\"6\",\"mod_revision\":\"6\"},{\"key\":\"L3EvYg==\"},{\"key\":\"L3Av\"}],"
-                            "\"count\":\"2\"}",
-                            &result),
-                     0);
+    assert_int_equal(
+        decode(STORE_RANGE,
+               "{" HEADER
+               ", \"kvs\": [{\"key\":\"L3AvYQ==\",\"create_revision\":\"3\",\"mod_revision\":4,"
+               "\"version\":\"2\",\"value\":\"AP8=\",\"lease\":\"5\"},{\"key\":\"L3AvYg==\","
+               "\"create_revision\":\"6\",\"mod_revision\":\"6\"},{\"key\":\"L3EvYg==\"},{\"key\":"
+               "\"L3Av\"}],"
+               "\"count\":\"2\"}",
+               &result),
+        0);
     assert_int_equal(result.kv_count, 2);
     assert_string_equal(result.kvs[0].key, "a");
     assert_int_equal(result.kvs[0].value.len, 2);
@@ -59,17 +66,22 @@ static void test_answers(void **state)
     assert_int_equal(result.kvs[1].value.len, 0);
     assert_int_equal(result.kvs[1].lease_id, 0);
     store_result_release(&result);
-    assert_int_equal(decode(STORE_TXN, "{" HEADER ",\"succeeded\":true,\"responses\":[]}", &result), 0);
+    assert_int_equal(decode(STORE_TXN, "{" HEADER ",\"succeeded\":true,\"responses\":[]}", &result),
+                     0);
     assert_true(result.succeeded);
     assert_int_equal(decode(STORE_TXN, "{" HEADER "}", &result), 0);
     assert_false(result.succeeded);
     assert_int_equal(decode(STORE_TXN, "{" HEADER ",\"succeeded\":\"true\"}", &result), 0);
     assert_false(result.succeeded);
-    assert_int_equal(decode(STORE_LEASE_KEEPALIVE, "{\"result\":{" HEADER ",\"ID\":\"5\",\"TTL\":\"10\"}}\n", &result), 0);
+    assert_int_equal(decode(STORE_LEASE_KEEPALIVE,
+                            "{\"result\":{" HEADER ",\"ID\":\"5\",\"TTL\":\"10\"}}\n", &result),
+                     0);
     assert_int_equal(result.ttl_ms, 10000);
-    assert_int_equal(decode(STORE_LEASE_KEEPALIVE, "{\"result\":{" HEADER ",\"ID\":\"5\"}}", &result), 0);
+    assert_int_equal(
+        decode(STORE_LEASE_KEEPALIVE, "{\"result\":{" HEADER ",\"ID\":\"5\"}}", &result), 0);
     assert_int_equal(result.ttl_ms, 0);
-    assert_int_equal(decode(STORE_LEASE_GRANT, "{" HEADER ",\"ID\":\"5\",\"TTL\":\"2\"}", &result), 0);
+    assert_int_equal(decode(STORE_LEASE_GRANT, "{" HEADER ",\"ID\":\"5\",\"TTL\":\"2\"}", &result),
+                     0);
     assert_int_equal(result.ttl_ms, 2000);
 }
 
@@ -91,16 +103,21 @@ static void test_broken_answers(void **state)
         "{" HEADER ",\"kvs\":[{\"key\":\"L3AvYQ==\",\"value\":5,\"mod_revision\":\"1\"}]}",
         "{" HEADER ",\"kvs\":[{\"key\":\"L3AvYQ==\",\"value\":\"=AAA\",\"mod_revision\":\"1\"}]}",
         "{" HEADER ",\"kvs\":[{\"key\":\"L3AvYQ==\"}]}",
-        "{" HEADER ",\"kvs\":[{\"key\":\"L3AvYg==\",\"mod_revision\":\"1\"},{\"key\":\"L3AvYQ==\",\"mod_revision\":\"1\"}]}",
+        "{" HEADER
+        ",\"kvs\":[{\"key\":\"L3AvYg==\",\"mod_revision\":\"1\"},{\"key\":\"L3AvYQ==\",\"mod_"
+        "revision\":\"1\"}]}",
     };
     struct store_result result;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         assert_int_equal(decode(STORE_RANGE, texts[i], &result), ERR_PROTOCOL);
         assert_int_equal(result.kv_count, 0);
     }
-    assert_int_equal(decode(STORE_LEASE_KEEPALIVE, "{\"result\":{" HEADER ",\"ID\":\"6\",\"TTL\":\"10\"}}", &result),
+    assert_int_equal(decode(STORE_LEASE_KEEPALIVE,
+                            "{\"result\":{" HEADER ",\"ID\":\"6\",\"TTL\":\"10\"}}", &result),
                      ERR_PROTOCOL);
-    assert_int_equal(decode(STORE_LEASE_KEEPALIVE, "{" HEADER ",\"ID\":\"5\",\"TTL\":\"10\"}", &result), ERR_PROTOCOL);
+    assert_int_equal(
+        decode(STORE_LEASE_KEEPALIVE, "{" HEADER ",\"ID\":\"5\",\"TTL\":\"10\"}", &result),
+        ERR_PROTOCOL);
     assert_int_equal(decode(STORE_LEASE_GRANT, "{" HEADER ",\"ID\":\"5\"}", &result), ERR_PROTOCOL);
 }
 
@@ -113,9 +130,12 @@ static void test_errors(void **state)
         int code;
         const char *message;
     } cases[] = {
-        {"{\"error\":\"no such lease\",\"message\":\"no such lease\",\"code\":5}", 5, "no such lease"},
+        {"{\"error\":\"no such lease\",\"message\":\"no such lease\",\"code\":5}", 5,
+         "no such lease"},
         {"{\"code\":5, \"message\":\"no such lease\"}", 5, "no such lease"},
-        {"{\"error\":{\"grpc_code\":16,\"http_code\":401,\"message\":\"bad\",\"http_status\":\"Unauthorized\"}}", 16, "bad"},
+        {"{\"error\":{\"grpc_code\":16,\"http_code\":401,\"message\":\"bad\",\"http_status\":"
+         "\"Unauthorized\"}}",
+         16, "bad"},
         {"{\"error\":{\"code\":16, \"message\":\"bad\"}}", 16, "bad"},
         {"{\"error\":\"only this\"}", -1, "only this"},
         {"Not Found\n", -1, "HTTP status 404"},
@@ -143,9 +163,11 @@ static void test_watch_lines(void **state)
     assert_int_equal(etcd_decode_watch(created, strlen(created), "/p/", &message, NULL), 0);
     assert_true(message.is_created);
     assert_int_equal(message.changes.count, 0);
-    static const char events[] =
-        "{\"result\":{" HEADER ",\"events\":[{\"kv\":{\"key\":\"L3AvYQ==\",\"create_revision\":\"5\",\"mod_revision\":\"6\","
-        "\"value\":\"eA==\"}},{\"type\":\"DELETE\",\"kv\":{\"key\":\"L3AvYg==\",\"mod_revision\":\"7\"}}]}}";
+    static const char events[] = "{\"result\":{" HEADER
+                                 ",\"events\":[{\"kv\":{\"key\":\"L3AvYQ==\",\"create_revision\":"
+                                 "\"5\",\"mod_revision\":\"6\","
+                                 "\"value\":\"eA==\"}},{\"type\":\"DELETE\",\"kv\":{\"key\":"
+                                 "\"L3AvYg==\",\"mod_revision\":\"7\"}}]}}";
     assert_int_equal(etcd_decode_watch(events, strlen(events), "/p/", &message, NULL), 0);
     assert_int_equal(message.changes.count, 2);
     assert_false(message.changes.items[0].is_delete);
@@ -154,11 +176,13 @@ static void test_watch_lines(void **state)
     assert_true(message.changes.items[1].is_delete);
     assert_int_equal(message.changes.items[1].kv.mod_revision, 7);
     store_change_list_release(&message.changes);
-    static const char compacted[] = "{\"result\":{" HEADER ",\"canceled\":true,\"compact_revision\":\"40\"}}";
+    static const char compacted[] =
+        "{\"result\":{" HEADER ",\"canceled\":true,\"compact_revision\":\"40\"}}";
     assert_int_equal(etcd_decode_watch(compacted, strlen(compacted), "/p/", &message, NULL), 0);
     assert_true(message.is_canceled);
     assert_int_equal(message.compact_revision, 40);
-    static const char failed[] = "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no leader\"}}";
+    static const char failed[] =
+        "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no leader\"}}";
     assert_int_equal(etcd_decode_watch(failed, strlen(failed), "/p/", &message, NULL), 0);
     assert_true(message.is_error);
     assert_int_equal(message.error.code, 14);
@@ -177,11 +201,13 @@ static void test_requests(void **state)
     store_request_add_delete(&request, "old");
     char *text = etcd_encode_request(&request, "/p/", &path);
     assert_string_equal(path, "/v3/kv/txn");
-    assert_string_equal(text,
-                        "{\"compare\":[{\"key\":\"L3AvbGVhZGVy\",\"result\":\"EQUAL\",\"target\":\"CREATE\","
-                        "\"create_revision\":\"12\"},{\"key\":\"L3Avb3A=\",\"result\":\"EQUAL\",\"target\":\"MOD\","
-                        "\"mod_revision\":\"0\"}],\"success\":[{\"request_put\":{\"key\":\"L3Avb3A=\",\"value\":\"dg==\","
-                        "\"lease\":\"77\"}},{\"request_delete_range\":{\"key\":\"L3Avb2xk\"}}]}");
+    assert_string_equal(
+        text,
+        "{\"compare\":[{\"key\":\"L3AvbGVhZGVy\",\"result\":\"EQUAL\",\"target\":\"CREATE\","
+        "\"create_revision\":\"12\"},{\"key\":\"L3Avb3A=\",\"result\":\"EQUAL\",\"target\":\"MOD\","
+        "\"mod_revision\":\"0\"}],\"success\":[{\"request_put\":{\"key\":\"L3Avb3A=\",\"value\":"
+        "\"dg==\","
+        "\"lease\":\"77\"}},{\"request_delete_range\":{\"key\":\"L3Avb2xk\"}}]}");
     free(text);
     store_request_release(&request);
     text = etcd_encode_list("/p/", "", 0);
@@ -195,8 +221,9 @@ static void test_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers), cmocka_unit_test(test_broken_answers), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_watch_lines), cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_answers),  cmocka_unit_test(test_broken_answers),
+        cmocka_unit_test(test_errors),   cmocka_unit_test(test_watch_lines),
+        cmocka_unit_test(test_requests),
     };
     return cmocka_run_group_tests_name("etcd gateway texts", tests, NULL, NULL);
 }

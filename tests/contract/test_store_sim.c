@@ -1,6 +1,7 @@
 /* test_store_sim.c — the store contract on the model store of the simulator, in virtual time.
  *
- * What the simulator proves about the coordinator is worth as much as its store is like the real ones. */
+ * What the simulator proves about the coordinator is worth as much as its store is like the real
+ * ones. */
 #include "helper_store_suite.h"
 
 #include "common/base/alloc.h"
@@ -50,7 +51,8 @@ static void *sim_open(void *user, int store_index)
     assert_in_range(store_index, 0, STORES_MAX - 1);
     if (env->stores[store_index] == NULL) {
         env->stores[store_index] = xcalloc(1, sizeof(struct model_store));
-        model_store_init(env->stores[store_index], &env->schedule, &env->network, 0, (uint64_t)store_index);
+        model_store_init(env->stores[store_index], &env->schedule, &env->network, 0,
+                         (uint64_t)store_index);
     }
     struct sim_client *client = xcalloc(1, sizeof(*client));
     client->env = env;
@@ -83,8 +85,10 @@ static void sim_done(void *user, const struct store_result *result)
     free(call);
 }
 
-static void sim_submit(void *user, struct store_request *request,
-                       void (*done)(void *owner, const struct store_result *result), void *owner)
+static void sim_submit(void *user,
+                       struct store_request *request,
+                       void (*done)(void *owner, const struct store_result *result),
+                       void *owner)
 {
     struct sim_client *client = user;
     struct sim_call *call = xcalloc(1, sizeof(*call));
@@ -93,16 +97,23 @@ static void sim_submit(void *user, struct store_request *request,
     model_store_submit(client->store, 1, request, sim_done, call);
 }
 
-static void sim_changed(void *user, const struct store_change *changes, int count, int64_t revision,
+static void sim_changed(void *user,
+                        const struct store_change *changes,
+                        int count,
+                        int64_t revision,
                         bool is_snapshot)
 {
     struct sim_watch *watch = user;
-    struct store_changes told = {.items = changes, .count = count, .revision = revision, .is_snapshot = is_snapshot};
+    struct store_changes told = {
+        .items = changes, .count = count, .revision = revision, .is_snapshot = is_snapshot};
     watch->changed(watch->user, &told);
 }
 
-static void *sim_watch(void *user, const char *prefix, int64_t from_revision,
-                       void (*changed)(void *owner, const struct store_changes *changes), void *owner)
+static void *sim_watch(void *user,
+                       const char *prefix,
+                       int64_t from_revision,
+                       void (*changed)(void *owner, const struct store_changes *changes),
+                       void *owner)
 {
     struct sim_client *client = user;
     struct sim_watch *watch = xcalloc(1, sizeof(*watch));

@@ -259,7 +259,9 @@ static void test_log_trimmed(void **state)
     int64_t revision = suite_put(&backend, store, "gone", "1", 0);
     (void)suite_put(&backend, store, "kept", "1", 0);
     backend.close(store);
-    file_sql(path, "UPDATE meta SET value = value + 20000 WHERE name = 'revision'; DELETE FROM kv WHERE key = 'gone'");
+    file_sql(path,
+             "UPDATE meta SET value = value + 20000 WHERE name = 'revision'; DELETE FROM kv WHERE "
+             "key = 'gone'");
     store = open_file(path);
     struct suite_watch watch;
     suite_watch_begin(&backend, store, &watch, "", revision + 1);
@@ -267,7 +269,9 @@ static void test_log_trimmed(void **state)
     assert_int_equal(watch.snapshot_count, 1);
     assert_int_equal(watch.count, 1);
     /* From now on the watch knows all keys: a second gap is told as differences. */
-    file_sql(path, "UPDATE meta SET value = value + 20000 WHERE name = 'revision'; DELETE FROM kv WHERE key = 'kept'");
+    file_sql(path,
+             "UPDATE meta SET value = value + 20000 WHERE name = 'revision'; DELETE FROM kv WHERE "
+             "key = 'kept'");
     suite_watch_wait(&backend, &watch, "kept", NULL);
     assert_int_equal(watch.snapshot_count, 1);
     suite_watch_end(&backend, &watch);
@@ -319,7 +323,8 @@ static void test_disk_full(void **state)
 
 enum { PROCESSES = 4, INCREMENTS = 25 };
 
-/* Increments "counter" under a MOD compare until it has done so INCREMENTS times; returns 0 when all went well. */
+/* Increments "counter" under a MOD compare until it has done so INCREMENTS times; returns 0 when
+ * all went well. */
 static int increment_in_child(const char *path)
 {
     struct sqlite_db *db = NULL;
@@ -327,7 +332,8 @@ static int increment_in_child(const char *path)
         return 1;
     }
     for (int done = 0; done < INCREMENTS;) {
-        struct store_request read = {.kind = STORE_RANGE, .key = xstrdup("counter"), .timeout_ms = 20000};
+        struct store_request read = {
+            .kind = STORE_RANGE, .key = xstrdup("counter"), .timeout_ms = 20000};
         struct store_request write = {.kind = STORE_TXN, .timeout_ms = 20000};
         struct store_result found = {0};
         struct store_result written = {0};
@@ -351,8 +357,8 @@ static int increment_in_child(const char *path)
     return 0;
 }
 
-/* Processes that write the same file at once, creating it too: no guarded write is lost or done on a stale read, and a
- * watch in yet another process sees the last one. */
+/* Processes that write the same file at once, creating it too: no guarded write is lost or done on
+ * a stale read, and a watch in yet another process sees the last one. */
 static void test_processes(void **state)
 {
     (void)state;
@@ -393,8 +399,8 @@ static void pool_unblocked(uv_work_t *work, int status)
     (void)status;
 }
 
-/* The worker hangs (a disk that does not answer): the loop answers in time that the outcome is unknown, what has not been
- * begun is certainly not done, and closing waits for the worker. */
+/* The worker hangs (a disk that does not answer): the loop answers in time that the outcome is
+ * unknown, what has not been begun is certainly not done, and closing waits for the worker. */
 static void test_worker_hangs(void **state)
 {
     (void)state;
@@ -437,16 +443,18 @@ int main(void)
 {
     suite_loop_init(&env.loop);
     env.dir = suite_temp_dir();
-    backend = (struct suite_backend){
-        .name = "store contract: sqlite", .open = env_open, .lease_ttl_ms = 1000, .expiry_slack_ms = 2000};
+    backend = (struct suite_backend){.name = "store contract: sqlite",
+                                     .open = env_open,
+                                     .lease_ttl_ms = 1000,
+                                     .expiry_slack_ms = 2000};
     suite_backend_real(&backend, &env.loop);
     int failed = suite_run(&backend);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_file_mode),          cmocka_unit_test(test_open_errors),
-        cmocka_unit_test(test_damaged_file),       cmocka_unit_test(test_survives_kill),
-        cmocka_unit_test(test_locked),             cmocka_unit_test(test_reboot_ends_leases),
-        cmocka_unit_test(test_log_trimmed),        cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_worker_hangs),       cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_file_mode),    cmocka_unit_test(test_open_errors),
+        cmocka_unit_test(test_damaged_file), cmocka_unit_test(test_survives_kill),
+        cmocka_unit_test(test_locked),       cmocka_unit_test(test_reboot_ends_leases),
+        cmocka_unit_test(test_log_trimmed),  cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_worker_hangs), cmocka_unit_test(test_processes),
     };
     failed += cmocka_run_group_tests_name("sqlite only", tests, NULL, NULL);
     suite_loop_release(&env.loop);

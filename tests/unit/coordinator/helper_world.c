@@ -36,8 +36,9 @@ static void check_write(const struct world *w, int i, const struct store_request
     for (int n = 0; n < request->write_count && !is_claim; n++) {
         bool is_compared = strcmp(request->writes[n].key, "leader") == 0;
         for (int k = 1; k < request->compare_count; k++) {
-            is_compared = is_compared || (strcmp(request->compares[k].key, request->writes[n].key) == 0 &&
-                                          request->compares[k].field == STORE_MOD_REVISION);
+            is_compared =
+                is_compared || (strcmp(request->compares[k].key, request->writes[n].key) == 0 &&
+                                request->compares[k].field == STORE_MOD_REVISION);
         }
         assert_true(is_compared);
     }
@@ -49,7 +50,8 @@ static void take_store(struct world *w, int i, struct coordinator_effect *effect
     check_write(w, i, &effect->request);
     enum store_fault fault = store->fault[i];
     bool is_silent = fault == STORE_LOST || fault == STORE_DONE_SILENT;
-    store->requests = xreallocarray(store->requests, (size_t)store->request_count + 1, sizeof(*store->requests));
+    store->requests =
+        xreallocarray(store->requests, (size_t)store->request_count + 1, sizeof(*store->requests));
     store->requests[store->request_count++] = (struct world_request){
         .coordinator = i,
         .effect = *effect,
@@ -61,10 +63,12 @@ static void take_store(struct world *w, int i, struct coordinator_effect *effect
 
 static void take_reply(struct world *w, const struct coordinator_effect *effect)
 {
-    bool is_lost = w->reply_loss_percent > 0 && prng_chance(&w->prng, (uint64_t)w->reply_loss_percent, 100);
+    bool is_lost =
+        w->reply_loss_percent > 0 && prng_chance(&w->prng, (uint64_t)w->reply_loss_percent, 100);
     int agent = (int)(effect->handle % WORLD_AGENTS);
     bool is_for_this_process = effect->handle / WORLD_AGENTS > w->agents[agent].handle_floor;
-    if (!is_lost && is_for_this_process && w->agents[agent].is_alive && !w->agents[agent].is_paused && !w->agents[agent].is_cut) {
+    if (!is_lost && is_for_this_process && w->agents[agent].is_alive &&
+        !w->agents[agent].is_paused && !w->agents[agent].is_cut) {
         agent_answer(w, agent, &effect->message, effect->handle);
     }
 }
@@ -111,8 +115,8 @@ void world_send(struct world *w, int i, const struct coordinator_event *event)
             break;
         case COORDINATOR_FX_LOG:
             if (effect->log.level >= LOG_INFO) {
-                strbuf_addf(&w->log, "[%6lld] c%d %s%s\n", (long long)w->now_ms, i, effect->log.name,
-                            strbuf_text(&effect->log.pairs));
+                strbuf_addf(&w->log, "[%6lld] c%d %s%s\n", (long long)w->now_ms, i,
+                            effect->log.name, strbuf_text(&effect->log.pairs));
             }
             break;
         case COORDINATOR_FX_EXIT:
@@ -148,7 +152,8 @@ static bool coordinators_run(struct world *w)
 
 void world_init(struct world *w, int primaries, int replicas_each, int agents)
 {
-    *w = (struct world){.now_ms = 0, .agent_count = agents, .node_count = primaries * (1 + replicas_each)};
+    *w = (struct world){
+        .now_ms = 0, .agent_count = agents, .node_count = primaries * (1 + replicas_each)};
     assert_true(w->node_count <= WORLD_NODES);
     assert_true(agents <= WORLD_AGENTS);
     prng_init(&w->prng, 42);
@@ -157,7 +162,10 @@ void world_init(struct world *w, int primaries, int replicas_each, int agents)
     w->config = (struct coordinator_config){.lease_ttl_ms = 10000, .batch_slots_max = 512};
     for (int i = 0; i < w->node_count; i++) {
         struct world_node *node = &w->nodes[i];
-        *node = (struct world_node){.is_primary = i < primaries, .primary = i % primaries, .is_member = true, .open_slot = -1};
+        *node = (struct world_node){.is_primary = i < primaries,
+                                    .primary = i % primaries,
+                                    .is_member = true,
+                                    .open_slot = -1};
         (void)snprintf(node->id.text, sizeof(node->id.text), "%040d", i + 1);
         node->address.port = (uint16_t)(7001 + i);
         (void)snprintf(node->address.host, sizeof(node->address.host), "10.0.0.%d", i + 1);
@@ -205,7 +213,8 @@ void world_start(struct world *w, int i)
     struct coordinator_config config = w->config;
     config.seed = prng_next(&w->prng);
     (void)snprintf(config.self.name, sizeof(config.self.name), "c%d", i);
-    (void)snprintf(config.self.instance, sizeof(config.self.instance), "%016llx", (unsigned long long)prng_next(&w->prng));
+    (void)snprintf(config.self.instance, sizeof(config.self.instance), "%016llx",
+                   (unsigned long long)prng_next(&w->prng));
     (void)snprintf(config.self.bus_url, sizeof(config.self.bus_url), "tcp://c%d:7400", i);
     (void)snprintf(config.self.api_url, sizeof(config.self.api_url), "http://c%d:7480", i);
     *coordinator = (struct world_coordinator){.core = coordinator_new(&config, w->now_ms)};
@@ -281,8 +290,9 @@ int world_command(struct world *w, int i, const struct coordinator_command *comm
 {
     int number = w->command_count++;
     assert_true(number < 64);
-    struct coordinator_event event = {
-        .kind = COORDINATOR_COMMAND, .handle = WORLD_COMMAND_BASE + (uint64_t)number, .command = command};
+    struct coordinator_event event = {.kind = COORDINATOR_COMMAND,
+                                      .handle = WORLD_COMMAND_BASE + (uint64_t)number,
+                                      .command = command};
     world_send(w, i, &event);
     settle(w);
     return number;
@@ -311,7 +321,8 @@ int world_verb(struct world *w, int i, enum coordinator_command_kind kind, const
 const struct operation *world_operation(const struct world *w)
 {
     const struct coordinator *core = world_core(w);
-    return core != NULL && coordinator_operation_count(core) > 0 ? coordinator_operation(core, 0) : NULL;
+    return core != NULL && coordinator_operation_count(core) > 0 ? coordinator_operation(core, 0)
+                                                                 : NULL;
 }
 
 enum operation_state world_state(const struct world *w)
@@ -323,7 +334,8 @@ enum operation_state world_state(const struct world *w)
 int world_log_count(const struct world *w, const char *text)
 {
     int count = 0;
-    for (const char *at = strstr(strbuf_text(&w->log), text); at != NULL; at = strstr(at + 1, text)) {
+    for (const char *at = strstr(strbuf_text(&w->log), text); at != NULL;
+         at = strstr(at + 1, text)) {
         count++;
     }
     return count;

@@ -1,8 +1,9 @@
-/* helper_world.h — a small world in virtual time for tests of the coordinator core: coordinators, a store with leases,
- * agents that obey orders, and a cluster whose nodes always agree.
+/* helper_world.h — a small world in virtual time for tests of the coordinator core: coordinators, a
+ * store with leases, agents that obey orders, and a cluster whose nodes always agree.
  *
- * Everything that the core asks for is done by the world; faults are switched on by the test. After every step the world
- * checks the rules that may never break: no write without the fence of a leader, no batch carried out by two agents. */
+ * Everything that the core asks for is done by the world; faults are switched on by the test. After
+ * every step the world checks the rules that may never break: no write without the fence of a
+ * leader, no batch carried out by two agents. */
 #ifndef DROVER_TESTS_UNIT_COORDINATOR_HELPER_WORLD_H
 #define DROVER_TESTS_UNIT_COORDINATOR_HELPER_WORLD_H
 
@@ -34,10 +35,10 @@ struct world_lease {
 /* What the store does to requests while the fault lasts. */
 enum store_fault {
     STORE_WELL,
-    STORE_REFUSES,      /* ERR_UNAVAILABLE: certainly not done */
-    STORE_DONE_SILENT,  /* done, but the answer is ERR_TIMEOUT */
-    STORE_LOST,         /* not done, ERR_TIMEOUT */
-    STORE_FULL,         /* ERR_LIMIT for writes, the rest works */
+    STORE_REFUSES,     /* ERR_UNAVAILABLE: certainly not done */
+    STORE_DONE_SILENT, /* done, but the answer is ERR_TIMEOUT */
+    STORE_LOST,        /* not done, ERR_TIMEOUT */
+    STORE_FULL,        /* ERR_LIMIT for writes, the rest works */
 };
 
 struct world_request {
@@ -77,21 +78,21 @@ struct world_order {
 struct world_agent {
     struct agent_id id;
     bool is_alive;
-    bool is_paused;     /* does nothing, answers are lost */
-    bool is_cut;        /* its messages and the answers are lost; it works on */
-    bool does_nothing;  /* takes orders but makes no progress */
+    bool is_paused;    /* does nothing, answers are lost */
+    bool is_cut;       /* its messages and the answers are lost; it works on */
+    bool does_nothing; /* takes orders but makes no progress */
     uint64_t incarnation;
     uint64_t handle_floor; /* answers to earlier requests were for its predecessor */
     int64_t fence_disk;
     int first_node;
-    int node_count;     /* serves nodes[first_node ..) */
+    int node_count;        /* serves nodes[first_node ..) */
     int told[WORLD_NODES]; /* and these, because it was told to */
     int told_count;
-    int coordinator;    /* talks to this one */
-    uint64_t session;   /* 0 = must say hello */
+    int coordinator;  /* talks to this one */
+    uint64_t session; /* 0 = must say hello */
     uint64_t sequence;
     int64_t hello_due_ms;
-    bool is_waiting;    /* a hello or a held report is out */
+    bool is_waiting; /* a hello or a held report is out */
     uint64_t waiting_handle;
     int64_t waiting_until_ms;
     int64_t nodes_due_ms;
@@ -112,11 +113,11 @@ struct world_node {
     struct node_id id;
     struct address address;
     bool is_primary;
-    int primary;      /* of a replica */
-    bool is_failed;   /* FAIL in every view, not reachable */
+    int primary;    /* of a replica */
+    bool is_failed; /* FAIL in every view, not reachable */
     bool is_member;
     char run_id[RUN_ID_SIZE];
-    int open_slot;    /* -1 = none; migrating to open_peer */
+    int open_slot; /* -1 = none; migrating to open_peer */
     int open_peer;
     struct strbuf text; /* CLUSTER NODES as its agent last read it */
     uint64_t digest;    /* of 'text' */
@@ -150,7 +151,8 @@ struct world {
 
 #define WORLD_COMMAND_BASE 1000000
 
-/* 'primaries' primaries with equal shares, replicas_each replicas each; agent i serves node i's host... see the .c. */
+/* 'primaries' primaries with equal shares, replicas_each replicas each; agent i serves node i's
+ * host... see the .c. */
 void world_init(struct world *w, int primaries, int replicas_each, int agents);
 void world_release(struct world *w);
 /* Starts coordinator i (again). */
@@ -163,16 +165,16 @@ void world_agent_start(struct world *w, int i); /* a new incarnation, same disk 
 /* Lets time pass. */
 void world_run(struct world *w, int64_t ms);
 /* Until the condition holds, at most limit_ms; fails the test otherwise. */
-#define WORLD_UNTIL(w, limit_ms, condition)                                                         \
-    do {                                                                                            \
-        int64_t end_ms_ = (w)->now_ms + (limit_ms);                                                 \
-        while (!(condition) && (w)->now_ms < end_ms_) {                                             \
-            world_run((w), 20);                                                                     \
-        }                                                                                           \
-        if (!(condition)) {                                                                         \
-            fprintf(stderr, "%s\nwhy: %s\n", strbuf_text(&(w)->log), world_why(w));                 \
-            fail_msg("not within %lld ms: %s", (long long)(limit_ms), #condition);                  \
-        }                                                                                           \
+#define WORLD_UNTIL(w, limit_ms, condition)                                         \
+    do {                                                                            \
+        int64_t end_ms_ = (w)->now_ms + (limit_ms);                                 \
+        while (!(condition) && (w)->now_ms < end_ms_) {                             \
+            world_run((w), 20);                                                     \
+        }                                                                           \
+        if (!(condition)) {                                                         \
+            fprintf(stderr, "%s\nwhy: %s\n", strbuf_text(&(w)->log), world_why(w)); \
+            fail_msg("not within %lld ms: %s", (long long)(limit_ms), #condition);  \
+        }                                                                           \
     } while (0)
 
 /* The leading coordinator, or -1. */
@@ -180,11 +182,15 @@ int world_leader(const struct world *w);
 const struct coordinator *world_core(const struct world *w); /* of the leader; NULL = none */
 const char *world_why(const struct world *w);
 
-/* Commands, to coordinator i; the answer appears in world_answer(). Returns the number of the command. */
+/* Commands, to coordinator i; the answer appears in world_answer(). Returns the number of the
+ * command. */
 int world_command(struct world *w, int i, const struct coordinator_command *command);
 const struct world_answer *world_answer(const struct world *w, int number);
-int world_drain(struct world *w, int i, int node);              /* START of a drain */
-int world_verb(struct world *w, int i, enum coordinator_command_kind kind, const char *operation_id);
+int world_drain(struct world *w, int i, int node); /* START of a drain */
+int world_verb(struct world *w,
+               int i,
+               enum coordinator_command_kind kind,
+               const char *operation_id);
 /* State of the newest operation; 0 = none. */
 enum operation_state world_state(const struct world *w);
 const struct operation *world_operation(const struct world *w); /* newest, or NULL */

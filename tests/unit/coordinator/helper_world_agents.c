@@ -23,18 +23,21 @@ static uint64_t send_message(struct world *w, int i, const struct message *messa
     }
     struct world_coordinator *to = &w->coordinators[agent->coordinator];
     if (to->core == NULL || to->is_paused || to->has_exited) {
-        agent->coordinator = (agent->coordinator + 1) % WORLD_COORDINATORS; /* refused connection: try the other */
+        agent->coordinator =
+            (agent->coordinator + 1) % WORLD_COORDINATORS; /* refused connection: try the other */
         agent->session = 0;
         agent->hello_due_ms = w->now_ms + 200;
         agent->is_waiting = false;
         return handle;
     }
-    if (message->kind == MESSAGE_HELLO || (message->kind == MESSAGE_REPORT && message->as.report.wait_ms > 0)) {
+    if (message->kind == MESSAGE_HELLO ||
+        (message->kind == MESSAGE_REPORT && message->as.report.wait_ms > 0)) {
         agent->is_waiting = true;
         agent->waiting_handle = handle;
         agent->waiting_until_ms = w->now_ms + 5000;
     }
-    struct coordinator_event event = {.kind = COORDINATOR_MESSAGE, .handle = handle, .message = message};
+    struct coordinator_event event = {
+        .kind = COORDINATOR_MESSAGE, .handle = handle, .message = message};
     world_send(w, agent->coordinator, &event);
     return handle;
 }
@@ -52,7 +55,8 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
     report->has_nodes = w->now_ms >= agent->nodes_due_ms;
     if (report->has_nodes) {
         agent->nodes_due_ms = w->now_ms + 500;
-        report->nodes = xcalloc((size_t)(agent->node_count + agent->told_count) + 1, sizeof(*report->nodes));
+        report->nodes =
+            xcalloc((size_t)(agent->node_count + agent->told_count) + 1, sizeof(*report->nodes));
         for (int n = 0; n < agent->node_count; n++) {
             fill_node(w, agent->first_node + n, &report->nodes[report->node_count++]);
         }
@@ -67,7 +71,8 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
     report->views = xcalloc((size_t)agent->view_wanted_count + 1, sizeof(*report->views));
     for (int n = 0; n < agent->view_wanted_count; n++) {
         for (int k = 0; k < agent->node_count + agent->told_count; k++) {
-            int node = k < agent->node_count ? agent->first_node + k : agent->told[k - agent->node_count];
+            int node =
+                k < agent->node_count ? agent->first_node + k : agent->told[k - agent->node_count];
             if (!w->nodes[node].is_failed && w->nodes[node].digest == agent->views_wanted[n]) {
                 struct view_text *view = &report->views[report->view_count++];
                 view->digest = agent->views_wanted[n];
@@ -127,7 +132,8 @@ static void agent_obey(struct world *w, struct world_agent *agent, const struct 
         }
         assert_true(agent->order_count < WORLD_AGENT_ORDERS);
         struct world_order *order = &agent->orders[agent->order_count++];
-        *order = (struct world_order){.order = said->orders[n], .expires_ms = w->now_ms + said->orders[n].valid_for_ms};
+        *order = (struct world_order){.order = said->orders[n],
+                                      .expires_ms = w->now_ms + said->orders[n].valid_for_ms};
         order->status.id = said->orders[n].id;
         order->status.state = ORDER_RUNNING;
         agent->orders_received++;
@@ -193,7 +199,9 @@ void agent_answer(struct world *w, int i, const struct message *message, uint64_
 }
 
 /* The rule of the house: one batch, one order that lives. */
-static void check_single(const struct world *w, const struct world_agent *agent, const struct world_order *order)
+static void check_single(const struct world *w,
+                         const struct world_agent *agent,
+                         const struct world_order *order)
 {
     if (order->order.kind != ORDER_MOVE) {
         return;
@@ -202,15 +210,16 @@ static void check_single(const struct world *w, const struct world_agent *agent,
         const struct world_agent *other = &w->agents[i];
         for (int n = 0; other->is_alive && n < other->order_count; n++) {
             const struct world_order *twin = &other->orders[n];
-            if (twin == order || twin->status.state != ORDER_RUNNING || w->now_ms >= twin->expires_ms) {
+            if (twin == order || twin->status.state != ORDER_RUNNING ||
+                w->now_ms >= twin->expires_ms) {
                 continue;
             }
             if (twin->status.id.batch_index == order->status.id.batch_index &&
                 strcmp(twin->status.id.operation_id, order->status.id.operation_id) == 0) {
                 print_message("%s\n", strbuf_text(&w->log));
-                fail_msg("batch %d lives twice: %s attempt %d and %s attempt %d at %lld", order->status.id.batch_index,
-                         agent->id.text, order->status.id.attempt, other->id.text, twin->status.id.attempt,
-                         (long long)w->now_ms);
+                fail_msg("batch %d lives twice: %s attempt %d and %s attempt %d at %lld",
+                         order->status.id.batch_index, agent->id.text, order->status.id.attempt,
+                         other->id.text, twin->status.id.attempt, (long long)w->now_ms);
             }
         }
     }
@@ -239,10 +248,11 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
     if (w->nodes[source].is_failed || w->nodes[target].is_failed) {
         order->status.state = ORDER_FAILED;
         order->status.reason_code = ERR_UNAVAILABLE;
-        (void)snprintf(order->status.reason, sizeof(order->status.reason), "an end of the pair is down");
+        (void)snprintf(order->status.reason, sizeof(order->status.reason),
+                       "an end of the pair is down");
         return true;
     }
-    SLOTSET_FOREACH(slot, &order->order.slots) {
+    SLOTSET_FOREACH (slot, &order->order.slots) {
         if (slotset_has(&order->status.slots_done, slot)) {
             continue;
         }
@@ -253,11 +263,13 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
             if (w->owner[slot] != source && w->owner[slot] != target) {
                 order->status.state = ORDER_FAILED; /* agents check before they act */
                 order->status.reason_code = ERR_CONFLICT;
-                (void)snprintf(order->status.reason, sizeof(order->status.reason), "slot %d is not the source's", slot);
+                (void)snprintf(order->status.reason, sizeof(order->status.reason),
+                               "slot %d is not the source's", slot);
                 return true;
             }
             w->owner[slot] = (int16_t)target;
-            w->nodes[source].open_slot = w->nodes[source].open_slot == slot ? -1 : w->nodes[source].open_slot;
+            w->nodes[source].open_slot =
+                w->nodes[source].open_slot == slot ? -1 : w->nodes[source].open_slot;
         }
         slotset_add(&order->status.slots_done, slot);
         order->status.keys_moved += 10;

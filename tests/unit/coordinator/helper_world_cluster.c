@@ -20,9 +20,10 @@ static void nodes_text(const struct world *w, int myself, struct strbuf *out)
         if (!node->is_member) {
             continue;
         }
-        strbuf_addf(out, "%s %s:%u@%u %s%s%s %s 0 0 %d %s", node->id.text, node->address.host, node->address.port,
-                    node->address.port + 10000, i == myself ? "myself," : "", node->is_primary ? "master" : "slave",
-                    node->is_failed ? ",fail" : "", node->is_primary ? "-" : w->nodes[node->primary].id.text, i + 1,
+        strbuf_addf(out, "%s %s:%u@%u %s%s%s %s 0 0 %d %s", node->id.text, node->address.host,
+                    node->address.port, node->address.port + 10000, i == myself ? "myself," : "",
+                    node->is_primary ? "master" : "slave", node->is_failed ? ",fail" : "",
+                    node->is_primary ? "-" : w->nodes[node->primary].id.text, i + 1,
                     node->is_failed ? "disconnected" : "connected");
         for (int slot = 0; slot < SLOT_COUNT; slot++) {
             if (w->owner[slot] != i) {
@@ -81,7 +82,8 @@ void fill_node(struct world *w, int n, struct node_report *out)
     memcpy(out->run_id, node->run_id, sizeof(out->run_id));
     if (node->open_slot >= 0) {
         out->open_slots = xcalloc(1, sizeof(*out->open_slots));
-        out->open_slots[0] = (struct open_slot){.slot = (uint16_t)node->open_slot, .peer = w->nodes[node->open_peer].id};
+        out->open_slots[0] = (struct open_slot){.slot = (uint16_t)node->open_slot,
+                                                .peer = w->nodes[node->open_peer].id};
         out->open_slot_count = 1;
     }
 }

@@ -42,7 +42,8 @@ static void tell_leader_change(struct world *w, bool is_deleted)
 {
     for (int i = 0; i < WORLD_COORDINATORS; i++) {
         if (w->store.fault[i] == STORE_WELL) {
-            struct coordinator_event event = {.kind = COORDINATOR_CHANGED, .is_deleted = is_deleted};
+            struct coordinator_event event = {.kind = COORDINATOR_CHANGED,
+                                              .is_deleted = is_deleted};
             world_send(w, i, &event);
         }
     }
@@ -86,7 +87,8 @@ static bool txn_holds(struct world_store *store, const struct store_request *req
         const struct store_compare *compare = &request->compares[i];
         const struct world_kv *kv = store_find(store, compare->key);
         int64_t have = kv == NULL ? 0
-                                  : (compare->field == STORE_CREATE_REVISION ? kv->create_revision : kv->mod_revision);
+                                  : (compare->field == STORE_CREATE_REVISION ? kv->create_revision
+                                                                             : kv->mod_revision);
         if (have != compare->revision) {
             return false;
         }
@@ -94,7 +96,9 @@ static bool txn_holds(struct world_store *store, const struct store_request *req
     return true;
 }
 
-static void txn_apply(struct world *w, const struct coordinator_effect *effect, struct store_result *result)
+static void txn_apply(struct world *w,
+                      const struct coordinator_effect *effect,
+                      struct store_result *result)
 {
     struct world_store *store = &w->store;
     const struct store_request *request = &effect->request;
@@ -103,7 +107,8 @@ static void txn_apply(struct world *w, const struct coordinator_effect *effect, 
         return;
     }
     for (int i = 0; i < request->write_count; i++) {
-        if (request->writes[i].lease_id != 0 && lease_find(store, request->writes[i].lease_id) == NULL) {
+        if (request->writes[i].lease_id != 0 &&
+            lease_find(store, request->writes[i].lease_id) == NULL) {
             result->code = ERR_NOT_FOUND;
             return;
         }
@@ -117,7 +122,8 @@ static void txn_apply(struct world *w, const struct coordinator_effect *effect, 
         }
         struct world_kv *kv = store_find(store, write->key);
         if (kv == NULL) {
-            store->kvs = xreallocarray(store->kvs, (size_t)store->kv_count + 1, sizeof(*store->kvs));
+            store->kvs =
+                xreallocarray(store->kvs, (size_t)store->kv_count + 1, sizeof(*store->kvs));
             kv = &store->kvs[store->kv_count++];
             *kv = (struct world_kv){.key = xstrdup(write->key), .create_revision = store->revision};
         } else {
@@ -138,7 +144,9 @@ static void txn_apply(struct world *w, const struct coordinator_effect *effect, 
     result->revision = store->revision;
 }
 
-static void range_apply(struct world_store *store, const struct store_request *request, struct stored_record **out,
+static void range_apply(struct world_store *store,
+                        const struct store_request *request,
+                        struct stored_record **out,
                         int *count)
 {
     if (store->kv_count > 1) {
@@ -146,8 +154,9 @@ static void range_apply(struct world_store *store, const struct store_request *r
     }
     for (int i = 0; i < store->kv_count; i++) {
         const struct world_kv *kv = &store->kvs[i];
-        bool is_match = request->is_prefix ? strncmp(kv->key, request->key, strlen(request->key)) == 0
-                                           : strcmp(kv->key, request->key) == 0;
+        bool is_match = request->is_prefix
+                            ? strncmp(kv->key, request->key, strlen(request->key)) == 0
+                            : strcmp(kv->key, request->key) == 0;
         if (is_match) {
             *out = xreallocarray(*out, (size_t)*count + 1, sizeof(**out));
             (*out)[(*count)++] = (struct stored_record){
@@ -223,8 +232,10 @@ static void store_serve(struct world *w, struct world_request *pending)
         result.succeeded = false;
         result.ttl_ms = 0;
     }
-    struct coordinator_event event = {
-        .kind = COORDINATOR_STORE, .result = &result, .records = records, .record_count = record_count};
+    struct coordinator_event event = {.kind = COORDINATOR_STORE,
+                                      .result = &result,
+                                      .records = records,
+                                      .record_count = record_count};
     world_send(w, pending->coordinator, &event);
     free(records);
     if (tells) {

@@ -1,5 +1,6 @@
-/* test_chaos.c — random faults in random order: whatever happens, no write without a leader's fence, no batch that two
- * orders carry out, and in the end everything is finished. The world checks the first two after every step.
+/* test_chaos.c — random faults in random order: whatever happens, no write without a leader's
+ * fence, no batch that two orders carry out, and in the end everything is finished. The world
+ * checks the first two after every step.
  *
  * A failing seed is repeated with DROVER_CHAOS_SEED=<seed> DROVER_CHAOS_RUNS=1. */
 #include <setjmp.h>
@@ -150,7 +151,8 @@ static void run_seed(uint64_t seed)
     }
     if (world_state(&w) != OPERATION_DONE && world_state(&w) != OPERATION_FAILED) {
         fprintf(stderr, "%s\nwhy: %s\n", strbuf_text(&w.log), world_why(&w));
-        fail_msg("the operation does not end: DROVER_CHAOS_SEED=%llu DROVER_CHAOS_RUNS=1", (unsigned long long)seed);
+        fail_msg("the operation does not end: DROVER_CHAOS_SEED=%llu DROVER_CHAOS_RUNS=1",
+                 (unsigned long long)seed);
     }
     if (world_state(&w) == OPERATION_DONE) {
         assert_int_equal(world_slots_of(&w, 0), 0);

@@ -1,4 +1,5 @@
-/* test_leadership.c — who leads, how a term ends, what a new leader does first: see helper_world.h. */
+/* test_leadership.c — who leads, how a term ends, what a new leader does first: see helper_world.h.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,7 +63,8 @@ static void test_resign(void **state)
     world_release(&w);
 }
 
-/* A leader that slept through its term does nothing on waking: the next event finds the deadline passed. */
+/* A leader that slept through its term does nothing on waking: the next event finds the deadline
+ * passed. */
 static void test_paused_leader(void **state)
 {
     (void)state;
@@ -84,7 +86,8 @@ static void test_paused_leader(void **state)
     world_release(&w);
 }
 
-/* Without keepalives the term ends a margin before the TTL, counted from when the last good one was sent. */
+/* Without keepalives the term ends a margin before the TTL, counted from when the last good one was
+ * sent. */
 static void test_term_ends_before_ttl(void **state)
 {
     (void)state;
@@ -100,7 +103,9 @@ static void test_term_ends_before_ttl(void **state)
     assert_int_equal(w.store.lease_count, 1); /* the store still holds it: we gave up first */
     assert_true(w.store.leases[0].ends_ms > w.now_ms);
     w.store.fault[0] = STORE_WELL;
-    WORLD_UNTIL(&w, 15000, world_leader(&w) == 0); /* goes back to following and leads again without a restart */
+    WORLD_UNTIL(
+        &w, 15000,
+        world_leader(&w) == 0); /* goes back to following and leads again without a restart */
     assert_int_equal(w.coordinators[0].terms, 2);
     world_release(&w);
 }
@@ -156,7 +161,8 @@ static void test_rumour(void **state)
     world_release(&w);
 }
 
-/* The standby finishes what the dead leader began: it loads the journal, has its fence confirmed, and goes on. */
+/* The standby finishes what the dead leader began: it loads the journal, has its fence confirmed,
+ * and goes on. */
 static void test_takeover(void **state)
 {
     (void)state;
@@ -166,7 +172,8 @@ static void test_takeover(void **state)
     WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
     world_start(&w, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     char id[OPERATION_ID_SIZE];
     memcpy(id, world_operation(&w)->id, sizeof(id));
     world_kill(&w, 0);
@@ -179,7 +186,8 @@ static void test_takeover(void **state)
     world_release(&w);
 }
 
-/* A new leader does not touch the batches of an agent that does not confirm the fence before the order has expired. */
+/* A new leader does not touch the batches of an agent that does not confirm the fence before the
+ * order has expired. */
 static void test_takeover_waits(void **state)
 {
     (void)state;
@@ -189,7 +197,8 @@ static void test_takeover_waits(void **state)
     WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
     world_start(&w, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     w.agents[0].is_cut = true;
     world_kill(&w, 0);
     WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
@@ -213,26 +222,30 @@ static void test_takeover_in_other_states(void **state)
         WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
         world_start(&w, 1);
         int start = world_drain(&w, 0, 0);
-        WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+        WORLD_UNTIL(&w, 20000,
+                    world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
         w.agents[0].does_nothing = true;
-        (void)world_verb(&w, 0, i == 0 ? COMMAND_PAUSE : COMMAND_CANCEL, world_answer(&w, start)->operation_id);
+        (void)world_verb(&w, 0, i == 0 ? COMMAND_PAUSE : COMMAND_CANCEL,
+                         world_answer(&w, start)->operation_id);
         world_run(&w, 200);
         world_kill(&w, 0);
         WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
-        WORLD_UNTIL(&w, 60000, world_state(&w) == (i == 0 ? OPERATION_PAUSED : OPERATION_CANCELLED));
+        WORLD_UNTIL(&w, 60000,
+                    world_state(&w) == (i == 0 ? OPERATION_PAUSED : OPERATION_CANCELLED));
         world_release(&w);
     }
 }
 
-/* A record that cannot be read stops everything that could contradict it, and the sentence names it. */
+/* A record that cannot be read stops everything that could contradict it, and the sentence names
+ * it. */
 static void test_unreadable_record(void **state)
 {
     (void)state;
     struct world w;
     world_init(&w, 3, 0, 1);
     w.store.kvs = xcalloc(1, sizeof(*w.store.kvs));
-    w.store.kvs[w.store.kv_count++] =
-        (struct world_kv){.key = xstrdup("operations/op-9-1"), .create_revision = 1, .mod_revision = 1};
+    w.store.kvs[w.store.kv_count++] = (struct world_kv){
+        .key = xstrdup("operations/op-9-1"), .create_revision = 1, .mod_revision = 1};
     world_start(&w, 0);
     WORLD_UNTIL(&w, 3000, world_leader(&w) == 0);
     world_run(&w, 3000);
@@ -270,7 +283,8 @@ static void test_refused_agents(void **state)
     (void)snprintf(message.as.hello.agent.text, sizeof(message.as.hello.agent.text), "h9");
     (void)snprintf(message.as.hello.credential, sizeof(message.as.hello.credential), "right");
     message.as.hello.proto_version = PROTO_VERSION + 1;
-    struct coordinator_event event = {.kind = COORDINATOR_MESSAGE, .handle = 100001, .message = &message};
+    struct coordinator_event event = {
+        .kind = COORDINATOR_MESSAGE, .handle = 100001, .message = &message};
     world_send(&w, 0, &event);
     assert_int_equal(w.agents[1].last_refusal.code, ERR_VERSION); /* the handle is agent 1's */
     assert_true(world_log_count(&w, "code=version") == 1);

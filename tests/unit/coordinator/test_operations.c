@@ -1,4 +1,5 @@
-/* test_operations.c — operations from the order to the proof, in virtual time: see helper_world.h. */
+/* test_operations.c — operations from the order to the proof, in virtual time: see helper_world.h.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@ static void begin(struct world *w, int primaries, int replicas_each, int agents)
     WORLD_UNTIL(w, 5000, strstr(world_why(w), "nothing to do") != NULL);
 }
 
-/* A drain ends in DONE with every slot elsewhere, and every batch is ordered exactly once when nothing fails. */
+/* A drain ends in DONE with every slot elsewhere, and every batch is ordered exactly once when
+ * nothing fails. */
 static void test_drain(void **state)
 {
     (void)state;
@@ -28,13 +30,15 @@ static void test_drain(void **state)
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
     assert_int_equal(world_slots_of(&w, 0), 0);
     assert_int_equal(world_operation(&w)->slots_moved, world_operation(&w)->slots_total);
-    assert_int_equal(world_log_count(&w, "batch.ordered"), world_answer(&w, number)->plan.batch_count);
+    assert_int_equal(world_log_count(&w, "batch.ordered"),
+                     world_answer(&w, number)->plan.batch_count);
     WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
     WORLD_UNTIL(&w, 5000, w.agents[0].order_count == 0); /* every result was told to be forgotten */
     world_release(&w);
 }
 
-/* A source never runs dry between two batches: the next order is at the agent before the present one ends. */
+/* A source never runs dry between two batches: the next order is at the agent before the present
+ * one ends. */
 static void test_no_bubble(void **state)
 {
     (void)state;
@@ -80,14 +84,16 @@ static void test_parallel(void **state)
     world_release(&w);
 }
 
-/* Pause lets the slots in hand end and stops; resume goes on to the end; both are answered when they are durable. */
+/* Pause lets the slots in hand end and stops; resume goes on to the end; both are answered when
+ * they are durable. */
 static void test_pause_resume(void **state)
 {
     (void)state;
     struct world w;
     begin(&w, 3, 0, 3);
     int start = world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     const char *id = world_answer(&w, start)->operation_id;
     int pause = world_verb(&w, 0, COMMAND_PAUSE, id);
     WORLD_UNTIL(&w, 1000, world_answer(&w, pause)->is_done);
@@ -115,7 +121,8 @@ static void test_cancel(void **state)
     struct world w;
     begin(&w, 3, 0, 3);
     int start = world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     const char *id = world_answer(&w, start)->operation_id;
     int second = world_drain(&w, 0, 1);
     assert_int_equal(world_answer(&w, second)->err.code, ERR_CONFLICT);
@@ -216,7 +223,8 @@ static void test_gives_up_and_resumes(void **state)
     w.agents[0].ends_reason = "MIGRATE timed out";
     int start = world_drain(&w, 0, 0);
     WORLD_UNTIL(&w, 1000, world_answer(&w, start)->is_done);
-    WORLD_UNTIL(&w, 200000, world_state(&w) == OPERATION_HELD || world_state(&w) == OPERATION_FAILED);
+    WORLD_UNTIL(&w, 200000,
+                world_state(&w) == OPERATION_HELD || world_state(&w) == OPERATION_FAILED);
     assert_int_equal(world_state(&w), OPERATION_FAILED); /* nothing was moved, nothing is open */
     assert_non_null(strstr(world_operation(&w)->reason, "gave up after 3 attempts"));
     assert_int_equal(world_operation(&w)->reason_code, ERR_TIMEOUT);
@@ -247,18 +255,21 @@ static void test_permanent_failure(void **state)
     world_release(&w);
 }
 
-/* An agent that vanishes in the middle: its batch goes to nobody before the order's expiry and the margin. */
+/* An agent that vanishes in the middle: its batch goes to nobody before the order's expiry and the
+ * margin. */
 static void test_agent_vanishes(void **state)
 {
     (void)state;
     struct world w;
     begin(&w, 3, 0, 3);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     w.agents[0].is_cut = true; /* it works on, unheard */
     int64_t cut_ms = w.now_ms;
     WORLD_UNTIL(&w, 60000, world_log_count(&w, "batch.taken_back") > 0);
-    assert_true(w.now_ms - cut_ms >= 30000); /* valid 30 s, counted from the last report, plus 5 s */
+    assert_true(w.now_ms - cut_ms >=
+                30000); /* valid 30 s, counted from the last report, plus 5 s */
     assert_true(w.now_ms - cut_ms <= 37000);
     /* Its node is given to another agent, which finishes. */
     WORLD_UNTIL(&w, 90000, world_state(&w) == OPERATION_DONE);
@@ -272,7 +283,8 @@ static void test_agent_restarts(void **state)
     struct world w;
     begin(&w, 3, 0, 3);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     world_agent_kill(&w, 0);
     world_run(&w, 1000);
     world_agent_start(&w, 0);
@@ -288,7 +300,8 @@ static void test_agent_loses_disk(void **state)
     struct world w;
     begin(&w, 3, 0, 3);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     world_agent_kill(&w, 0);
     int64_t killed_ms = w.now_ms;
     world_run(&w, 1000);
@@ -301,14 +314,16 @@ static void test_agent_loses_disk(void **state)
     world_release(&w);
 }
 
-/* A source that fails over in the middle: the rest follows to the promoted replica, without a person. */
+/* A source that fails over in the middle: the rest follows to the promoted replica, without a
+ * person. */
 static void test_source_fails_over(void **state)
 {
     (void)state;
     struct world w;
     begin(&w, 3, 1, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     world_failover(&w, 0, 3);
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
     assert_true(world_log_count(&w, "batch.retargeted") > 0);
@@ -323,7 +338,8 @@ static void test_target_fails_over(void **state)
     struct world w;
     begin(&w, 3, 1, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     world_failover(&w, 1, 4);
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
     assert_int_equal(world_slots_of(&w, 0), 0);
@@ -331,7 +347,8 @@ static void test_target_fails_over(void **state)
     world_release(&w);
 }
 
-/* Somebody else moves a slot of the plan away: the operation pauses and says so; it never fights. */
+/* Somebody else moves a slot of the plan away: the operation pauses and says so; it never fights.
+ */
 static void test_foreign_change(void **state)
 {
     (void)state;
@@ -339,7 +356,8 @@ static void test_foreign_change(void **state)
     begin(&w, 4, 0, 1);
     w.agents[0].moves_per_tick = 2;
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 20);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 20);
     const struct plan *plan = coordinator_plan(world_core(&w), world_operation(&w)->id);
     const struct batch *last = &plan->batches[plan->batch_count - 1];
     int slot = slotset_next(&last->slots, 0);
@@ -350,14 +368,16 @@ static void test_foreign_change(void **state)
     world_release(&w);
 }
 
-/* The store goes away: nothing new is ordered or renewed, and it goes on by itself when the store is back. */
+/* The store goes away: nothing new is ordered or renewed, and it goes on by itself when the store
+ * is back. */
 static void test_store_away(void **state)
 {
     (void)state;
     struct world w;
     begin(&w, 3, 0, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
     w.store.fault[0] = STORE_FULL; /* keepalives work, writes do not */
     world_run(&w, 4000);
     int ordered = world_log_count(&w, "batch.ordered");

@@ -1,4 +1,5 @@
-/* test_scale.c — 1,000 nodes behind 100 agents: what a coordinator costs at rest, in memory and in time. */
+/* test_scale.c — 1,000 nodes behind 100 agents: what a coordinator costs at rest, in memory and in
+ * time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,8 +35,8 @@ struct fleet {
 static void make_text(struct strbuf *out)
 {
     for (int i = 0; i < NODES; i++) {
-        strbuf_addf(out, "%040x 10.%d.%d.1:6379@16379 %smaster - 0 0 %d connected", i + 1, i / 250, i % 250,
-                    i == 0 ? "myself," : "", i + 1);
+        strbuf_addf(out, "%040x 10.%d.%d.1:6379@16379 %smaster - 0 0 %d connected", i + 1, i / 250,
+                    i % 250, i == 0 ? "myself," : "", i + 1);
         strbuf_addf(out, " %d-%d\n", i * SLOT_COUNT / NODES, (i + 1) * SLOT_COUNT / NODES - 1);
     }
 }
@@ -56,7 +57,8 @@ static void take_reply(struct fleet *f, const struct coordinator_effect *effect)
     if (effect->message.kind == MESSAGE_WELCOME) {
         f->session[effect->handle] = effect->message.as.welcome.session;
     } else if (effect->message.kind == MESSAGE_INSTRUCTIONS) {
-        f->is_view_wanted = f->is_view_wanted || effect->message.as.instructions.view_wanted_count > 0;
+        f->is_view_wanted =
+            f->is_view_wanted || effect->message.as.instructions.view_wanted_count > 0;
     }
 }
 
@@ -81,10 +83,12 @@ static void feed(struct fleet *f, struct coordinator_event *event)
 static void say_hello(struct fleet *f, int agent)
 {
     struct message message = {.kind = MESSAGE_HELLO};
-    (void)snprintf(message.as.hello.agent.text, sizeof(message.as.hello.agent.text), "host-%03d", agent);
+    (void)snprintf(message.as.hello.agent.text, sizeof(message.as.hello.agent.text), "host-%03d",
+                   agent);
     message.as.hello.incarnation = (uint64_t)agent + 1;
     message.as.hello.proto_version = PROTO_VERSION;
-    struct coordinator_event event = {.kind = COORDINATOR_MESSAGE, .handle = (uint64_t)agent, .message = &message};
+    struct coordinator_event event = {
+        .kind = COORDINATOR_MESSAGE, .handle = (uint64_t)agent, .message = &message};
     feed(f, &event);
 }
 
@@ -103,19 +107,26 @@ static void report(struct fleet *f, int agent)
     out->node_count = NODES_PER_AGENT;
     for (int i = 0; i < NODES_PER_AGENT; i++) {
         int n = agent * NODES_PER_AGENT + i;
-        nodes[i] = (struct node_report){.is_reachable = true, .role = NODE_ROLE_PRIMARY, .is_cluster_enabled = true,
-                                        .is_cluster_ok = true, .keys = 1000, .view_digest = f->digest};
+        nodes[i] = (struct node_report){.is_reachable = true,
+                                        .role = NODE_ROLE_PRIMARY,
+                                        .is_cluster_enabled = true,
+                                        .is_cluster_ok = true,
+                                        .keys = 1000,
+                                        .view_digest = f->digest};
         (void)snprintf(nodes[i].id.text, sizeof(nodes[i].id.text), "%040x", n + 1);
-        (void)snprintf(nodes[i].address.host, sizeof(nodes[i].address.host), "10.%d.%d.1", n / 250, n % 250);
+        (void)snprintf(nodes[i].address.host, sizeof(nodes[i].address.host), "10.%d.%d.1", n / 250,
+                       n % 250);
         nodes[i].address.port = 6379;
     }
-    struct view_text view = {.digest = f->digest, .node = nodes[0].id, .text = f->text.data, .len = f->text.len};
+    struct view_text view = {
+        .digest = f->digest, .node = nodes[0].id, .text = f->text.data, .len = f->text.len};
     if (f->is_view_wanted) {
         out->views = &view;
         out->view_count = 1;
         f->is_view_wanted = false;
     }
-    struct coordinator_event event = {.kind = COORDINATOR_MESSAGE, .handle = (uint64_t)agent, .message = &message};
+    struct coordinator_event event = {
+        .kind = COORDINATOR_MESSAGE, .handle = (uint64_t)agent, .message = &message};
     feed(f, &event);
 }
 
@@ -138,7 +149,8 @@ static void let_pass(struct fleet *f, int64_t until_ms)
 {
     while (f->now_ms < until_ms) {
         int64_t deadline_ms = coordinator_deadline(f->core);
-        f->now_ms = deadline_ms < until_ms ? (deadline_ms > f->now_ms ? deadline_ms : f->now_ms) : until_ms;
+        f->now_ms =
+            deadline_ms < until_ms ? (deadline_ms > f->now_ms ? deadline_ms : f->now_ms) : until_ms;
         struct coordinator_event tick = {.kind = COORDINATOR_TICK};
         if (deadline_ms <= until_ms) {
             feed(f, &tick);
@@ -173,8 +185,9 @@ static void test_thousand_nodes(void **state)
     }
     double cpu_percent = 100.0 * (double)(clock() - begun) / CLOCKS_PER_SEC / SECONDS;
     long kib = rss_kib();
-    print_message("1,000 nodes, 100 agents: %ld KiB RSS (%ld of them before), %.2f %% of a core; %s\n", kib, base_kib,
-                  cpu_percent, coordinator_why(f.core));
+    print_message(
+        "1,000 nodes, 100 agents: %ld KiB RSS (%ld of them before), %.2f %% of a core; %s\n", kib,
+        base_kib, cpu_percent, coordinator_why(f.core));
     assert_int_equal(coordinator_topology(f.core)->node_count, NODES);
     assert_non_null(strstr(coordinator_why(f.core), "nothing to do: 1000 shards"));
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -1,7 +1,7 @@
 /* test_transcripts.c — whole stories as logs, compared with tests/golden/coordinator/<name>.txt.
  *
- * Event names are API, so a changed line is a decision: DROVER_REWRITE=1 writes the files anew; commit only what you
- * can explain. */
+ * Event names are API, so a changed line is a decision: DROVER_REWRITE=1 writes the files anew;
+ * commit only what you can explain. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,10 +76,12 @@ static void test_takeover(void **state)
     begin(&w, 0);
     world_start(&w, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
     world_kill(&w, 0);
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
-    compare(&w, "takeover", "The leader dies in the middle; the standby adopts what runs and finishes it.");
+    compare(&w, "takeover",
+            "The leader dies in the middle; the standby adopts what runs and finishes it.");
     world_release(&w);
 }
 
@@ -89,10 +91,12 @@ static void test_source_fails_over(void **state)
     struct world w;
     begin(&w, 1);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
     world_failover(&w, 0, 3);
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
-    compare(&w, "source_fails_over", "The source fails over in the middle; the batches follow to its replica.");
+    compare(&w, "source_fails_over",
+            "The source fails over in the middle; the batches follow to its replica.");
     world_release(&w);
 }
 
@@ -102,7 +106,8 @@ static void test_pause_and_cancel(void **state)
     struct world w;
     begin(&w, 0);
     int start = world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
     const char *id = world_answer(&w, start)->operation_id;
     (void)world_verb(&w, 0, COMMAND_PAUSE, id);
     WORLD_UNTIL(&w, 10000, world_state(&w) == OPERATION_PAUSED);
@@ -110,7 +115,8 @@ static void test_pause_and_cancel(void **state)
     world_run(&w, 500);
     (void)world_verb(&w, 0, COMMAND_CANCEL, id);
     WORLD_UNTIL(&w, 10000, world_state(&w) == OPERATION_CANCELLED);
-    compare(&w, "pause_and_cancel", "Paused, resumed, cancelled: slots in hand end, nothing is left open.");
+    compare(&w, "pause_and_cancel",
+            "Paused, resumed, cancelled: slots in hand end, nothing is left open.");
     world_release(&w);
 }
 
@@ -120,12 +126,14 @@ static void test_lost_lease(void **state)
     struct world w;
     begin(&w, 0);
     (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000, world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 100);
     w.store.fault[0] = STORE_LOST;
     WORLD_UNTIL(&w, 12000, world_leader(&w) < 0);
     w.store.fault[0] = STORE_WELL;
     WORLD_UNTIL(&w, 90000, world_state(&w) == OPERATION_DONE);
-    compare(&w, "lost_lease", "The store is away for longer than the lease: the term ends, the next one goes on.");
+    compare(&w, "lost_lease",
+            "The store is away for longer than the lease: the term ends, the next one goes on.");
     world_release(&w);
 }
 

@@ -175,8 +175,9 @@ void wait_for_port(int port)
     int64_t end_ms = clock_now_ms() + WAIT_MS_MAX;
     for (;;) {
         int fd = socket(AF_INET, SOCK_STREAM, 0);
-        struct sockaddr_in address = {
-            .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                      .sin_port = htons((uint16_t)port)};
         int rc = connect(fd, (struct sockaddr *)&address, sizeof(address));
         close(fd);
         if (rc == 0) {
@@ -191,10 +192,12 @@ bool certificates_make(const char *folder)
 {
     char *script = xasprintf(
         "set -e; cd '%s'; "
-        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=test-ca; "
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj "
+        "/CN=test-ca; "
         "openssl req -newkey rsa:2048 -nodes -keyout key.pem -out cert.csr -subj /CN=localhost; "
         "printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > ext; "
-        "openssl x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 30 -extfile ext",
+        "openssl x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem "
+        "-days 30 -extfile ext",
         folder);
     char *argv[] = {"sh", "-c", script, NULL};
     char out[16];

@@ -1,4 +1,5 @@
-/* helper_loop.h — waiting for a state on a loop, free ports, private folders, child processes. For tests only. */
+/* helper_loop.h — waiting for a state on a loop, free ports, private folders, child processes. For
+ * tests only. */
 #ifndef DROVER_TESTS_UNIT_IO_HELPER_LOOP_H
 #define DROVER_TESTS_UNIT_IO_HELPER_LOOP_H
 
@@ -29,7 +30,8 @@ void folder_remove(char *path);
 pid_t process_start(char *const *argv, const char *log);
 /* Kills and reaps it. */
 void process_kill(pid_t pid);
-/* Runs to its end and returns the exit code; its standard output goes into out (size bytes, '\0' added). */
+/* Runs to its end and returns the exit code; its standard output goes into out (size bytes, '\0'
+ * added). */
 int process_run(char *const *argv, char *out, size_t size);
 
 /* Turns the loop until the process has ended; returns its exit code. */
@@ -40,8 +42,8 @@ void file_text(const char *path, char *out, size_t size);
 /* Waits until 127.0.0.1:port accepts connections. */
 void wait_for_port(int port);
 
-/* Writes a CA, and a certificate with key for 127.0.0.1 and localhost signed by it: ca.pem, cert.pem, key.pem. False when
- * there is no openssl program. */
+/* Writes a CA, and a certificate with key for 127.0.0.1 and localhost signed by it: ca.pem,
+ * cert.pem, key.pem. False when there is no openssl program. */
 bool certificates_make(const char *folder);
 
 #endif

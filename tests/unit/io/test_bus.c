@@ -1,4 +1,5 @@
-/* test_bus.c — both ends of the bus over real nng sockets: replies, long polls, losses, limits, TLS, bad URLs. */
+/* test_bus.c — both ends of the bus over real nng sockets: replies, long polls, losses, limits,
+ * TLS, bad URLs. */
 #include "helper_loop.h"
 
 #include "common/base/alloc.h"
@@ -16,15 +17,17 @@
 
 #define HELD_MAX 512
 
-/* nng 1.5.2 loses a message that it is handed to send while its connection closes (rep0 and req0 give it to a closed aio,
- * which takes it without telling anyone). Only messages are let off here; contexts, aios and our own memory are not. */
+/* nng 1.5.2 loses a message that it is handed to send while its connection closes (rep0 and req0
+ * give it to a closed aio, which takes it without telling anyone). Only messages are let off here;
+ * contexts, aios and our own memory are not. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:bus_transport_message\n";
 }
 
-/* A server that answers "echo:<text>", holds what starts with "hold" and drops what starts with "drop". */
+/* A server that answers "echo:<text>", holds what starts with "hold" and drops what starts with
+ * "drop". */
 struct echo {
     struct bus_server *server;
     struct bus_request *held[HELD_MAX];
@@ -72,7 +75,8 @@ static void call_done(void *user, const struct bus_result *result)
     (void)snprintf(call->text, sizeof(call->text), "%s | %s", result->err.text, result->err.hint);
     call->size = result->size;
     if (result->code == 0) {
-        size_t kept = result->size < sizeof(call->reply) - 1 ? result->size : sizeof(call->reply) - 1;
+        size_t kept =
+            result->size < sizeof(call->reply) - 1 ? result->size : sizeof(call->reply) - 1;
         memcpy(call->reply, result->data, kept);
         call->reply[kept] = '\0';
     }
@@ -111,7 +115,8 @@ static struct bus_client *client_of(const char *url, const struct bus_options *o
 {
     struct bus_options none = {0};
     struct err err = {0};
-    struct bus_client *client = bus_client_new(loop, &url, 1, options != NULL ? options : &none, &err);
+    struct bus_client *client =
+        bus_client_new(loop, &url, 1, options != NULL ? options : &none, &err);
     if (client == NULL) {
         fail_msg("%s", err.text);
     }
@@ -168,7 +173,8 @@ static void test_transports(void **state)
     folder_remove(folder);
 }
 
-/* Many long polls wait at once, later requests overtake them, and their replies may come in any order. */
+/* Many long polls wait at once, later requests overtake them, and their replies may come in any
+ * order. */
 static void test_long_poll(void **state)
 {
     (void)state;
@@ -200,7 +206,8 @@ static void test_long_poll(void **state)
     bus_server_free(echo.server);
 }
 
-/* No reply: a timeout, sent or not; nothing is sent twice; a reply after the timeout harms nobody. */
+/* No reply: a timeout, sent or not; nothing is sent twice; a reply after the timeout harms nobody.
+ */
 static void test_timeouts(void **state)
 {
     (void)state;
@@ -238,8 +245,8 @@ static void test_timeouts(void **state)
     free(url);
 }
 
-/* The coordinator goes away with a request in hand: the agent learns it at once, the request is not sent to the next
- * coordinator, and the connection comes back by itself. */
+/* The coordinator goes away with a request in hand: the agent learns it at once, the request is not
+ * sent to the next coordinator, and the connection comes back by itself. */
 static void test_server_restarts(void **state)
 {
     (void)state;
@@ -326,8 +333,9 @@ static void test_closing(void **state)
 static void test_bad_urls(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"http://x:1", "tcp://", "tcp://host", "tcp://host:port", "tcp://h:70000",
-                                       "tcp://::1:5", "", "inproc://", "tls+tcp://127.0.0.1:0"};
+    static const char *const urls[] = {
+        "http://x:1",  "tcp://", "tcp://host", "tcp://host:port",      "tcp://h:70000",
+        "tcp://::1:5", "",       "inproc://",  "tls+tcp://127.0.0.1:0"};
     struct bus_options none = {0};
     struct bus_handler handler = {.on_request = on_request};
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
@@ -353,7 +361,8 @@ static void test_bad_urls(void **state)
     assert_int_equal(err.code, ERR_CONFIG);
 }
 
-/* TLS: the right CA passes; a wrong name, a missing CA and a client without the wanted certificate do not. */
+/* TLS: the right CA passes; a wrong name, a missing CA and a client without the wanted certificate
+ * do not. */
 static void test_tls(void **state)
 {
     (void)state;
@@ -386,9 +395,11 @@ static void test_tls(void **state)
     /* The server wants a certificate of its CA. */
     server_options.tls_ca = ca;
     echo_start(&echo, "tls+tcp://127.0.0.1:0", &server_options);
-    struct bus_options with = {.tls_ca = ca, .tls_name = "localhost", .tls_cert = cert, .tls_key = key};
+    struct bus_options with = {
+        .tls_ca = ca, .tls_name = "localhost", .tls_cert = cert, .tls_key = key};
     for (int i = 0; i < 2; i++) {
-        struct bus_client *client = client_of(bus_server_url(echo.server), i == 0 ? &with : &options[0]);
+        struct bus_client *client =
+            client_of(bus_server_url(echo.server), i == 0 ? &with : &options[0]);
         struct call call;
         ask(client, "secret", i == 1 ? 700 : 15000, &call);
         wait_for(loop, &call.done);
@@ -413,9 +424,10 @@ static void test_tls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transports),  cmocka_unit_test(test_long_poll),  cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_server_restarts), cmocka_unit_test(test_size_limit), cmocka_unit_test(test_closing),
-        cmocka_unit_test(test_bad_urls),    cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_transports), cmocka_unit_test(test_long_poll),
+        cmocka_unit_test(test_timeouts),   cmocka_unit_test(test_server_restarts),
+        cmocka_unit_test(test_size_limit), cmocka_unit_test(test_closing),
+        cmocka_unit_test(test_bad_urls),   cmocka_unit_test(test_tls),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

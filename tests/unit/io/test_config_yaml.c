@@ -12,35 +12,44 @@
 
 #include <cmocka.h>
 
-/* Maps become dots, lists become indexes; quotes, comments and folding are YAML's; every value knows its place. */
+/* Maps become dots, lists become indexes; quotes, comments and folding are YAML's; every value
+ * knows its place. */
 static void test_flat(void **state)
 {
     (void)state;
-    static const char text[] = "# drover\n"
-                               "bus: inproc://drover   # the bus\n"
-                               "redis:\n"
-                               "  password: \"a: #b\"\n"
-                               "  nodes: [a:1, 'b:2']\n"
-                               "  groups:\n"
-                               "    - name: x\n"
-                               "      size: 3\n"
-                               "    - name: y\n"
-                               "  none: []\n"
-                               "empty:\n"
-                               "null-too: ~\n"
-                               "text: |\n"
-                               "  two\n"
-                               "  lines\n";
+    static const char text[] =
+        "# drover\n"
+        "bus: inproc://drover   # the bus\n"
+        "redis:\n"
+        "  password: \"a: #b\"\n"
+        "  nodes: [a:1, 'b:2']\n"
+        "  groups:\n"
+        "    - name: x\n"
+        "      size: 3\n"
+        "    - name: y\n"
+        "  none: []\n"
+        "empty:\n"
+        "null-too: ~\n"
+        "text: |\n"
+        "  two\n"
+        "  lines\n";
     static const struct {
         const char *key;
         const char *value;
         int line;
         int column;
     } wanted[] = {
-        {"bus", "inproc://drover", 2, 6},     {"redis.password", "a: #b", 4, 13}, {"redis.nodes[0]", "a:1", 5, 11},
-        {"redis.nodes[1]", "b:2", 5, 16},     {"redis.groups[0].name", "x", 7, 13}, {"redis.groups[0].size", "3", 8, 13},
-        {"redis.groups[1].name", "y", 9, 13}, {"redis.none", "", 10, 9},          {"empty", "", 11, 7},
-        {"null-too", "", 12, 11},             {"text", "two\nlines\n", 13, 7},
+        {"bus", "inproc://drover", 2, 6},
+        {"redis.password", "a: #b", 4, 13},
+        {"redis.nodes[0]", "a:1", 5, 11},
+        {"redis.nodes[1]", "b:2", 5, 16},
+        {"redis.groups[0].name", "x", 7, 13},
+        {"redis.groups[0].size", "3", 8, 13},
+        {"redis.groups[1].name", "y", 9, 13},
+        {"redis.none", "", 10, 9},
+        {"empty", "", 11, 7},
+        {"null-too", "", 12, 11},
+        {"text", "two\nlines\n", 13, 7},
     };
     struct config_file file = {0};
     struct err err = {0};
@@ -63,7 +72,8 @@ static void test_flat(void **state)
     config_file_release(NULL);
 }
 
-/* What is a trap in a configuration is refused, with file, line and column; the file read before stays as it was. */
+/* What is a trap in a configuration is refused, with file, line and column; the file read before
+ * stays as it was. */
 static void test_refusals(void **state)
 {
     (void)state;
@@ -95,7 +105,8 @@ static void test_refusals(void **state)
     assert_int_equal(config_file_parse(&file, "f.yaml", "keep: 1\n", 8, &err), 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         err = (struct err){0};
-        if (config_file_parse(&file, "f.yaml", cases[i].text, strlen(cases[i].text), &err) != ERR_CONFIG ||
+        if (config_file_parse(&file, "f.yaml", cases[i].text, strlen(cases[i].text), &err) !=
+                ERR_CONFIG ||
             strstr(err.text, cases[i].place) == NULL || strstr(err.text, cases[i].word) == NULL) {
             fail_msg("%s: %s", cases[i].text, err.text);
         }
@@ -138,7 +149,7 @@ static void test_limits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flat), cmocka_unit_test(test_refusals), cmocka_unit_test(test_limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_flat), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

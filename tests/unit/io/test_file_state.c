@@ -108,7 +108,7 @@ static void test_lock(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_read), cmocka_unit_test(test_secret), cmocka_unit_test(test_lock)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_write_read),
+                                       cmocka_unit_test(test_secret), cmocka_unit_test(test_lock)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_http_server.c — the HTTP server asked by curl: at once, later, as a stream, over TLS, over a unix socket. */
+/* test_http_server.c — the HTTP server asked by curl: at once, later, as a stream, over TLS, over a
+ * unix socket. */
 #include "helper_loop.h"
 
 #include "common/base/alloc.h"
@@ -47,7 +48,8 @@ static void respond_echo(struct http_request *request)
     const char *name = http_request_query(request, "name");
     const char *flag = http_request_query(request, "flag");
     const char *header = http_request_header(request, "x-test");
-    strbuf_addf(&text, "%s %s name=%s flag=%s header=%s size=%zu body=", http_request_method(request),
+    strbuf_addf(&text,
+                "%s %s name=%s flag=%s header=%s size=%zu body=", http_request_method(request),
                 http_request_path(request), name != NULL ? name : "-", flag != NULL ? flag : "-",
                 header != NULL ? header : "-", size);
     strbuf_add(&text, body, size < 100 ? size : 100);
@@ -89,8 +91,8 @@ static void server_start(struct fixture *f, const struct http_options *options)
     if (f->server == NULL) {
         fail_msg("%s", err.text);
     }
-    (void)snprintf(f->base, sizeof(f->base), "%s://127.0.0.1:%d", options->tls_cert != NULL ? "https" : "http",
-                   http_server_port(f->server));
+    (void)snprintf(f->base, sizeof(f->base), "%s://127.0.0.1:%d",
+                   options->tls_cert != NULL ? "https" : "http", http_server_port(f->server));
 }
 
 static int setup(void **state)
@@ -144,12 +146,14 @@ static void curl_text(const struct fixture *f, const char *name, char *out, size
 
 #define CODE "-w", "|%{http_code}|%header{allow}|%header{x-one}|%header{x-bad}|"
 
-/* Method, path, query, header and body arrive decoded; status, type and headers go back; bad headers do not. */
+/* Method, path, query, header and body arrive decoded; status, type and headers go back; bad
+ * headers do not. */
 static void test_answers(void **state)
 {
     struct fixture *f = *state;
     char out[1024];
-    pid_t pid = curl_start(f, "a", "/a%20b/c?name=x%26y&flag", "-H", "X-Test: 1", "-d", "hello", CODE, NULL);
+    pid_t pid = curl_start(f, "a", "/a%20b/c?name=x%26y&flag", "-H", "X-Test: 1", "-d", "hello",
+                           CODE, NULL);
     assert_int_equal(process_wait(f->loop, pid), 0);
     curl_text(f, "a", out, sizeof(out));
     assert_string_equal(out, "POST /a b/c name=x&y flag= header=1 size=5 body=hello|201||1||");
@@ -189,7 +193,8 @@ static void test_late_answers(void **state)
     }
 }
 
-/* A body of the limit passes, one byte more does not and the handler is not asked, with and without a stated length. */
+/* A body of the limit passes, one byte more does not and the handler is not asked, with and without
+ * a stated length. */
 static void test_body_limit(void **state)
 {
     struct fixture *f = *state;
@@ -205,8 +210,9 @@ static void test_body_limit(void **state)
         (void)fclose(file);
         int asked_count = f->asked_count;
         for (int chunked = 0; chunked <= 1; chunked++) {
-            pid_t pid = curl_start(f, more != 0 ? "big" : "full", "/post", "--data-binary", arg, "-o", "/dev/null", "-w",
-                                   "%{http_code} ", chunked != 0 ? "-H" : NULL, "Transfer-Encoding: chunked", NULL);
+            pid_t pid = curl_start(f, more != 0 ? "big" : "full", "/post", "--data-binary", arg,
+                                   "-o", "/dev/null", "-w", "%{http_code} ",
+                                   chunked != 0 ? "-H" : NULL, "Transfer-Encoding: chunked", NULL);
             (void)process_wait(f->loop, pid);
         }
         curl_text(f, more != 0 ? "big" : "full", out, sizeof(out));
@@ -228,8 +234,8 @@ static void stream_wait_text(struct fixture *f, const char *name, const char *wa
     } while (strcmp(out, wanted) != 0);
 }
 
-/* Each part of a stream arrives when it is sent, not at the end; close ends it; a client that goes away is noticed with
- * the next part; a reader that lags too far is told off. */
+/* Each part of a stream arrives when it is sent, not at the end; close ends it; a client that goes
+ * away is noticed with the next part; a reader that lags too far is told off. */
 static void test_stream(void **state)
 {
     struct fixture *f = *state;
@@ -299,8 +305,9 @@ static void test_cannot_listen(void **state)
         {.tls_cert = "/nonexistent/cert", .tls_key = "/nonexistent/key"},
         {.tls_cert = "/nonexistent/cert"},
     };
-    static const char *const words[] = {NULL, "203.0.113.7", "no IP address", "/nonexistent/socket",
-                                        "/nonexistent/cert", "missing"};
+    static const char *const words[] = {
+        NULL,     "203.0.113.7", "no IP address", "/nonexistent/socket", "/nonexistent/cert",
+        "missing"};
     for (int i = 0; i < 6; i++) {
         struct err err = {0};
         assert_null(http_server_new(f->loop, &options[i], &handler, &err));
@@ -312,7 +319,8 @@ static void test_cannot_listen(void **state)
     }
 }
 
-/* The same over a unix socket, twice: the file of a dead server is replaced; over TLS with the right CA only. */
+/* The same over a unix socket, twice: the file of a dead server is replaced; over TLS with the
+ * right CA only. */
 static void test_other_listeners(void **state)
 {
     struct fixture *f = *state;

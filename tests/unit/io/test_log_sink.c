@@ -19,7 +19,11 @@
 
 static char text[512 * 1024];
 
-static void emit(struct log_sink *sink, enum log_level level, const char *name, const char *value, int64_t now_ms)
+static void emit(struct log_sink *sink,
+                 enum log_level level,
+                 const char *name,
+                 const char *value,
+                 int64_t now_ms)
 {
     struct log_event event;
     log_event_init(&event, level, name);
@@ -76,8 +80,8 @@ static void test_lines(void **state)
     free(old);
 }
 
-/* One event name gets LOG_LINES_A_SECOND lines a second; the rest is counted on its next line or by flush. Others are
- * not touched. A long line is cut. */
+/* One event name gets LOG_LINES_A_SECOND lines a second; the rest is counted on its next line or by
+ * flush. Others are not touched. A long line is cut. */
 static void test_limits(void **state)
 {
     (void)state;
@@ -137,7 +141,8 @@ static void test_full_pipe(void **state)
     char name[16];
     for (int i = 0; i < 20000; i++) {
         (void)snprintf(name, sizeof(name), "e%d", i % 400);
-        emit(sink, LOG_INFO, name, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 1000 + (int64_t)i * 10);
+        emit(sink, LOG_INFO, name, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+             1000 + (int64_t)i * 10);
     }
     ssize_t count = 0;
     while (read(reader, text, sizeof(text)) > 0) {
@@ -157,7 +162,7 @@ static void test_full_pipe(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines), cmocka_unit_test(test_limits), cmocka_unit_test(test_full_pipe)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_limits),
+                                       cmocka_unit_test(test_full_pipe)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

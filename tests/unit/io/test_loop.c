@@ -1,4 +1,5 @@
-/* test_loop.c — timers in order and on time, posts from other threads, signals, the clock's texts. */
+/* test_loop.c — timers in order and on time, posts from other threads, signals, the clock's texts.
+ */
 #include "helper_loop.h"
 
 #include "common/io/clock.h"
@@ -92,7 +93,8 @@ static void tick(void *user)
     }
 }
 
-/* A timer may re-arm itself, even for the past, without holding up the loop, and may free itself. */
+/* A timer may re-arm itself, even for the past, without holding up the loop, and may free itself.
+ */
 static void test_timer_from_callback(void **state)
 {
     (void)state;
@@ -178,7 +180,8 @@ static void caught(void *user, int number)
     loop_stop(stopped_loop);
 }
 
-/* loop_run() runs until loop_stop(), here called by a signal. A number that cannot be caught is an error. */
+/* loop_run() runs until loop_stop(), here called by a signal. A number that cannot be caught is an
+ * error. */
 static void test_signal_and_stop(void **state)
 {
     (void)state;
@@ -220,8 +223,9 @@ static void test_clock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timers), cmocka_unit_test(test_timer_from_callback), cmocka_unit_test(test_posts),
-        cmocka_unit_test(test_signal_and_stop), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_timers), cmocka_unit_test(test_timer_from_callback),
+        cmocka_unit_test(test_posts),  cmocka_unit_test(test_signal_and_stop),
+        cmocka_unit_test(test_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

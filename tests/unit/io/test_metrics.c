@@ -1,4 +1,5 @@
-/* test_metrics.c — the page byte for byte, and promtool's opinion of it where promtool is installed. */
+/* test_metrics.c — the page byte for byte, and promtool's opinion of it where promtool is
+ * installed. */
 #include "helper_loop.h"
 
 #include "common/base/alloc.h"
@@ -43,25 +44,26 @@ static void test_page(void **state)
     struct metric_histogram histogram;
     size_t size = 0;
     fill(&metrics, &histogram);
-    assert_string_equal(metrics_text(&metrics, &size),
-                        "# HELP drover_moves_total Slots moved,\\nwith \\\\ in it.\n"
-                        "# TYPE drover_moves_total counter\n"
-                        "drover_moves_total{node=\"a\\\"b\\\\c\\nd\",role=\"primary\"} 12345678901\n"
-                        "drover_moves_total 0.25\n"
-                        "# HELP drover_lag_seconds Lag.\n"
-                        "# TYPE drover_lag_seconds gauge\n"
-                        "drover_lag_seconds{role=\"primary\"} -0.10000000000000001\n"
-                        "# HELP drover_odd_ratio Odd values.\n"
-                        "# TYPE drover_odd_ratio gauge\n"
-                        "drover_odd_ratio{role=\"primary\"} +Inf\n"
-                        "# HELP drover_call_seconds Calls.\n"
-                        "# TYPE drover_call_seconds histogram\n"
-                        "drover_call_seconds_bucket{role=\"primary\",le=\"0.005\"} 1\n"
-                        "drover_call_seconds_bucket{role=\"primary\",le=\"0.1\"} 2\n"
-                        "drover_call_seconds_bucket{role=\"primary\",le=\"2.5\"} 2\n"
-                        "drover_call_seconds_bucket{role=\"primary\",le=\"+Inf\"} 3\n"
-                        "drover_call_seconds_sum{role=\"primary\"} 9.0100999999999996\n"
-                        "drover_call_seconds_count{role=\"primary\"} 3\n");
+    assert_string_equal(
+        metrics_text(&metrics, &size),
+        "# HELP drover_moves_total Slots moved,\\nwith \\\\ in it.\n"
+        "# TYPE drover_moves_total counter\n"
+        "drover_moves_total{node=\"a\\\"b\\\\c\\nd\",role=\"primary\"} 12345678901\n"
+        "drover_moves_total 0.25\n"
+        "# HELP drover_lag_seconds Lag.\n"
+        "# TYPE drover_lag_seconds gauge\n"
+        "drover_lag_seconds{role=\"primary\"} -0.10000000000000001\n"
+        "# HELP drover_odd_ratio Odd values.\n"
+        "# TYPE drover_odd_ratio gauge\n"
+        "drover_odd_ratio{role=\"primary\"} +Inf\n"
+        "# HELP drover_call_seconds Calls.\n"
+        "# TYPE drover_call_seconds histogram\n"
+        "drover_call_seconds_bucket{role=\"primary\",le=\"0.005\"} 1\n"
+        "drover_call_seconds_bucket{role=\"primary\",le=\"0.1\"} 2\n"
+        "drover_call_seconds_bucket{role=\"primary\",le=\"2.5\"} 2\n"
+        "drover_call_seconds_bucket{role=\"primary\",le=\"+Inf\"} 3\n"
+        "drover_call_seconds_sum{role=\"primary\"} 9.0100999999999996\n"
+        "drover_call_seconds_count{role=\"primary\"} 3\n");
     assert_int_equal(size, strlen(metrics_text(&metrics, &size)));
     metrics_release(&metrics);
     metrics_release(NULL);
@@ -82,7 +84,8 @@ static void test_promtool(void **state)
     assert_int_equal(fwrite(page, 1, size, file), size);
     (void)fclose(file);
     metrics_release(&metrics);
-    char *script = xasprintf("command -v promtool >/dev/null || exit 99; promtool check metrics < '%s' 2>&1", path);
+    char *script = xasprintf(
+        "command -v promtool >/dev/null || exit 99; promtool check metrics < '%s' 2>&1", path);
     char *argv[] = {"sh", "-c", script, NULL};
     char out[1024];
     int rc = process_run(argv, out, sizeof(out));
@@ -90,7 +93,9 @@ static void test_promtool(void **state)
     free(path);
     folder_remove(folder);
     if (rc == 99) {
-        print_message("promtool is not installed: the page is compared with our own reading of the format only\n");
+        print_message(
+            "promtool is not installed: the page is compared with our own reading of the format "
+            "only\n");
         skip();
     }
     if (rc != 0 || out[0] != '\0') {
@@ -100,6 +105,7 @@ static void test_promtool(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_page), cmocka_unit_test(test_promtool)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_page),
+                                       cmocka_unit_test(test_promtool)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_options.c — sources and who wins, every type's good and bad texts, misspelt names, help, effective configuration. */
+/* test_options.c — sources and who wins, every type's good and bad texts, misspelt names, help,
+ * effective configuration. */
 #include "helper_loop.h"
 
 #include "common/base/alloc.h"
@@ -16,22 +17,64 @@
 static const char *const levels[] = {"debug", "info", "warn", NULL};
 
 static const struct option table[] = {
-    {.key = "config", .flag = "config", .env = "DROVER_CONFIG", .type = OPTION_STRING, .is_flag_only = true,
-     .placeholder = "FILE", .help = "Reads settings from this file.", .section = "General"},
-    {.key = "help", .flag = "help", .type = OPTION_BOOL, .is_flag_only = true, .help = "Prints this."},
-    {.key = "log.level", .flag = "log-level", .env = "DROVER_LOG_LEVEL", .type = OPTION_ENUM, .fallback = "info",
-     .words = levels, .help = "What is logged."},
-    {.key = "log.color", .flag = "color", .type = OPTION_BOOL, .fallback = "true", .help = "Colours."},
-    {.key = "http.port", .flag = "port", .env = "DROVER_PORT", .type = OPTION_INT, .fallback = "7080", .min = 1,
-     .max = 65535, .help = "Port of the API.", .section = "Network"},
-    {.key = "lease.ttl", .flag = "lease-ttl", .env = "DROVER_LEASE_TTL", .type = OPTION_DURATION, .fallback = "10s",
-     .min = 2000, .max = 300000,
-     .help = "How long a leader that says nothing keeps its claim before another coordinator may take it over."},
+    {.key = "config",
+     .flag = "config",
+     .env = "DROVER_CONFIG",
+     .type = OPTION_STRING,
+     .is_flag_only = true,
+     .placeholder = "FILE",
+     .help = "Reads settings from this file.",
+     .section = "General"},
+    {.key = "help",
+     .flag = "help",
+     .type = OPTION_BOOL,
+     .is_flag_only = true,
+     .help = "Prints this."},
+    {.key = "log.level",
+     .flag = "log-level",
+     .env = "DROVER_LOG_LEVEL",
+     .type = OPTION_ENUM,
+     .fallback = "info",
+     .words = levels,
+     .help = "What is logged."},
+    {.key = "log.color",
+     .flag = "color",
+     .type = OPTION_BOOL,
+     .fallback = "true",
+     .help = "Colours."},
+    {.key = "http.port",
+     .flag = "port",
+     .env = "DROVER_PORT",
+     .type = OPTION_INT,
+     .fallback = "7080",
+     .min = 1,
+     .max = 65535,
+     .help = "Port of the API.",
+     .section = "Network"},
+    {.key = "lease.ttl",
+     .flag = "lease-ttl",
+     .env = "DROVER_LEASE_TTL",
+     .type = OPTION_DURATION,
+     .fallback = "10s",
+     .min = 2000,
+     .max = 300000,
+     .help = "How long a leader that says nothing keeps its claim before another coordinator may "
+             "take it over."},
     {.key = "batch.size", .type = OPTION_SIZE, .fallback = "1mb", .help = "Bytes of a batch."},
-    {.key = "redis.password", .flag = "redis-password", .env = "DROVER_REDIS_PASSWORD", .type = OPTION_STRING,
-     .is_secret = true, .help = "Password of the nodes.", .section = "Redis"},
-    {.key = "redis.nodes", .flag = "node", .env = "DROVER_NODES", .type = OPTION_LIST, .fallback = "a:1,b:2",
-     .placeholder = "HOST:PORT", .help = "Nodes to serve."},
+    {.key = "redis.password",
+     .flag = "redis-password",
+     .env = "DROVER_REDIS_PASSWORD",
+     .type = OPTION_STRING,
+     .is_secret = true,
+     .help = "Password of the nodes.",
+     .section = "Redis"},
+    {.key = "redis.nodes",
+     .flag = "node",
+     .env = "DROVER_NODES",
+     .type = OPTION_LIST,
+     .fallback = "a:1,b:2",
+     .placeholder = "HOST:PORT",
+     .help = "Nodes to serve."},
     {.key = NULL},
 };
 
@@ -64,7 +107,8 @@ static void test_sources(void **state)
                                 "redis:\n  nodes: [x:1, y:2, z:3]\nbatch:\n  size: 64KB\n",
                                 &err),
                      0);
-    char *environment[] = {"DROVER_PORT=2", "HOME=/x", "DROVER_NODES=e:1, f:2", "DROVER_SOMETHING_ELSE=1", NULL};
+    char *environment[] = {"DROVER_PORT=2", "HOME=/x", "DROVER_NODES=e:1, f:2",
+                           "DROVER_SOMETHING_ELSE=1", NULL};
     assert_int_equal(options_apply_env(options, environment, "DROVER_", &err), 0);
     char *argv[] = {"p", "word", "--port=3", "--log-level", "debug", "--", "--word2", NULL};
     assert_int_equal(options_apply_flags(options, 7, argv, &err), 0);
@@ -130,10 +174,11 @@ static void test_mistakes(void **state)
             assert_non_null(strstr(err.hint, files[i].hint));
         }
     }
-    static char *const flags[][4] = {
-        {"p", "--prot", "1"}, {"p", "--port"}, {"p", "--port", "0"}, {"p", "--no-port"}, {"p", "-p"}, {"p", "--help=x"}};
-    static const char *const texts[] = {"unknown flag --prot", "--port needs a value", "http.port is 0",
-                                        "unknown flag --no-port", "unknown flag -p", "--help"};
+    static char *const flags[][4] = {{"p", "--prot", "1"}, {"p", "--port"}, {"p", "--port", "0"},
+                                     {"p", "--no-port"},   {"p", "-p"},     {"p", "--help=x"}};
+    static const char *const texts[] = {"unknown flag --prot", "--port needs a value",
+                                        "http.port is 0",      "unknown flag --no-port",
+                                        "unknown flag -p",     "--help"};
     for (int i = 0; i < 6; i++) {
         int argc = flags[i][2] != NULL ? 3 : 2;
         err = (struct err){0};
@@ -181,7 +226,8 @@ static void test_load(void **state)
     free(path);
 }
 
-/* The help has every flag, the configuration reads back as the same settings, and neither has the secret. */
+/* The help has every flag, the configuration reads back as the same settings, and neither has the
+ * secret. */
 static void test_texts(void **state)
 {
     (void)state;
@@ -197,7 +243,8 @@ static void test_texts(void **state)
     }
     strbuf_clear(&out);
     struct options *options = options_new(table);
-    char *argv[] = {"p", "--redis-password", "s3cret", "--node", "a \"q\":1", "--lease-ttl", "90s", NULL};
+    char *argv[] = {"p",         "--redis-password", "s3cret", "--node",
+                    "a \"q\":1", "--lease-ttl",      "90s",    NULL};
     assert_int_equal(options_apply_flags(options, 7, argv, &err), 0);
     options_format_config(options, &out);
     assert_string_equal(strbuf_text(&out),
@@ -247,8 +294,9 @@ static void test_parsers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources), cmocka_unit_test(test_mistakes), cmocka_unit_test(test_load),
-        cmocka_unit_test(test_texts),   cmocka_unit_test(test_parsers),
+        cmocka_unit_test(test_sources), cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_load),    cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_parsers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_redis_link.c — the pool against a real redis-server: answers, order, deadlines, login, limits, closing. */
+/* test_redis_link.c — the pool against a real redis-server: answers, order, deadlines, login,
+ * limits, closing. */
 #include "helper_loop.h"
 
 #include "common/base/alloc.h"
@@ -55,7 +56,10 @@ static void call_release(struct call *call)
     *call = (struct call){0};
 }
 
-static void call_submit(struct redis_pool *pool, const struct address *address, int lane, int64_t timeout_ms,
+static void call_submit(struct redis_pool *pool,
+                        const struct address *address,
+                        int lane,
+                        int64_t timeout_ms,
                         struct call *call)
 {
     struct redis_request request = {
@@ -84,8 +88,20 @@ static int setup(void **state)
     char port[8];
     (void)snprintf(port, sizeof(port), "%d", f->port);
     (void)snprintf(f->path.host, sizeof(f->path.host), "%s/redis.sock", f->folder);
-    char *argv[] = {"redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", f->folder,
-                    "--unixsocket", f->path.host, "--enable-debug-command", "yes", NULL};
+    char *argv[] = {"redis-server",
+                    "--port",
+                    port,
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--dir",
+                    f->folder,
+                    "--unixsocket",
+                    f->path.host,
+                    "--enable-debug-command",
+                    "yes",
+                    NULL};
     f->server = process_start(argv, NULL);
     wait_for_port(f->port);
     (void)snprintf(f->address.host, sizeof(f->address.host), "127.0.0.1");
@@ -104,7 +120,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Keys hold any byte; every type of answer arrives as it was sent; several pipelines keep their order. */
+/* Keys hold any byte; every type of answer arrives as it was sent; several pipelines keep their
+ * order. */
 static void test_answers(void **state)
 {
     struct fixture *f = *state;
@@ -194,8 +211,8 @@ static void test_lanes(void **state)
     redis_pool_free(pool);
 }
 
-/* A timeout closes the connection: answers that came are kept, the jobs behind it may have run, the next submit gets a
- * new connection with another id, and the old id is refused. */
+/* A timeout closes the connection: answers that came are kept, the jobs behind it may have run, the
+ * next submit gets a new connection with another id, and the old id is refused. */
 static void test_timeout(void **state)
 {
     struct fixture *f = *state;
@@ -225,7 +242,9 @@ static void test_timeout(void **state)
     assert_non_null(strstr(slow.result.err.text, "1 of 2 answers"));
     assert_int_equal(behind.result.code, ERR_UNAVAILABLE);
     assert_true(behind.result.may_have_run);
-    struct redis_request request = {.address = &f->address, .commands = &stale.commands, .timeout_ms = 1000,
+    struct redis_request request = {.address = &f->address,
+                                    .commands = &stale.commands,
+                                    .timeout_ms = 1000,
                                     .required_connection_id = first_id};
     redis_pool_submit(pool, &request, call_done, &stale);
     wait_for(f->loop, &stale.done);
@@ -253,7 +272,10 @@ static void test_required_connection(void **state)
     commands_add(&second.commands, "PING", NULL);
     call_submit(pool, &f->address, 3, 5000, &first);
     wait_for(f->loop, &first.done);
-    struct redis_request request = {.address = &f->address, .lane = 3, .commands = &second.commands, .timeout_ms = 1000,
+    struct redis_request request = {.address = &f->address,
+                                    .lane = 3,
+                                    .commands = &second.commands,
+                                    .timeout_ms = 1000,
                                     .required_connection_id = first.result.connection_id};
     redis_pool_submit(pool, &request, call_done, &second);
     wait_for(f->loop, &second.done);
@@ -264,7 +286,8 @@ static void test_required_connection(void **state)
     redis_pool_free(pool);
 }
 
-/* Nobody listens: an error at once, certainly not run. A name is looked up; one that does not exist is an error. */
+/* Nobody listens: an error at once, certainly not run. A name is looked up; one that does not exist
+ * is an error. */
 static void test_cannot_connect(void **state)
 {
     struct fixture *f = *state;
@@ -363,7 +386,9 @@ static void test_login(void **state)
 }
 
 /* One PING with these options; the code it ended with. */
-static int ping(struct fixture *f, const struct redis_options *options, const struct address *address)
+static int ping(struct fixture *f,
+                const struct redis_options *options,
+                const struct address *address)
 {
     struct redis_pool *pool = pool_with(f, options);
     struct call call = {0};
@@ -389,7 +414,8 @@ static int ping(struct fixture *f, const struct redis_options *options, const st
     return code;
 }
 
-/* TLS: the right CA and a certificate of ours pass; no CA, no certificate, a wrong name and plain text do not. */
+/* TLS: the right CA and a certificate of ours pass; no CA, no certificate, a wrong name and plain
+ * text do not. */
 static void test_tls(void **state)
 {
     struct fixture *f = *state;
@@ -406,14 +432,31 @@ static void test_tls(void **state)
     struct address by_name = {.host = "localhost", .port = address.port};
     char port[8];
     (void)snprintf(port, sizeof(port), "%d", address.port);
-    char *argv[] = {"redis-server", "--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--save", "", "--dir",
-                    folder, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, NULL};
+    char *argv[] = {"redis-server",
+                    "--port",
+                    "0",
+                    "--tls-port",
+                    port,
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--dir",
+                    folder,
+                    "--tls-cert-file",
+                    cert,
+                    "--tls-key-file",
+                    key,
+                    "--tls-ca-cert-file",
+                    ca,
+                    NULL};
     pid_t server = process_start(argv, NULL);
     wait_for_port(address.port);
     struct redis_options good = {.use_tls = true, .tls_ca = ca, .tls_cert = cert, .tls_key = key};
     assert_int_equal(ping(f, &good, &address), 0);
     assert_int_equal(ping(f, &good, &by_name), 0);
-    struct redis_options insecure = {.use_tls = true, .tls_insecure = true, .tls_cert = cert, .tls_key = key};
+    struct redis_options insecure = {
+        .use_tls = true, .tls_insecure = true, .tls_cert = cert, .tls_key = key};
     assert_int_equal(ping(f, &insecure, &address), 0);
     struct redis_options no_ca = {.use_tls = true, .tls_cert = cert, .tls_key = key};
     assert_int_equal(ping(f, &no_ca, &address), ERR_PROTOCOL);
@@ -452,7 +495,8 @@ static void test_not_redis(void **state)
     assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
     struct address address = {.host = "127.0.0.1", .port = ntohs(at.sin_port)};
     static const char *const answers[] = {"HTTP/1.1 400 Bad Request\r\n", "+OK\r\n+MORE\r\n",
-                                          "*2000000000\r\n", "-ERR max number of clients reached\r\n"};
+                                          "*2000000000\r\n",
+                                          "-ERR max number of clients reached\r\n"};
     static const int codes[] = {ERR_PROTOCOL, 0, ERR_LIMIT, 0};
     for (int i = 0; i < 4; i++) {
         struct redis_options options = {.idle_close_ms = 100000};
@@ -526,8 +570,8 @@ static void test_big_values(void **state)
     redis_pool_free(pool);
 }
 
-/* The server dies: what is in flight may have run; after it is back the lane connects anew by itself. A frozen server
- * makes a timeout. */
+/* The server dies: what is in flight may have run; after it is back the lane connects anew by
+ * itself. A frozen server makes a timeout. */
 static void test_server_stops(void **state)
 {
     struct fixture *f = *state;
@@ -623,8 +667,8 @@ static void test_in_flight_limit(void **state)
     redis_pool_free(pool);
 }
 
-/* A burst of 64 commands costs microseconds, not milliseconds: printed, and held to a bound that only a mistake (a
- * write a command, a timer a command) would break. */
+/* A burst of 64 commands costs microseconds, not milliseconds: printed, and held to a bound that
+ * only a mistake (a write a command, a timer a command) would break. */
 static void test_burst_cost(void **state)
 {
     struct fixture *f = *state;
@@ -653,20 +697,13 @@ static void test_burst_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_lanes),
-        cmocka_unit_test(test_timeout),
-        cmocka_unit_test(test_required_connection),
-        cmocka_unit_test(test_cannot_connect),
-        cmocka_unit_test(test_silent_server),
-        cmocka_unit_test(test_login),
-        cmocka_unit_test(test_tls),
-        cmocka_unit_test(test_not_redis),
-        cmocka_unit_test(test_reply_limit),
-        cmocka_unit_test(test_big_values),
-        cmocka_unit_test(test_server_stops),
-        cmocka_unit_test(test_closing),
-        cmocka_unit_test(test_in_flight_limit),
+        cmocka_unit_test(test_answers),        cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_timeout),        cmocka_unit_test(test_required_connection),
+        cmocka_unit_test(test_cannot_connect), cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_login),          cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_not_redis),      cmocka_unit_test(test_reply_limit),
+        cmocka_unit_test(test_big_values),     cmocka_unit_test(test_server_stops),
+        cmocka_unit_test(test_closing),        cmocka_unit_test(test_in_flight_limit),
         cmocka_unit_test(test_burst_cost),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
