@@ -25,6 +25,9 @@ int model_node_primary(const struct model_node *node)
 void model_view_set_owner(struct model_node *node, int slot, int owner)
 {
     int old = node->owner[slot];
+    if (node->has_unclaimed) {
+        slotset_remove(&node->unclaimed, slot);
+    }
     if (old != MODEL_NONE) {
         slotset_remove(&node->peers[old].slots, slot);
         strbuf_clear(&node->peers[old].slots_text);

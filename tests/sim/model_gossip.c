@@ -150,9 +150,19 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
     if (sender == node->index) {
         return;
     }
+    struct slotset was_unclaimed = node->unclaimed;
+    if (node->has_unclaimed) {
+        struct slotset confirmed = *slots;
+        slotset_intersect(&confirmed, &node->peers[sender].slots);
+        slotset_subtract(&node->unclaimed, &confirmed);
+        was_unclaimed = node->unclaimed;
+        node->has_unclaimed = !slotset_is_empty(&node->unclaimed);
+    }
     if (slotset_is_equal(slots, &node->peers[sender].slots)) {
         return; /* nearly always */
     }
+    struct slotset given_up = node->peers[sender].slots;
+    slotset_subtract(&given_up, slots);
     struct slotset news = *slots;
     slotset_subtract(&news, &node->peers[sender].slots);
     struct slotset dirty = {0};
@@ -163,7 +173,7 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
         if (node->importing_from[slot] != MODEL_NONE) {
             continue; /* finding 4 of the facts: an importing node is deaf to claims */
         }
-        if (owner != MODEL_NONE && node->peers[owner].config_epoch >= epoch) {
+        if (owner != MODEL_NONE && node->peers[owner].config_epoch >= epoch && !slotset_has(&was_unclaimed, slot)) {
             continue;
         }
         if (owner == node->index && node->key_counts[slot] > 0) {
@@ -172,6 +182,8 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
         lost_by_mine += owner == mine;
         model_view_set_owner(node, slot, sender);
     }
+    slotset_union(&node->unclaimed, &given_up);
+    node->has_unclaimed = !slotset_is_empty(&node->unclaimed);
     bool is_replaced = lost_by_mine > 0 && node->peers[mine].slot_count == 0 &&
                        (node->may_migrate_replica || slotset_count(slots) == lost_by_mine);
     if (is_replaced) {
@@ -198,7 +210,8 @@ static void send_update(struct model_node *node, int sender, uint64_t epoch, con
     SLOTSET_FOREACH(slot, &stale)
     {
         int owner = node->owner[slot];
-        if (owner == MODEL_NONE || owner == sender || node->peers[owner].config_epoch <= epoch) {
+        if (owner == MODEL_NONE || owner == sender || node->peers[owner].config_epoch <= epoch ||
+            slotset_has(&node->unclaimed, slot)) {
             continue;
         }
         struct model_bus_message message;

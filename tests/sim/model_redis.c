@@ -392,6 +392,8 @@ void model_node_start(struct model_node *node)
     node->is_state_ok = false;
     node->not_ok_since_us = redis->schedule->now_us;
     node->minority_since_us = 0;
+    node->unclaimed = (struct slotset){0};
+    node->has_unclaimed = false;
     node->election_us = 0;
     node->is_push_due = false;
     node->change_count = 0;

@@ -157,6 +157,8 @@ struct model_node {
     uint64_t current_epoch;
     uint64_t last_vote_epoch;
     /* memory */
+    struct slotset unclaimed; /* slots whose owner, as far as we know, claims them no more: anybody may */
+    bool has_unclaimed;
     bool is_state_ok;
     int64_t not_ok_since_us;
     int64_t minority_since_us; /* when it last was in a minority; 0 = never */

@@ -227,6 +227,17 @@ static void stop_clients(struct world *world)
     }
 }
 
+/* Every node's view, for whoever reads the transcript of a failed run. */
+static void show_views(struct world *world)
+{
+    for (int i = 0; i < world->redis.node_count && world->is_verbose; i++) {
+        struct strbuf text = {0};
+        model_view_format(world->redis.nodes[i], &text);
+        world_note(world, "node%d sees\n%s", i, strbuf_text(&text));
+        strbuf_release(&text);
+    }
+}
+
 int world_run(struct world *world)
 {
     start(world);
@@ -245,6 +256,9 @@ int world_run(struct world *world)
         if (run_until(world, world->schedule.now_us + QUIET_US)) {
             checkers_check_end(world);
         }
+    }
+    if (world->violation[0] != '\0') {
+        show_views(world);
     }
     coverage_add(world->coverage, SIGHT_ENDED_HELD, world->is_explained_held);
     count_sights(world);
