@@ -226,6 +226,18 @@ bool checkers_is_explained(const struct world *world, uint32_t holders, int64_t 
     return false;
 }
 
+bool checkers_is_source_lost(const struct world *world, int slot)
+{
+    const struct model_node *owner = true_owner(world, slot);
+    for (int i = 0; i < world->redis.node_count; i++) {
+        int from = world->redis.nodes[i]->importing_from[slot];
+        if (from != MODEL_NONE && (owner == NULL || owner->index != from || owner->migrating_to[slot] != i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool views_agree(const struct world *world, int slot)
 {
     int owner = world->redis.nodes[0]->owner[slot];

@@ -18,4 +18,7 @@ void checkers_check_end(struct world *world);
 /* Whether Redis's own faults explain that a key went back or away since 'since_us'; 'holders' had it. */
 bool checkers_is_explained(const struct world *world, uint32_t holders, int64_t since_us);
 
+/* True while a slot is half moved from a node that is not its owner any more. */
+bool checkers_is_source_lost(const struct world *world, int slot);
+
 #endif

@@ -146,6 +146,9 @@ static void check_read(struct world_client *client, struct client_key *key, int6
         key->is_deleted = seen == 0;
         return;
     }
+    if (world->setup.has_redis_faults && checkers_is_source_lost(world, world->redis.keys.keys[key->number].slot)) {
+        return; /* a promoted source knows nothing of keys that have moved until somebody repairs the slot (fact F7) */
+    }
     if (world->setup.has_redis_faults && checkers_is_explained(world, key->holders, key->acked_us)) {
         coverage_add(world->coverage, SIGHT_LOSS_EXPLAINED, 1);
         world_note(world, "lost by a fault of Redis: %s reads %lld", describe(world, key, text), (long long)seen);
