@@ -110,4 +110,4 @@ class KillValkey(Kill):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(warnings="ignore")
