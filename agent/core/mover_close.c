@@ -73,7 +73,8 @@ static bool all_settled(struct slot_mover *m)
         const struct mover_node *node = settle_node(m, i);
         /* Gossip takes no mark away: a source that had one must say itself that it is gone. */
         bool has_mark = node == &m->source.node && !slotset_is_empty(&m->unclosed);
-        bool may_be_lost = i > 0 && !has_mark && node->is_lost && m->settle_round >= SETTLE_LOST_ROUNDS;
+        bool may_be_lost =
+            i > 0 && !has_mark && node->is_lost && m->settle_round >= SETTLE_LOST_ROUNDS;
         if (!node->is_settled && !may_be_lost) {
             return false;
         }

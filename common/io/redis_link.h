@@ -24,8 +24,9 @@
 #define REDIS_COMMANDS_MAX 65536 /* commands in one pipeline; a slot table has 16,384 */
 #define REDIS_REPLY_BYTES_MAX \
     536870912 /* 512 MiB: answers to one pipeline; Redis's own limit of one value */
-#define REDIS_REPLY_ITEMS_MAX 1048576 /* items of one array: GETKEYSINSLOT counts stay far below \
-                                       */
+#define REDIS_REPLY_ITEMS_MAX                                          \
+    1048576 /* items of one array: GETKEYSINSLOT counts stay far below \
+             */
 #define REDIS_IN_FLIGHT_MAX \
     4096 /* pipelines waiting on one lane; more are refused with ERR_LIMIT */
 /* Arrays nest at most 7 deep: hiredis's reader refuses more. */

@@ -5,9 +5,11 @@
 
 #include <string.h>
 
-/* Two agents may work on one slot after another, never in turns: the fence and the orders' expiry forbid it. */
+/* Two agents may work on one slot after another, never in turns: the fence and the orders' expiry
+ * forbid it. */
 #define TURNS_US (3 * SECOND_US)
-/* How far back a fault of Redis explains a surprise: failover and resync take node timeout and more. */
+/* How far back a fault of Redis explains a surprise: failover and resync take node timeout and
+ * more. */
 #define FAULT_ECHO_US (30 * SECOND_US)
 
 static bool is_recently_disturbed(const struct world *world, int node)
@@ -16,14 +18,16 @@ static bool is_recently_disturbed(const struct world *world, int node)
            world->schedule.now_us - world->disturbed_us[node] < FAULT_ECHO_US;
 }
 
-/* Who really owns the slot: of those who believe to, the one with the highest config epoch. NULL = nobody alive. */
+/* Who really owns the slot: of those who believe to, the one with the highest config epoch. NULL =
+ * nobody alive. */
 static const struct model_node *true_owner(const struct world *world, int slot)
 {
     const struct model_node *found = NULL;
     for (int i = 0; i < world->redis.node_count; i++) {
         const struct model_node *node = world->redis.nodes[i];
         bool is_owner = node->is_up && model_node_is_primary(node) && node->owner[slot] == i;
-        if (is_owner && (found == NULL || node->peers[i].config_epoch > found->peers[found->index].config_epoch)) {
+        if (is_owner && (found == NULL ||
+                         node->peers[i].config_epoch > found->peers[found->index].config_epoch)) {
             found = node;
         }
     }
@@ -36,18 +40,22 @@ static void see_claim(void *owner, struct model_node *node, int slot)
     struct world *world = owner;
     const struct model_node *other = true_owner(world, slot);
     coverage_add(world->coverage, SIGHT_SLOT_CLAIMED, 1);
-    if (other != NULL && other != node && other->key_counts[slot] > 0 && !is_recently_disturbed(world, other->index) &&
-        !is_recently_disturbed(world, node->index)) {
-        world_violated(world, "I6: node %d claims slot %d while node %d holds %d keys of it", node->index, slot,
-                       other->index, other->key_counts[slot]);
+    if (other != NULL && other != node && other->key_counts[slot] > 0 &&
+        !is_recently_disturbed(world, other->index) && !is_recently_disturbed(world, node->index)) {
+        world_violated(world, "I6: node %d claims slot %d while node %d holds %d keys of it",
+                       node->index, slot, other->index, other->key_counts[slot]);
     }
 }
 
-static void see_stored(void *owner, struct model_node *node, int key, const struct model_stored *stored)
+static void see_stored(void *owner,
+                       struct model_node *node,
+                       int key,
+                       const struct model_stored *stored)
 {
     struct world *world = owner;
     if (key == world->traced_key) {
-        world_note(world, "node%d stores key %d: %.*s", node->index, key, (int)stored->len, stored->value);
+        world_note(world, "node%d stores key %d: %.*s", node->index, key, (int)stored->len,
+                   stored->value);
     }
     if (world->client_keys[key] != NULL) {
         world->client_keys[key]->holders |= UINT32_C(1) << node->index;
@@ -93,8 +101,8 @@ static void see_removed(void *owner, struct model_node *node, int key, enum mode
             return;
         }
     }
-    world_violated(world, "I2: node %d deletes the only copy of key %d of slot %d", node->index, key,
-                   world->redis.keys.keys[key].slot);
+    world_violated(world, "I2: node %d deletes the only copy of key %d of slot %d", node->index,
+                   key, world->redis.keys.keys[key].slot);
 }
 
 static void see_promoted(void *owner, struct model_node *node)
@@ -129,7 +137,8 @@ static void see_note(void *owner, const struct model_node *node, const char *tex
 static const struct store_compare *leader_compare(const struct store_request *request)
 {
     for (int i = 0; i < request->compare_count; i++) {
-        if (strcmp(request->compares[i].key, "leader") == 0 && request->compares[i].field == STORE_CREATE_REVISION) {
+        if (strcmp(request->compares[i].key, "leader") == 0 &&
+            request->compares[i].field == STORE_CREATE_REVISION) {
             return &request->compares[i];
         }
     }
@@ -137,7 +146,9 @@ static const struct store_compare *leader_compare(const struct store_request *re
 }
 
 /* I7, I9: whoever writes proves that it leads at that very revision. */
-static void see_executed(void *owner, int place, const struct store_request *request,
+static void see_executed(void *owner,
+                         int place,
+                         const struct store_request *request,
                          const struct store_result *result)
 {
     struct world *world = owner;
@@ -146,9 +157,11 @@ static void see_executed(void *owner, int place, const struct store_request *req
     }
     const struct store_compare *guard = leader_compare(request);
     for (int i = 0; i < request->write_count; i++) {
-        bool is_leader_key = strcmp(request->writes[i].key, "leader") == 0 && !request->writes[i].is_delete;
+        bool is_leader_key =
+            strcmp(request->writes[i].key, "leader") == 0 && !request->writes[i].is_delete;
         if (guard == NULL || (guard->revision == 0 && !is_leader_key)) {
-            world_violated(world, "I9: %s is written without proof of leadership", request->writes[i].key);
+            world_violated(world, "I9: %s is written without proof of leadership",
+                           request->writes[i].key);
             return;
         }
         if (is_leader_key && request->writes[i].lease_id == 0) {
@@ -172,7 +185,8 @@ void checkers_attach(struct world *world)
     world->store.executed = see_executed;
     world->store.executed_owner = world;
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
-        world->movers[slot] = (struct slot_mover_seen){.agent = MODEL_NONE, .agent_before = MODEL_NONE};
+        world->movers[slot] =
+            (struct slot_mover_seen){.agent = MODEL_NONE, .agent_before = MODEL_NONE};
     }
 }
 
@@ -183,7 +197,8 @@ static void see_mover(struct world_agent *agent, int slot)
     int64_t now_us = world->schedule.now_us;
     if (seen->agent != agent->index) {
         if (seen->agent_before == agent->index && now_us - seen->at_before_us < TURNS_US) {
-            world_violated(world, "I8: agents %d and %d work on slot %d in turns", agent->index, seen->agent, slot);
+            world_violated(world, "I8: agents %d and %d work on slot %d in turns", agent->index,
+                           seen->agent, slot);
         }
         seen->agent_before = seen->agent;
         seen->at_before_us = seen->at_us;
@@ -192,21 +207,27 @@ static void see_mover(struct world_agent *agent, int slot)
     seen->at_us = now_us;
 }
 
-void checkers_see_commands(struct world_agent *agent, struct model_node *node, const struct command_list *commands)
+void checkers_see_commands(struct world_agent *agent,
+                           struct model_node *node,
+                           const struct command_list *commands)
 {
     struct world *world = agent->world;
     bool is_step = false;
     (void)node;
     for (int i = 0; i < commands->count; i++) {
         int64_t slot = 0;
-        if (commands_arg_is(commands, i, 0, "cluster") && commands_arg_is(commands, i, 1, "setslot") &&
-            model_number(commands, i, 2, &slot) && slot >= 0 && slot < SLOT_COUNT) {
+        if (commands_arg_is(commands, i, 0, "cluster") &&
+            commands_arg_is(commands, i, 1, "setslot") && model_number(commands, i, 2, &slot) &&
+            slot >= 0 && slot < SLOT_COUNT) {
             see_mover(agent, (int)slot);
             is_step = true;
-        } else if (commands_arg_is(commands, i, 0, "migrate") && commands->commands[i].arg_count > 6) {
+        } else if (commands_arg_is(commands, i, 0, "migrate") &&
+                   commands->commands[i].arg_count > 6) {
             size_t len = 0;
             const char *name = commands_get(commands, i, commands->commands[i].arg_count - 1, &len);
-            see_mover(agent, world->redis.keys.keys[model_keys_number(&world->redis.keys, name, len)].slot);
+            see_mover(
+                agent,
+                world->redis.keys.keys[model_keys_number(&world->redis.keys, name, len)].slot);
             is_step = true;
         }
     }
@@ -219,7 +240,8 @@ bool checkers_is_explained(const struct world *world, uint32_t holders, int64_t 
 {
     for (int i = 0; i < world->redis.node_count; i++) {
         bool is_holder = holders >> i & 1;
-        if (is_holder && world->disturbed_us[i] != 0 && world->disturbed_us[i] + FAULT_ECHO_US >= since_us) {
+        if (is_holder && world->disturbed_us[i] != 0 &&
+            world->disturbed_us[i] + FAULT_ECHO_US >= since_us) {
             return true;
         }
     }
@@ -231,7 +253,8 @@ bool checkers_is_source_lost(const struct world *world, int slot)
     const struct model_node *owner = true_owner(world, slot);
     for (int i = 0; i < world->redis.node_count; i++) {
         int from = world->redis.nodes[i]->importing_from[slot];
-        if (from != MODEL_NONE && (owner == NULL || owner->index != from || owner->migrating_to[slot] != i)) {
+        if (from != MODEL_NONE &&
+            (owner == NULL || owner->index != from || owner->migrating_to[slot] != i)) {
             return true;
         }
     }
@@ -253,7 +276,8 @@ bool checkers_is_quiet(struct world *world)
 {
     for (int i = 0; i < world->redis.node_count; i++) {
         const struct model_node *node = world->redis.nodes[i];
-        if (!model_node_is_running(node) || !node->is_state_ok || node->migrating_count + node->importing_count > 0 ||
+        if (!model_node_is_running(node) || !node->is_state_ok ||
+            node->migrating_count + node->importing_count > 0 ||
             (!model_node_is_primary(node) && !node->is_link_up)) {
             return false;
         }
@@ -279,7 +303,8 @@ static void check_places(struct world *world, int slot)
     int owner = world->redis.nodes[0]->owner[slot];
     for (int i = 0; i < world->redis.node_count; i++) {
         const struct model_node *node = world->redis.nodes[i];
-        bool is_wrong = node->key_counts[slot] > 0 && i != owner && model_node_primary(node) != owner;
+        bool is_wrong =
+            node->key_counts[slot] > 0 && i != owner && model_node_primary(node) != owner;
         if (is_wrong && world->setup.has_redis_faults && world->disturbed_us[i] != 0) {
             /* A promoted replica may have missed deletions; nobody serves these copies. */
             coverage_add(world->coverage, SIGHT_LEFT_OVER, 1);
@@ -298,7 +323,8 @@ void checkers_check_end(struct world *world)
         }
         for (int i = 0; i < world->redis.node_count; i++) {
             const struct model_node *node = world->redis.nodes[i];
-            if ((node->migrating_to[slot] != MODEL_NONE || node->importing_from[slot] != MODEL_NONE) &&
+            if ((node->migrating_to[slot] != MODEL_NONE ||
+                 node->importing_from[slot] != MODEL_NONE) &&
                 !world->is_explained_held) {
                 world_violated(world, "I5: slot %d is open at node %d", slot, i);
             }

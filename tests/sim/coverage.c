@@ -53,7 +53,8 @@ static int missing(const uint64_t *counts, const struct row *rows, int count)
 
 int coverage_missing(const struct coverage *coverage)
 {
-    return missing(coverage->faults, FAULT_ROWS, FAULT_NR) + missing(coverage->sights, SIGHT_ROWS, SIGHT_NR);
+    return missing(coverage->faults, FAULT_ROWS, FAULT_NR) +
+           missing(coverage->sights, SIGHT_ROWS, SIGHT_NR);
 }
 
 const char *fault_text(enum fault fault)

@@ -1,6 +1,8 @@
-/* coverage.h — how often each fault and each turn of events was seen over all seeds of a run of the test.
+/* coverage.h — how often each fault and each turn of events was seen over all seeds of a run of the
+ * test.
  *
- * A simulator that never meets a case proves nothing about it: rows marked important must be seen in a full run. */
+ * A simulator that never meets a case proves nothing about it: rows marked important must be seen
+ * in a full run. */
 #ifndef DROVER_SIM_COVERAGE_H
 #define DROVER_SIM_COVERAGE_H
 
@@ -37,51 +39,51 @@ enum fault {
 #define X(name, is_important, text) name,
     FAULTS(X)
 #undef X
-    FAULT_NR,
+        FAULT_NR,
 };
 
-#define SIGHTS(X)                                                              \
-    X(SIGHT_RUN, true, "runs")                                                 \
-    X(SIGHT_STANDALONE, true, "runs with one agent for all nodes")             \
-    X(SIGHT_REDIS_FAULTS, true, "runs with Redis faults")                      \
-    X(SIGHT_OPERATION_DONE, true, "operations done")                           \
-    X(SIGHT_OPERATION_CANCELLED, true, "operations cancelled")                 \
-    X(SIGHT_OPERATION_FAILED, false, "operations failed")                      \
-    X(SIGHT_OPERATION_HELD, false, "operations held")                          \
-    X(SIGHT_ENDED_HELD, false, "runs that end held for a person")              \
-    X(SIGHT_ELECTION, true, "leaders elected")                                 \
-    X(SIGHT_FENCE_SAVED, true, "fences saved by agents")                       \
-    X(SIGHT_SLOT_CLAIMED, true, "slots claimed by a target")                   \
-    X(SIGHT_KEY_MOVED, true, "MIGRATE calls")                                  \
-    X(SIGHT_FAULT_IN_MOVE, true, "faults while a slot was open")               \
-    X(SIGHT_ASK, true, "ASK redirects")                                        \
-    X(SIGHT_MOVED, true, "MOVED redirects")                                    \
-    X(SIGHT_BUSYKEY, true, "BUSYKEY")                                          \
-    X(SIGHT_IOERR, true, "IOERR")                                              \
-    X(SIGHT_NOKEY, false, "NOKEY")                                             \
-    X(SIGHT_TARGET_MOVED, false, "targets that refuse with MOVED")             \
-    X(SIGHT_OOM, true, "targets out of memory")                                \
-    X(SIGHT_FAILOVER, true, "failovers")                                       \
-    X(SIGHT_CLUSTERDOWN, true, "CLUSTERDOWN")                                  \
-    X(SIGHT_COLLISION, false, "config epoch collisions")                       \
-    X(SIGHT_DIRTY, false, "slots whose keys a node deleted as foreign")        \
-    X(SIGHT_STORE_LOST_ANSWER, true, "store answers lost")                     \
-    X(SIGHT_LEASE_END, true, "leases that ended")                              \
-    X(SIGHT_CLIENT_WRITE, true, "client writes acknowledged")                  \
-    X(SIGHT_CLIENT_READ, true, "client reads checked")                         \
-    X(SIGHT_CLIENT_UNKNOWN, true, "client writes with unknown outcome")        \
-    X(SIGHT_LEFT_OVER, false, "slots with copies left over by a failover")     \
-    X(SIGHT_LOSS_EXPLAINED, false, "keys lost by Redis's own faults")          \
-    X(SIGHT_REPLAN_EMPTY, true, "finished operations that plan nothing again") \
-    X(SIGHT_CAME_BACK, false, "second copies of keys that clients came to see")  \
-    X(SIGHT_UNKNOWN_COMMAND, false, "commands the model does not know")        \
+#define SIGHTS(X)                                                               \
+    X(SIGHT_RUN, true, "runs")                                                  \
+    X(SIGHT_STANDALONE, true, "runs with one agent for all nodes")              \
+    X(SIGHT_REDIS_FAULTS, true, "runs with Redis faults")                       \
+    X(SIGHT_OPERATION_DONE, true, "operations done")                            \
+    X(SIGHT_OPERATION_CANCELLED, true, "operations cancelled")                  \
+    X(SIGHT_OPERATION_FAILED, false, "operations failed")                       \
+    X(SIGHT_OPERATION_HELD, false, "operations held")                           \
+    X(SIGHT_ENDED_HELD, false, "runs that end held for a person")               \
+    X(SIGHT_ELECTION, true, "leaders elected")                                  \
+    X(SIGHT_FENCE_SAVED, true, "fences saved by agents")                        \
+    X(SIGHT_SLOT_CLAIMED, true, "slots claimed by a target")                    \
+    X(SIGHT_KEY_MOVED, true, "MIGRATE calls")                                   \
+    X(SIGHT_FAULT_IN_MOVE, true, "faults while a slot was open")                \
+    X(SIGHT_ASK, true, "ASK redirects")                                         \
+    X(SIGHT_MOVED, true, "MOVED redirects")                                     \
+    X(SIGHT_BUSYKEY, true, "BUSYKEY")                                           \
+    X(SIGHT_IOERR, true, "IOERR")                                               \
+    X(SIGHT_NOKEY, false, "NOKEY")                                              \
+    X(SIGHT_TARGET_MOVED, false, "targets that refuse with MOVED")              \
+    X(SIGHT_OOM, true, "targets out of memory")                                 \
+    X(SIGHT_FAILOVER, true, "failovers")                                        \
+    X(SIGHT_CLUSTERDOWN, true, "CLUSTERDOWN")                                   \
+    X(SIGHT_COLLISION, false, "config epoch collisions")                        \
+    X(SIGHT_DIRTY, false, "slots whose keys a node deleted as foreign")         \
+    X(SIGHT_STORE_LOST_ANSWER, true, "store answers lost")                      \
+    X(SIGHT_LEASE_END, true, "leases that ended")                               \
+    X(SIGHT_CLIENT_WRITE, true, "client writes acknowledged")                   \
+    X(SIGHT_CLIENT_READ, true, "client reads checked")                          \
+    X(SIGHT_CLIENT_UNKNOWN, true, "client writes with unknown outcome")         \
+    X(SIGHT_LEFT_OVER, false, "slots with copies left over by a failover")      \
+    X(SIGHT_LOSS_EXPLAINED, false, "keys lost by Redis's own faults")           \
+    X(SIGHT_REPLAN_EMPTY, true, "finished operations that plan nothing again")  \
+    X(SIGHT_CAME_BACK, false, "second copies of keys that clients came to see") \
+    X(SIGHT_UNKNOWN_COMMAND, false, "commands the model does not know")         \
     X(SIGHT_TICK_STORM, false, "cores that want to be woken without end")
 
 enum sight {
 #define X(name, is_important, text) name,
     SIGHTS(X)
 #undef X
-    SIGHT_NR,
+        SIGHT_NR,
 };
 
 struct coverage {

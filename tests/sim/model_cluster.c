@@ -1,4 +1,5 @@
-/* model_cluster.c — one model node's view of the cluster, and the CLUSTER commands. See model_redis.h.
+/* model_cluster.c — one model node's view of the cluster, and the CLUSTER commands. See
+ * model_redis.h.
  *
  * Source of the rules: redis-server 7.0.15, checked by tests/sim/conformance. */
 #include "tests/sim/model_redis.h"
@@ -136,9 +137,11 @@ static void format_slots(struct model_node *node, int index, struct strbuf *out)
     }
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         if (node->migrating_to[slot] != MODEL_NONE) {
-            strbuf_addf(out, " [%d->-%s]", slot, node->redis->nodes[node->migrating_to[slot]]->id.text);
+            strbuf_addf(out, " [%d->-%s]", slot,
+                        node->redis->nodes[node->migrating_to[slot]]->id.text);
         } else if (node->importing_from[slot] != MODEL_NONE) {
-            strbuf_addf(out, " [%d-<-%s]", slot, node->redis->nodes[node->importing_from[slot]]->id.text);
+            strbuf_addf(out, " [%d-<-%s]", slot,
+                        node->redis->nodes[node->importing_from[slot]]->id.text);
         }
     }
 }
@@ -152,8 +155,8 @@ static void format_row(struct model_node *node, int index, struct strbuf *out)
     uint64_t epoch = has_primary ? node->peers[peer->primary].config_epoch : peer->config_epoch;
     bool is_connected = is_self || (other->is_up && !peer->is_pfail && !peer->is_fail);
     strbuf_addf(out, "%s %s:%u@%u %s%s%s %s %lld %lld %llu %s", other->id.text, other->address.host,
-                (unsigned)other->address.port, (unsigned)other->address.port + 10000U, is_self ? "myself," : "",
-                peer->is_primary ? "master" : "slave",
+                (unsigned)other->address.port, (unsigned)other->address.port + 10000U,
+                is_self ? "myself," : "", peer->is_primary ? "master" : "slave",
                 peer->is_fail    ? ",fail"
                 : peer->is_pfail ? ",fail?"
                                  : "",
@@ -196,16 +199,21 @@ static void command_info(struct model_node *node, struct reply_list *replies)
     uint64_t epoch = node->peers[primary == MODEL_NONE ? node->index : primary].config_epoch;
     struct strbuf text = {0};
     strbuf_addf(&text,
-                "cluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%d\r\ncluster_slots_pfail:%d\r\n"
-                "cluster_slots_fail:%d\r\ncluster_known_nodes:%d\r\ncluster_size:%d\r\ncluster_current_epoch:%llu\r\n"
+                "cluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%d\r\ncluster_"
+                "slots_pfail:%d\r\n"
+                "cluster_slots_fail:%d\r\ncluster_known_nodes:%d\r\ncluster_size:%d\r\ncluster_"
+                "current_epoch:%llu\r\n"
                 "cluster_my_epoch:%llu\r\n",
-                node->is_state_ok ? "ok" : "fail", assigned, assigned - fail - pfail, pfail, fail, known, size,
-                (unsigned long long)node->current_epoch, (unsigned long long)epoch);
+                node->is_state_ok ? "ok" : "fail", assigned, assigned - fail - pfail, pfail, fail,
+                known, size, (unsigned long long)node->current_epoch, (unsigned long long)epoch);
     model_reply_bulk(replies, text.data, text.len);
     strbuf_release(&text);
 }
 
-static int find_id(const struct model_node *node, const struct command_list *commands, int index, int arg)
+static int find_id(const struct model_node *node,
+                   const struct command_list *commands,
+                   int index,
+                   int arg)
 {
     size_t len = 0;
     const char *text = commands_get(commands, index, arg, &len);
@@ -228,7 +236,9 @@ static bool slot_argument(const struct command_list *commands, int index, int ar
     return true;
 }
 
-static void reply_unknown_node(const struct command_list *commands, int index, const char *what,
+static void reply_unknown_node(const struct command_list *commands,
+                               int index,
+                               const char *what,
                                struct reply_list *replies)
 {
     size_t len = 0;
@@ -242,7 +252,8 @@ static void assign_slot(struct model_node *node, int slot, int owner, struct rep
     bool was_mine = node->owner[slot] == node->index;
     if (was_mine && owner != node->index && node->key_counts[slot] != 0) {
         model_reply_error(replies,
-                          "ERR Can't assign hashslot %d to a different node while I still hold keys for this hash "
+                          "ERR Can't assign hashslot %d to a different node while I still hold "
+                          "keys for this hash "
                           "slot.",
                           slot);
         return;
@@ -254,7 +265,8 @@ static void assign_slot(struct model_node *node, int slot, int owner, struct rep
         model_view_set_migrating(node, slot, MODEL_NONE);
     }
     model_view_set_owner(node, slot, owner);
-    if (was_mine && owner != node->index && node->peers[node->index].slot_count == 0 && node->may_migrate_replica) {
+    if (was_mine && owner != node->index && node->peers[node->index].slot_count == 0 &&
+        node->may_migrate_replica) {
         model_node_set_primary(node, owner);
     }
     if (owner == node->index && node->importing_from[slot] != MODEL_NONE) {
@@ -266,7 +278,9 @@ static void assign_slot(struct model_node *node, int slot, int owner, struct rep
 }
 
 /* MIGRATING and IMPORTING. */
-static void open_slot(struct model_node *node, const struct command_list *commands, int index,
+static void open_slot(struct model_node *node,
+                      const struct command_list *commands,
+                      int index,
                       struct reply_list *replies)
 {
     int slot = 0;
@@ -305,12 +319,15 @@ static void trace(struct model_node *node, int slot, const struct command_list *
     }
     size_t len = 0;
     const char *what = commands_get(commands, index, 3, &len);
-    int peer = commands->commands[index].arg_count == 5 ? find_id(node, commands, index, 4) : MODEL_NONE;
-    model_node_note(node, "gets SETSLOT %d %.*s node%d; owner node%d, %d keys here", slot, (int)len, what, peer,
-                    node->owner[slot], node->key_counts[slot]);
+    int peer =
+        commands->commands[index].arg_count == 5 ? find_id(node, commands, index, 4) : MODEL_NONE;
+    model_node_note(node, "gets SETSLOT %d %.*s node%d; owner node%d, %d keys here", slot, (int)len,
+                    what, peer, node->owner[slot], node->key_counts[slot]);
 }
 
-static void command_setslot(struct model_node *node, const struct command_list *commands, int index,
+static void command_setslot(struct model_node *node,
+                            const struct command_list *commands,
+                            int index,
                             struct reply_list *replies)
 {
     int slot = 0;
@@ -324,8 +341,8 @@ static void command_setslot(struct model_node *node, const struct command_list *
         return;
     }
     trace(node, slot, commands, index);
-    bool is_open =
-        commands_arg_is(commands, index, 3, "migrating") || commands_arg_is(commands, index, 3, "importing");
+    bool is_open = commands_arg_is(commands, index, 3, "migrating") ||
+                   commands_arg_is(commands, index, 3, "importing");
     if (is_open && count == 5) {
         open_slot(node, commands, index, replies);
     } else if (commands_arg_is(commands, index, 3, "stable") && count == 4) {
@@ -342,12 +359,15 @@ static void command_setslot(struct model_node *node, const struct command_list *
             assign_slot(node, slot, owner, replies);
         }
     } else {
-        model_reply_error(replies, "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
+        model_reply_error(
+            replies, "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
     }
     model_view_update_state(node);
 }
 
-static void command_getkeys(struct model_node *node, const struct command_list *commands, int index,
+static void command_getkeys(struct model_node *node,
+                            const struct command_list *commands,
+                            int index,
                             struct reply_list *replies)
 {
     int slot = 0;
@@ -369,12 +389,15 @@ static void command_getkeys(struct model_node *node, const struct command_list *
          key = keys->keys[key].next_in_slot) {
         /* Expired keys that nobody touched are still listed and counted, as in Redis. */
         if (key < node->stored_capacity && node->stored[key].is_present) {
-            reply_set_text(replies, &reply->items[filled++], REPLY_STRING, keys->keys[key].name, keys->keys[key].len);
+            reply_set_text(replies, &reply->items[filled++], REPLY_STRING, keys->keys[key].name,
+                           keys->keys[key].len);
         }
     }
 }
 
-static void command_addslots(struct model_node *node, const struct command_list *commands, int index,
+static void command_addslots(struct model_node *node,
+                             const struct command_list *commands,
+                             int index,
                              struct reply_list *replies)
 {
     bool is_range = commands_arg_is(commands, index, 1, "addslotsrange");
@@ -398,14 +421,18 @@ static void command_addslots(struct model_node *node, const struct command_list 
     model_reply_status(replies, "OK");
 }
 
-static void command_keyslot(const struct command_list *commands, int index, struct reply_list *replies)
+static void command_keyslot(const struct command_list *commands,
+                            int index,
+                            struct reply_list *replies)
 {
     size_t len = 0;
     const char *name = commands_get(commands, index, 2, &len);
     model_reply_integer(replies, key_slot(name, len));
 }
 
-static void command_countkeys(struct model_node *node, const struct command_list *commands, int index,
+static void command_countkeys(struct model_node *node,
+                              const struct command_list *commands,
+                              int index,
                               struct reply_list *replies)
 {
     int slot = 0;
@@ -416,7 +443,9 @@ static void command_countkeys(struct model_node *node, const struct command_list
     model_reply_integer(replies, node->key_counts[slot]);
 }
 
-void model_cluster_command(struct model_node *node, const struct command_list *commands, int index,
+void model_cluster_command(struct model_node *node,
+                           const struct command_list *commands,
+                           int index,
                            struct reply_list *replies)
 {
     int count = commands->commands[index].arg_count;
@@ -437,7 +466,8 @@ void model_cluster_command(struct model_node *node, const struct command_list *c
         command_getkeys(node, commands, index, replies);
     } else if (commands_arg_is(commands, index, 1, "keyslot") && count == 3) {
         command_keyslot(commands, index, replies);
-    } else if (commands_arg_is(commands, index, 1, "addslots") || commands_arg_is(commands, index, 1, "addslotsrange")) {
+    } else if (commands_arg_is(commands, index, 1, "addslots") ||
+               commands_arg_is(commands, index, 1, "addslotsrange")) {
         command_addslots(node, commands, index, replies);
     } else if (commands_arg_is(commands, index, 1, "bumpepoch") && count == 2) {
         bool is_bumped = model_view_bump_epoch(node);
@@ -451,6 +481,7 @@ void model_cluster_command(struct model_node *node, const struct command_list *c
         if (node->redis->hooks.unknown_command != NULL) {
             node->redis->hooks.unknown_command(node->redis->hooks.owner, commands, index);
         }
-        model_reply_error(replies, "ERR unknown subcommand '%.*s'. Try CLUSTER HELP.", (int)len, name);
+        model_reply_error(replies, "ERR unknown subcommand '%.*s'. Try CLUSTER HELP.", (int)len,
+                          name);
     }
 }

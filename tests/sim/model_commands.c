@@ -1,4 +1,5 @@
-/* model_commands.c — the commands of a model node that are not CLUSTER or MIGRATE. See model_redis.h.
+/* model_commands.c — the commands of a model node that are not CLUSTER or MIGRATE. See
+ * model_redis.h.
  *
  * Source of the rules: redis-server 7.0.15, checked by tests/sim/conformance. */
 #include "tests/sim/model_redis.h"
@@ -65,11 +66,15 @@ static void info_replication(struct model_node *node, struct strbuf *out)
     if (primary != MODEL_NONE) {
         const struct model_node *from = node->redis->nodes[primary];
         strbuf_addf(out,
-                    "# Replication\r\nrole:slave\r\nmaster_host:%s\r\nmaster_port:%u\r\nmaster_link_status:%s\r\n"
-                    "master_sync_in_progress:%d\r\nslave_read_repl_offset:%lld\r\nslave_repl_offset:%lld\r\n"
+                    "# "
+                    "Replication\r\nrole:slave\r\nmaster_host:%s\r\nmaster_port:%u\r\nmaster_link_"
+                    "status:%s\r\n"
+                    "master_sync_in_progress:%d\r\nslave_read_repl_offset:%lld\r\nslave_repl_"
+                    "offset:%lld\r\n"
                     "connected_slaves:0\r\nmaster_repl_offset:%lld\r\n",
-                    from->address.host, (unsigned)from->address.port, node->is_link_up ? "up" : "down",
-                    node->sync_due_us != 0, (long long)node->offset, (long long)node->offset, (long long)node->offset);
+                    from->address.host, (unsigned)from->address.port,
+                    node->is_link_up ? "up" : "down", node->sync_due_us != 0,
+                    (long long)node->offset, (long long)node->offset, (long long)node->offset);
         return;
     }
     int count = 0;
@@ -77,13 +82,15 @@ static void info_replication(struct model_node *node, struct strbuf *out)
     for (int i = 0; i < node->redis->node_count; i++) {
         const struct model_node *other = node->redis->nodes[i];
         if (node->acked_offsets[i] >= 0 && other->is_up) {
-            strbuf_addf(&rows, "slave%d:ip=%s,port=%u,state=%s,offset=%lld,lag=0\r\n", count++, other->address.host,
-                        (unsigned)other->address.port, other->is_link_up ? "online" : "wait_bgsave",
+            strbuf_addf(&rows, "slave%d:ip=%s,port=%u,state=%s,offset=%lld,lag=0\r\n", count++,
+                        other->address.host, (unsigned)other->address.port,
+                        other->is_link_up ? "online" : "wait_bgsave",
                         (long long)node->acked_offsets[i]);
         }
     }
-    strbuf_addf(out, "# Replication\r\nrole:master\r\nconnected_slaves:%d\r\n%smaster_repl_offset:%lld\r\n", count,
-                strbuf_text(&rows), (long long)node->offset);
+    strbuf_addf(
+        out, "# Replication\r\nrole:master\r\nconnected_slaves:%d\r\n%smaster_repl_offset:%lld\r\n",
+        count, strbuf_text(&rows), (long long)node->offset);
     strbuf_release(&rows);
 }
 
@@ -91,19 +98,25 @@ static void command_info(struct model_node *node, struct reply_list *replies)
 {
     struct strbuf text = {0};
     int64_t uptime_s = (node->redis->schedule->now_us - node->started_us) / SECOND_US;
-    strbuf_addf(&text,
-                "# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\nprocess_id:%llu\r\nrun_id:%s\r\n"
-                "tcp_port:%u\r\nuptime_in_seconds:%lld\r\n# Clients\r\nconnected_clients:4\r\nblocked_clients:0\r\n",
-                (unsigned long long)node->process, node->run_id, (unsigned)node->address.port, (long long)uptime_s);
-    strbuf_addf(&text,
-                "# Memory\r\nused_memory:%lld\r\nused_memory_rss:8000000\r\nused_memory_dataset:%lld\r\n"
-                "total_system_memory:8000000000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n",
-                (long long)(2000000 + 100 * node->key_count), (long long)(100 * node->key_count));
-    strbuf_addf(&text,
-                "# Persistence\r\nloading:%d\r\naof_enabled:1\r\nrdb_last_bgsave_status:ok\r\n"
-                "aof_last_write_status:ok\r\nrdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\n"
-                "# Stats\r\ntotal_commands_processed:1\r\ninstantaneous_ops_per_sec:10\r\nevicted_keys:0\r\n",
-                node->is_loading);
+    strbuf_addf(
+        &text,
+        "# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\nprocess_id:%llu\r\nrun_id:%s\r\n"
+        "tcp_port:%u\r\nuptime_in_seconds:%lld\r\n# "
+        "Clients\r\nconnected_clients:4\r\nblocked_clients:0\r\n",
+        (unsigned long long)node->process, node->run_id, (unsigned)node->address.port,
+        (long long)uptime_s);
+    strbuf_addf(
+        &text,
+        "# Memory\r\nused_memory:%lld\r\nused_memory_rss:8000000\r\nused_memory_dataset:%lld\r\n"
+        "total_system_memory:8000000000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n",
+        (long long)(2000000 + 100 * node->key_count), (long long)(100 * node->key_count));
+    strbuf_addf(
+        &text,
+        "# Persistence\r\nloading:%d\r\naof_enabled:1\r\nrdb_last_bgsave_status:ok\r\n"
+        "aof_last_write_status:ok\r\nrdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\n"
+        "# "
+        "Stats\r\ntotal_commands_processed:1\r\ninstantaneous_ops_per_sec:10\r\nevicted_keys:0\r\n",
+        node->is_loading);
     info_replication(node, &text);
     strbuf_add_text(&text, "# Cluster\r\ncluster_enabled:1\r\n# Keyspace\r\n");
     if (node->key_count > 0) {
@@ -120,28 +133,38 @@ static void command_role(struct model_node *node, struct reply_list *replies)
     if (primary == MODEL_NONE) {
         reply_set_array(replies, reply, 3);
         reply_set_text(replies, &reply->items[0], REPLY_STRING, "master", 6);
-        reply->items[1] = (struct reply){.type = REPLY_INTEGER, .text = "", .integer = node->offset};
+        reply->items[1] =
+            (struct reply){.type = REPLY_INTEGER, .text = "", .integer = node->offset};
         reply_set_array(replies, &reply->items[2], 0);
         return;
     }
     const struct model_node *from = node->redis->nodes[primary];
-    const char *state = node->is_link_up ? "connected" : node->sync_due_us != 0 ? "sync" : "connect";
+    const char *state = node->is_link_up         ? "connected"
+                        : node->sync_due_us != 0 ? "sync"
+                                                 : "connect";
     reply_set_array(replies, reply, 5);
     reply_set_text(replies, &reply->items[0], REPLY_STRING, "slave", 5);
-    reply_set_text(replies, &reply->items[1], REPLY_STRING, from->address.host, strlen(from->address.host));
-    reply->items[2] = (struct reply){.type = REPLY_INTEGER, .text = "", .integer = from->address.port};
+    reply_set_text(replies, &reply->items[1], REPLY_STRING, from->address.host,
+                   strlen(from->address.host));
+    reply->items[2] =
+        (struct reply){.type = REPLY_INTEGER, .text = "", .integer = from->address.port};
     reply_set_text(replies, &reply->items[3], REPLY_STRING, state, strlen(state));
     reply->items[4] = (struct reply){.type = REPLY_INTEGER, .text = "", .integer = node->offset};
 }
 
-static int key_argument(struct model_node *node, const struct command_list *commands, int index, int arg)
+static int key_argument(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
+                        int arg)
 {
     size_t len = 0;
     const char *name = commands_get(commands, index, arg, &len);
     return model_keys_number(&node->redis->keys, name, len);
 }
 
-static void command_set(struct model_node *node, const struct command_list *commands, int index,
+static void command_set(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
                         struct reply_list *replies)
 {
     if (node->is_out_of_memory) {
@@ -161,10 +184,13 @@ static void command_set(struct model_node *node, const struct command_list *comm
     model_reply_status(replies, "OK");
 }
 
-static void command_get(struct model_node *node, const struct command_list *commands, int index,
+static void command_get(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
                         struct reply_list *replies)
 {
-    const struct model_stored *stored = model_node_get(node, key_argument(node, commands, index, 1));
+    const struct model_stored *stored =
+        model_node_get(node, key_argument(node, commands, index, 1));
     if (stored == NULL) {
         replies_add(replies);
         return;
@@ -172,7 +198,9 @@ static void command_get(struct model_node *node, const struct command_list *comm
     model_reply_bulk(replies, stored->value, stored->len);
 }
 
-static void command_del(struct model_node *node, const struct command_list *commands, int index,
+static void command_del(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
                         struct reply_list *replies)
 {
     int64_t count = 0;
@@ -186,21 +214,26 @@ static void command_del(struct model_node *node, const struct command_list *comm
     model_reply_integer(replies, count);
 }
 
-static void command_mget(struct model_node *node, const struct command_list *commands, int index,
+static void command_mget(struct model_node *node,
+                         const struct command_list *commands,
+                         int index,
                          struct reply_list *replies)
 {
     int count = commands->commands[index].arg_count - 1;
     struct reply *reply = replies_add(replies);
     reply_set_array(replies, reply, (size_t)count);
     for (int i = 0; i < count; i++) {
-        const struct model_stored *stored = model_node_get(node, key_argument(node, commands, index, i + 1));
+        const struct model_stored *stored =
+            model_node_get(node, key_argument(node, commands, index, i + 1));
         if (stored != NULL) {
             reply_set_text(replies, &reply->items[i], REPLY_STRING, stored->value, stored->len);
         }
     }
 }
 
-static void command_exists(struct model_node *node, const struct command_list *commands, int index,
+static void command_exists(struct model_node *node,
+                           const struct command_list *commands,
+                           int index,
                            struct reply_list *replies)
 {
     int64_t count = 0;
@@ -210,10 +243,13 @@ static void command_exists(struct model_node *node, const struct command_list *c
     model_reply_integer(replies, count);
 }
 
-static void command_pttl(struct model_node *node, const struct command_list *commands, int index,
+static void command_pttl(struct model_node *node,
+                         const struct command_list *commands,
+                         int index,
                          struct reply_list *replies)
 {
-    const struct model_stored *stored = model_node_get(node, key_argument(node, commands, index, 1));
+    const struct model_stored *stored =
+        model_node_get(node, key_argument(node, commands, index, 1));
     if (stored == NULL) {
         model_reply_integer(replies, -2);
     } else if (stored->expire_us == 0) {
@@ -224,10 +260,13 @@ static void command_pttl(struct model_node *node, const struct command_list *com
 }
 
 /* The payload is the value itself behind a mark: equal values give equal dumps, as in Redis. */
-static void command_dump(struct model_node *node, const struct command_list *commands, int index,
+static void command_dump(struct model_node *node,
+                         const struct command_list *commands,
+                         int index,
                          struct reply_list *replies)
 {
-    const struct model_stored *stored = model_node_get(node, key_argument(node, commands, index, 1));
+    const struct model_stored *stored =
+        model_node_get(node, key_argument(node, commands, index, 1));
     if (stored == NULL) {
         replies_add(replies);
         return;
@@ -237,7 +276,9 @@ static void command_dump(struct model_node *node, const struct command_list *com
     model_reply_bulk(replies, payload, (size_t)stored->len + 5);
 }
 
-static void command_restore(struct model_node *node, const struct command_list *commands, int index,
+static void command_restore(struct model_node *node,
+                            const struct command_list *commands,
+                            int index,
                             struct reply_list *replies)
 {
     int64_t ttl_ms = 0;
@@ -263,14 +304,17 @@ static void command_restore(struct model_node *node, const struct command_list *
     }
 }
 
-static void command_memory(struct model_node *node, const struct command_list *commands, int index,
+static void command_memory(struct model_node *node,
+                           const struct command_list *commands,
+                           int index,
                            struct reply_list *replies)
 {
     if (!commands_arg_is(commands, index, 1, "usage")) {
         model_reply_error(replies, "ERR unknown subcommand. Try MEMORY HELP.");
         return;
     }
-    const struct model_stored *stored = model_node_get(node, key_argument(node, commands, index, 2));
+    const struct model_stored *stored =
+        model_node_get(node, key_argument(node, commands, index, 2));
     if (stored == NULL) {
         replies_add(replies);
         return;
@@ -278,12 +322,16 @@ static void command_memory(struct model_node *node, const struct command_list *c
     model_reply_integer(replies, stored->weight_bytes);
 }
 
-static void command_config(struct model_node *node, const struct command_list *commands, int index,
+static void command_config(struct model_node *node,
+                           const struct command_list *commands,
+                           int index,
                            struct reply_list *replies)
 {
-    bool *setting = commands_arg_is(commands, index, 2, "cluster-allow-replica-migration") ? &node->may_migrate_replica
-                    : commands_arg_is(commands, index, 2, "cluster-require-full-coverage") ? &node->needs_full_coverage
-                                                                                            : NULL;
+    bool *setting = commands_arg_is(commands, index, 2, "cluster-allow-replica-migration")
+                        ? &node->may_migrate_replica
+                    : commands_arg_is(commands, index, 2, "cluster-require-full-coverage")
+                        ? &node->needs_full_coverage
+                        : NULL;
     if (commands_arg_is(commands, index, 1, "set") && setting != NULL) {
         *setting = commands_arg_is(commands, index, 3, "yes");
         model_reply_status(replies, "OK");
@@ -295,7 +343,7 @@ static void command_config(struct model_node *node, const struct command_list *c
     snprintf(timeout, sizeof(timeout), "%lld", (long long)(node->redis->node_timeout_us / MS_US));
     const char *value = setting != NULL ? (*setting ? "yes" : "no")
                         : commands_arg_is(commands, index, 2, "cluster-node-timeout") ? timeout
-                                                                                     : NULL;
+                                                                                      : NULL;
     struct reply *reply = replies_add(replies);
     reply_set_array(replies, reply, value != NULL ? 2 : 0);
     if (value != NULL) {
@@ -304,7 +352,9 @@ static void command_config(struct model_node *node, const struct command_list *c
     }
 }
 
-static void command_ping(struct model_node *node, const struct command_list *commands, int index,
+static void command_ping(struct model_node *node,
+                         const struct command_list *commands,
+                         int index,
                          struct reply_list *replies)
 {
     (void)node;
@@ -325,7 +375,10 @@ static const struct {
     enum key_use keys;
     bool is_write;
     bool is_asking; /* as if ASKING came before */
-    void (*run)(struct model_node *node, const struct command_list *commands, int index, struct reply_list *replies);
+    void (*run)(struct model_node *node,
+                const struct command_list *commands,
+                int index,
+                struct reply_list *replies);
 } COMMANDS[] = {
     {"ping", 1, KEYS_NONE, false, false, command_ping},
     {"get", 2, KEYS_FIRST, false, false, command_get},
@@ -344,8 +397,12 @@ static const struct {
 };
 
 /* Redirects of a command with keys, as Redis decides them; true when the command may run here. */
-static bool may_serve(struct model_node *node, const struct command_list *commands, int index,
-                      enum key_use use, bool is_asking, struct reply_list *replies)
+static bool may_serve(struct model_node *node,
+                      const struct command_list *commands,
+                      int index,
+                      enum key_use use,
+                      bool is_asking,
+                      struct reply_list *replies)
 {
     struct model_redis *redis = node->redis;
     int first = use == KEYS_SECOND ? 2 : 1;
@@ -364,8 +421,9 @@ static bool may_serve(struct model_node *node, const struct command_list *comman
     int owner = node->owner[slot];
     if (!node->is_state_ok || owner == MODEL_NONE) {
         redis->clusterdown_count++;
-        model_reply_error(replies, owner == MODEL_NONE && node->is_state_ok ? "CLUSTERDOWN Hash slot not served"
-                                                                            : "CLUSTERDOWN The cluster is down");
+        model_reply_error(replies, owner == MODEL_NONE && node->is_state_ok
+                                       ? "CLUSTERDOWN Hash slot not served"
+                                       : "CLUSTERDOWN The cluster is down");
         return false;
     }
     int to = node->migrating_to[slot];
@@ -440,9 +498,11 @@ enum model_verdict model_node_execute(struct model_node *node, struct model_pipe
             continue;
         }
         if (commands->commands[index].arg_count < COMMANDS[i].arg_count_min) {
-            model_reply_error(replies, "ERR wrong number of arguments for '%s' command", COMMANDS[i].name);
+            model_reply_error(replies, "ERR wrong number of arguments for '%s' command",
+                              COMMANDS[i].name);
         } else if (COMMANDS[i].keys == KEYS_NONE ||
-                   may_serve(node, commands, index, COMMANDS[i].keys, is_asking || COMMANDS[i].is_asking, replies)) {
+                   may_serve(node, commands, index, COMMANDS[i].keys,
+                             is_asking || COMMANDS[i].is_asking, replies)) {
             COMMANDS[i].run(node, commands, index, replies);
         }
         return VERDICT_DONE;

@@ -1,6 +1,7 @@
 /* model_election.c — who is down, and which replica takes over. See model_redis.h.
  *
- * Source of the rules: Redis cluster specification, "Failure detection" and "Replica election and promotion". */
+ * Source of the rules: Redis cluster specification, "Failure detection" and "Replica election and
+ * promotion". */
 #include "tests/sim/model_redis.h"
 
 #include <string.h>
@@ -66,7 +67,8 @@ void model_election_report(struct model_node *node, const struct model_bus_messa
         bool is_old = now_us - sender->fail_since_us > 2 * node->redis->node_timeout_us;
         if (sender->is_fail && (!sender->is_primary || sender->slot_count == 0 || is_old)) {
             sender->is_fail = false;
-            model_node_note(node, "holds %.8s to be up again", node->redis->nodes[message->from]->id.text);
+            model_node_note(node, "holds %.8s to be up again",
+                            node->redis->nodes[message->from]->id.text);
         }
     }
     if (!is_voter(node, message->from)) {
@@ -89,10 +91,12 @@ static void suspect(struct model_node *node)
     int64_t now_us = node->redis->schedule->now_us;
     for (int i = 0; i < node->redis->node_count; i++) {
         struct model_peer *peer = &node->peers[i];
-        if (i == node->index || !peer->is_known || peer->is_pfail || peer->is_fail || peer->ping_sent_us == 0) {
+        if (i == node->index || !peer->is_known || peer->is_pfail || peer->is_fail ||
+            peer->ping_sent_us == 0) {
             continue;
         }
-        int64_t since_us = peer->ping_sent_us > peer->heard_us ? peer->ping_sent_us : peer->heard_us;
+        int64_t since_us =
+            peer->ping_sent_us > peer->heard_us ? peer->ping_sent_us : peer->heard_us;
         if (now_us - since_us > node->redis->node_timeout_us) {
             peer->is_pfail = true;
             fail_if_agreed(node, i);
@@ -106,15 +110,16 @@ static int rank_of(const struct model_node *node, int primary)
     int rank = 0;
     for (int i = 0; i < node->redis->node_count; i++) {
         const struct model_peer *peer = &node->peers[i];
-        rank += i != node->index && peer->is_known && !peer->is_primary && peer->primary == primary &&
-                peer->offset > node->offset;
+        rank += i != node->index && peer->is_known && !peer->is_primary &&
+                peer->primary == primary && peer->offset > node->offset;
     }
     return rank;
 }
 
 static bool is_data_fresh(const struct model_node *node)
 {
-    int64_t age_us = node->is_link_up ? 0 : node->redis->schedule->now_us - node->link_down_since_us;
+    int64_t age_us =
+        node->is_link_up ? 0 : node->redis->schedule->now_us - node->link_down_since_us;
     return node->sync_due_us == 0 && node->link_down_since_us >= 0 &&
            age_us < 10 * node->redis->node_timeout_us + 10 * SECOND_US;
 }
@@ -146,8 +151,7 @@ static void promote(struct model_node *node)
         myself->config_epoch = node->election_epoch;
     }
     struct slotset slots = node->peers[old].slots;
-    SLOTSET_FOREACH(slot, &slots)
-    {
+    SLOTSET_FOREACH (slot, &slots) {
         model_view_set_owner(node, slot, node->index);
     }
     node->sync_due_us = 0;
@@ -166,13 +170,14 @@ static void run_for_primary(struct model_node *node)
 {
     int primary = model_node_primary(node);
     int64_t now_us = node->redis->schedule->now_us;
-    if (primary == MODEL_NONE || !node->peers[primary].is_fail || node->peers[primary].slot_count == 0 ||
-        !is_data_fresh(node)) {
+    if (primary == MODEL_NONE || !node->peers[primary].is_fail ||
+        node->peers[primary].slot_count == 0 || !is_data_fresh(node)) {
         node->election_us = 0;
         return;
     }
-    int64_t timeout_us = 2 * node->redis->node_timeout_us < 2 * SECOND_US ? 2 * SECOND_US
-                                                                         : 2 * node->redis->node_timeout_us;
+    int64_t timeout_us = 2 * node->redis->node_timeout_us < 2 * SECOND_US
+                             ? 2 * SECOND_US
+                             : 2 * node->redis->node_timeout_us;
     if (node->election_us == 0 || now_us - node->election_us > 2 * timeout_us) {
         node->election_us = now_us + 500 * MS_US + prng_range(&node->redis->prng, 0, 500) * MS_US +
                             rank_of(node, primary) * SECOND_US;
@@ -195,16 +200,17 @@ static void vote(struct model_node *node, const struct model_bus_message *messag
     const struct model_peer *candidate = &node->peers[message->from];
     int64_t now_us = node->redis->schedule->now_us;
     if (!is_voter(node, node->index) || message->current_epoch < node->current_epoch ||
-        node->last_vote_epoch == node->current_epoch || candidate->is_primary || candidate->primary == MODEL_NONE) {
+        node->last_vote_epoch == node->current_epoch || candidate->is_primary ||
+        candidate->primary == MODEL_NONE) {
         return;
     }
     struct model_peer *primary = &node->peers[candidate->primary];
-    bool has_voted = primary->voted_us != 0 && now_us - primary->voted_us < 2 * node->redis->node_timeout_us;
+    bool has_voted =
+        primary->voted_us != 0 && now_us - primary->voted_us < 2 * node->redis->node_timeout_us;
     if (!primary->is_fail || has_voted) {
         return;
     }
-    SLOTSET_FOREACH(slot, &message->slots)
-    {
+    SLOTSET_FOREACH (slot, &message->slots) {
         int owner = node->owner[slot];
         if (owner != MODEL_NONE && node->peers[owner].config_epoch > message->config_epoch) {
             return;

@@ -1,4 +1,5 @@
-/* model_gossip.c — the cluster bus of the model: pings, claims of slots, updates, epoch collisions. See model_redis.h.
+/* model_gossip.c — the cluster bus of the model: pings, claims of slots, updates, epoch collisions.
+ * See model_redis.h.
  *
  * Source of the rules: Redis cluster specification; redis-server 7.0.15 (clusterProcessPacket,
  * clusterUpdateSlotsConfigWith, clusterHandleConfigEpochCollision). */
@@ -21,7 +22,9 @@ static void arrive(struct happening *what)
     model_node_enqueue(node, &(struct model_work){.kind = WORK_BUS, .bus = message});
 }
 
-void model_bus_fill(struct model_node *node, struct model_bus_message *message, enum model_bus_kind kind)
+void model_bus_fill(struct model_node *node,
+                    struct model_bus_message *message,
+                    enum model_bus_kind kind)
 {
     int primary = model_node_primary(node);
     const struct model_peer *claimant = &node->peers[primary == MODEL_NONE ? node->index : primary];
@@ -42,7 +45,8 @@ void model_bus_fill(struct model_node *node, struct model_bus_message *message, 
     }
 }
 
-/* A stream between two nodes: what was sent while the way is cut is gone, since the link is then dropped. */
+/* A stream between two nodes: what was sent while the way is cut is gone, since the link is then
+ * dropped. */
 void model_bus_send(struct model_node *node, int to, struct model_bus_message *message)
 {
     struct model_redis *redis = node->redis;
@@ -99,8 +103,10 @@ static void cron(struct happening *what)
         if (i == node->index || !peer->is_known) {
             continue;
         }
-        bool is_old = peer->ping_sent_us == 0 && now_us - peer->heard_us > redis->node_timeout_us / 2;
-        bool is_lost = peer->ping_sent_us != 0 && now_us - peer->ping_sent_us > redis->node_timeout_us / 4;
+        bool is_old =
+            peer->ping_sent_us == 0 && now_us - peer->heard_us > redis->node_timeout_us / 2;
+        bool is_lost =
+            peer->ping_sent_us != 0 && now_us - peer->ping_sent_us > redis->node_timeout_us / 4;
         if ((i == random && peer->ping_sent_us == 0) || is_old || is_lost) {
             ping(node, i);
         }
@@ -143,7 +149,10 @@ void model_node_set_primary(struct model_node *node, int primary)
 }
 
 /* 'sender' claims 'slots' under 'epoch': believe what is newer than what we know. */
-static void take_claims(struct model_node *node, int sender, uint64_t epoch, const struct slotset *slots)
+static void take_claims(struct model_node *node,
+                        int sender,
+                        uint64_t epoch,
+                        const struct slotset *slots)
 {
     int primary = model_node_primary(node);
     int mine = primary == MODEL_NONE ? node->index : primary;
@@ -167,13 +176,13 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
     slotset_subtract(&news, &node->peers[sender].slots);
     struct slotset dirty = {0};
     int lost_by_mine = 0;
-    SLOTSET_FOREACH(slot, &news)
-    {
+    SLOTSET_FOREACH (slot, &news) {
         int owner = node->owner[slot];
         if (node->importing_from[slot] != MODEL_NONE) {
             continue; /* finding 4 of the facts: an importing node is deaf to claims */
         }
-        if (owner != MODEL_NONE && node->peers[owner].config_epoch >= epoch && !slotset_has(&was_unclaimed, slot)) {
+        if (owner != MODEL_NONE && node->peers[owner].config_epoch >= epoch &&
+            !slotset_has(&was_unclaimed, slot)) {
             continue;
         }
         if (owner == node->index && node->key_counts[slot] > 0) {
@@ -190,25 +199,26 @@ static void take_claims(struct model_node *node, int sender, uint64_t epoch, con
         model_node_set_primary(node, sender);
         return;
     }
-    SLOTSET_FOREACH(slot, &dirty)
-    {
+    SLOTSET_FOREACH (slot, &dirty) {
         node->redis->dirty_count++;
-        model_node_note(node, "deletes %d keys of slot %d, which %.8s claims", node->key_counts[slot], slot,
-                        node->redis->nodes[sender]->id.text);
+        model_node_note(node, "deletes %d keys of slot %d, which %.8s claims",
+                        node->key_counts[slot], slot, node->redis->nodes[sender]->id.text);
         model_node_remove_slot(node, slot, REMOVED_FOREIGN);
     }
 }
 
 /* The sender claims slots whose owner we know under a higher epoch: tell it. */
-static void send_update(struct model_node *node, int sender, uint64_t epoch, const struct slotset *slots)
+static void send_update(struct model_node *node,
+                        int sender,
+                        uint64_t epoch,
+                        const struct slotset *slots)
 {
     if (slotset_is_equal(slots, &node->peers[sender].slots)) {
         return;
     }
     struct slotset stale = *slots;
     slotset_subtract(&stale, &node->peers[sender].slots);
-    SLOTSET_FOREACH(slot, &stale)
-    {
+    SLOTSET_FOREACH (slot, &stale) {
         int owner = node->owner[slot];
         if (owner == MODEL_NONE || owner == sender || node->peers[owner].config_epoch <= epoch ||
             slotset_has(&node->unclaimed, slot)) {
@@ -246,14 +256,16 @@ static void take_role(struct model_node *node, const struct model_bus_message *m
 static void resolve_collision(struct model_node *node, const struct model_bus_message *message)
 {
     struct model_peer *myself = &node->peers[node->index];
-    if (!message->is_primary || !myself->is_primary || message->config_epoch != myself->config_epoch ||
+    if (!message->is_primary || !myself->is_primary ||
+        message->config_epoch != myself->config_epoch ||
         node_id_compare(&node->redis->nodes[message->from]->id, &node->id) <= 0) {
         return;
     }
     node->redis->collision_count++;
     node->current_epoch++;
     myself->config_epoch = node->current_epoch;
-    model_node_note(node, "takes config epoch %llu after a collision", (unsigned long long)node->current_epoch);
+    model_node_note(node, "takes config epoch %llu after a collision",
+                    (unsigned long long)node->current_epoch);
 }
 
 /* A replica whose primary turned out to be a replica itself follows the chain. */

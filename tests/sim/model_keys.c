@@ -142,7 +142,8 @@ void model_node_remove_all(struct model_node *node, enum model_removal why)
 void model_node_remove_slot(struct model_node *node, int slot, enum model_removal why)
 {
     const struct model_keys *keys = &node->redis->keys;
-    for (int key = keys->first_in_slot[slot]; key != MODEL_NONE; key = keys->keys[key].next_in_slot) {
+    for (int key = keys->first_in_slot[slot]; key != MODEL_NONE;
+         key = keys->keys[key].next_in_slot) {
         model_node_remove(node, key, why);
     }
 }

@@ -1,4 +1,5 @@
-/* model_migrate.c — MIGRATE of the model: the source stands still until the target has answered. See model_redis.h.
+/* model_migrate.c — MIGRATE of the model: the source stands still until the target has answered.
+ * See model_redis.h.
  *
  * Source of the rules: redis-server 7.0.15 migrateCommand(); facts F10 to F15. */
 #include "tests/sim/model_redis.h"
@@ -21,7 +22,8 @@ static void unblock(struct model_node *source)
     source->blocked = NULL;
     if (pipeline->next < pipeline->commands.count) {
         struct model_work *work = xcalloc(1, sizeof(*work));
-        *work = (struct model_work){.kind = WORK_PIPELINE, .pipeline = pipeline, .next = source->first};
+        *work =
+            (struct model_work){.kind = WORK_PIPELINE, .pipeline = pipeline, .next = source->first};
         source->first = work;
         source->last = source->last == NULL ? work : source->last;
     } else {
@@ -57,8 +59,10 @@ static void answered(struct happening *what)
     }
     struct model_node *source = what->owner;
     struct model_transfer *transfer = what->data;
-    bool is_broken = prng_chance(&source->redis->prng, 1, BROKEN_READ_ONE_IN) && !source->redis->network->is_calm;
-    int read = is_broken ? (int)prng_below(&source->redis->prng, (uint64_t)transfer->count) : transfer->count;
+    bool is_broken = prng_chance(&source->redis->prng, 1, BROKEN_READ_ONE_IN) &&
+                     !source->redis->network->is_calm;
+    int read = is_broken ? (int)prng_below(&source->redis->prng, (uint64_t)transfer->count)
+                         : transfer->count;
     for (int i = 0; i < read; i++) {
         if (transfer->outcomes[i] == TRANSFER_OK && !transfer->is_copy) {
             model_node_remove(source, transfer->keys[i], REMOVED_MOVED);
@@ -66,9 +70,11 @@ static void answered(struct happening *what)
     }
     if (is_broken) {
         source->redis->ioerr_count++;
-        model_reply_error(&source->blocked->replies, "IOERR error or timeout reading to target instance");
+        model_reply_error(&source->blocked->replies,
+                          "IOERR error or timeout reading to target instance");
     } else if (transfer->error[0] != '\0') {
-        model_reply_error(&source->blocked->replies, "ERR Target instance replied with error: %s", transfer->error);
+        model_reply_error(&source->blocked->replies, "ERR Target instance replied with error: %s",
+                          transfer->error);
     } else {
         model_reply_status(&source->blocked->replies, "OK");
     }
@@ -82,7 +88,8 @@ static void timed_out(struct happening *what)
     }
     struct model_node *source = what->owner;
     source->redis->ioerr_count++;
-    model_reply_error(&source->blocked->replies, "IOERR error or timeout reading to target instance");
+    model_reply_error(&source->blocked->replies,
+                      "IOERR error or timeout reading to target instance");
     unblock(source);
 }
 
@@ -104,15 +111,17 @@ static bool restore_one(struct model_node *target, struct model_transfer *transf
     int key = transfer->keys[i];
     int slot = redis->keys.keys[key].slot;
     char error[96] = "";
-    bool is_mine = target->owner[slot] == target->index || target->importing_from[slot] != MODEL_NONE;
+    bool is_mine =
+        target->owner[slot] == target->index || target->importing_from[slot] != MODEL_NONE;
     if (!target->is_state_ok) {
         snprintf(error, sizeof(error), "CLUSTERDOWN The cluster is down");
         transfer->outcomes[i] = TRANSFER_MOVED;
         redis->clusterdown_count++;
     } else if (!is_mine) {
-        const struct model_node *owner = redis->nodes[target->owner[slot] == MODEL_NONE ? target->index
-                                                                                         : target->owner[slot]];
-        snprintf(error, sizeof(error), "MOVED %d %.40s:%u", slot, owner->address.host, (unsigned)owner->address.port);
+        const struct model_node *owner =
+            redis->nodes[target->owner[slot] == MODEL_NONE ? target->index : target->owner[slot]];
+        snprintf(error, sizeof(error), "MOVED %d %.40s:%u", slot, owner->address.host,
+                 (unsigned)owner->address.port);
         transfer->outcomes[i] = TRANSFER_MOVED;
         redis->target_moved_count++;
     } else if (!model_node_is_primary(target)) {
@@ -137,7 +146,8 @@ static bool restore_one(struct model_node *target, struct model_transfer *transf
     return false;
 }
 
-/* Takes the transfer over; runs at the target in its turn, whether or not the source still waits. */
+/* Takes the transfer over; runs at the target in its turn, whether or not the source still waits.
+ */
 void model_migrate_restore(struct model_node *target, struct model_transfer *transfer)
 {
     struct model_redis *redis = target->redis;
@@ -151,11 +161,16 @@ void model_migrate_restore(struct model_node *target, struct model_transfer *tra
         return;
     }
     schedule_add(redis->schedule, delay_us,
-                 &(struct happening){
-                     .run = answered, .release = free, .owner = source, .data = transfer, .tag = transfer->id});
+                 &(struct happening){.run = answered,
+                                     .release = free,
+                                     .owner = source,
+                                     .data = transfer,
+                                     .tag = transfer->id});
 }
 
-static struct model_node *find_target(struct model_node *node, const struct command_list *commands, int index)
+static struct model_node *find_target(struct model_node *node,
+                                      const struct command_list *commands,
+                                      int index)
 {
     struct address address = {0};
     size_t len = 0;
@@ -169,7 +184,10 @@ static struct model_node *find_target(struct model_node *node, const struct comm
     return model_redis_find(node->redis, &address);
 }
 
-static void take_key(struct model_node *node, struct model_transfer *transfer, const char *name, size_t len)
+static void take_key(struct model_node *node,
+                     struct model_transfer *transfer,
+                     const char *name,
+                     size_t len)
 {
     int key = model_keys_number(&node->redis->keys, name, len);
     const struct model_stored *stored = model_node_get(node, key);
@@ -181,8 +199,11 @@ static void take_key(struct model_node *node, struct model_transfer *transfer, c
 }
 
 /* Reads the options and captures the keys that exist. False after an error reply. */
-static bool read_request(struct model_node *node, const struct command_list *commands, int index,
-                         struct model_transfer *transfer, struct reply_list *replies)
+static bool read_request(struct model_node *node,
+                         const struct command_list *commands,
+                         int index,
+                         struct model_transfer *transfer,
+                         struct reply_list *replies)
 {
     int count = commands->commands[index].arg_count;
     size_t len = 0;
@@ -215,11 +236,14 @@ static bool read_request(struct model_node *node, const struct command_list *com
     return true;
 }
 
-static bool is_served_here(struct model_node *node, const struct model_transfer *transfer, struct reply_list *replies)
+static bool is_served_here(struct model_node *node,
+                           const struct model_transfer *transfer,
+                           struct reply_list *replies)
 {
     for (int i = 0; i < transfer->count; i++) {
         int slot = node->redis->keys.keys[transfer->keys[i]].slot;
-        bool is_open = node->migrating_to[slot] != MODEL_NONE || node->importing_from[slot] != MODEL_NONE;
+        bool is_open =
+            node->migrating_to[slot] != MODEL_NONE || node->importing_from[slot] != MODEL_NONE;
         int owner = node->owner[slot];
         if (!node->is_state_ok) {
             model_reply_error(replies, "CLUSTERDOWN The cluster is down");
@@ -227,7 +251,8 @@ static bool is_served_here(struct model_node *node, const struct model_transfer 
         }
         if (!is_open && owner != node->index && owner != MODEL_NONE) {
             node->redis->moved_count++;
-            model_reply_error(replies, "MOVED %d %s:%u", slot, node->redis->nodes[owner]->address.host,
+            model_reply_error(replies, "MOVED %d %s:%u", slot,
+                              node->redis->nodes[owner]->address.host,
                               (unsigned)node->redis->nodes[owner]->address.port);
             return false;
         }
@@ -235,7 +260,9 @@ static bool is_served_here(struct model_node *node, const struct model_transfer 
     return true;
 }
 
-static void send(struct model_node *node, struct model_node *target, struct model_transfer *transfer,
+static void send(struct model_node *node,
+                 struct model_node *target,
+                 struct model_transfer *transfer,
                  int64_t timeout_us)
 {
     struct model_redis *redis = node->redis;
@@ -251,8 +278,11 @@ static void send(struct model_node *node, struct model_node *target, struct mode
         return;
     }
     schedule_add(redis->schedule, delay_us + transfer->count * COPY_US_PER_KEY,
-                 &(struct happening){
-                     .run = arrive, .release = free, .owner = target, .data = transfer, .tag = target->process});
+                 &(struct happening){.run = arrive,
+                                     .release = free,
+                                     .owner = target,
+                                     .data = transfer,
+                                     .tag = target->process});
 }
 
 /* Large arrays that are filled as far as 'count' says; not zeroed. */
@@ -286,7 +316,8 @@ enum model_verdict model_migrate_start(struct model_node *node, struct model_pip
         return VERDICT_DONE;
     }
     struct model_transfer *transfer = transfer_new(node);
-    if (!read_request(node, commands, index, transfer, replies) || !is_served_here(node, transfer, replies)) {
+    if (!read_request(node, commands, index, transfer, replies) ||
+        !is_served_here(node, transfer, replies)) {
         free(transfer);
         return VERDICT_DONE;
     }

@@ -5,7 +5,10 @@
 
 #include <string.h>
 
-void network_init(struct model_network *network, struct schedule *schedule, uint64_t seed, int place_count)
+void network_init(struct model_network *network,
+                  struct schedule *schedule,
+                  uint64_t seed,
+                  int place_count)
 {
     CHECK(place_count <= NETWORK_PLACES_MAX);
     *network = (struct model_network){

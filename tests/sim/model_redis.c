@@ -1,4 +1,5 @@
-/* model_redis.c — life of the model cluster and its nodes, and the queue of work of each node. See model_redis.h. */
+/* model_redis.c — life of the model cluster and its nodes, and the queue of work of each node. See
+ * model_redis.h. */
 #include "tests/sim/model_redis.h"
 
 #include "common/base/alloc.h"
@@ -9,11 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A pipeline may be interrupted by another connection between two commands: Redis reads a bounded piece at a time. */
+/* A pipeline may be interrupted by another connection between two commands: Redis reads a bounded
+ * piece at a time. */
 #define YIELD_ONE_IN 8
 #define TURN_US 5
 
-void model_redis_init(struct model_redis *redis, struct schedule *schedule, struct model_network *network,
+void model_redis_init(struct model_redis *redis,
+                      struct schedule *schedule,
+                      struct model_network *network,
                       uint64_t seed)
 {
     *redis = (struct model_redis){
@@ -91,7 +95,10 @@ static void random_hex(struct prng *prng, char *text, int len)
     text[len] = '\0';
 }
 
-struct model_node *model_redis_add(struct model_redis *redis, int place, const char *host, uint16_t port)
+struct model_node *model_redis_add(struct model_redis *redis,
+                                   int place,
+                                   const char *host,
+                                   uint16_t port)
 {
     CHECK(redis->node_count < MODEL_NODES_MAX);
     struct model_node *node = xcalloc(1, sizeof(*node));
@@ -104,7 +111,8 @@ struct model_node *model_redis_add(struct model_redis *redis, int place, const c
     memset(node->owner, MODEL_NONE, sizeof(node->owner));
     memset(node->migrating_to, MODEL_NONE, sizeof(node->migrating_to));
     memset(node->importing_from, MODEL_NONE, sizeof(node->importing_from));
-    node->peers[node->index] = (struct model_peer){.is_known = true, .is_primary = true, .primary = MODEL_NONE};
+    node->peers[node->index] =
+        (struct model_peer){.is_known = true, .is_primary = true, .primary = MODEL_NONE};
     node->may_migrate_replica = true;
     node->needs_full_coverage = true;
     for (int i = 0; i < MODEL_NODES_MAX; i++) {
@@ -256,7 +264,8 @@ static struct model_work *take_first(struct model_node *node)
     return work;
 }
 
-/* Runs commands of the first pipeline until it ends, yields or blocks. True when it left the queue. */
+/* Runs commands of the first pipeline until it ends, yields or blocks. True when it left the queue.
+ */
 static void run_pipeline(struct model_node *node)
 {
     struct model_pipeline *pipeline = node->first->pipeline;
@@ -268,7 +277,8 @@ static void run_pipeline(struct model_node *node)
             node->blocked = pipeline;
             return;
         }
-        if (pipeline->next < pipeline->commands.count && prng_chance(&node->redis->prng, 1, YIELD_ONE_IN)) {
+        if (pipeline->next < pipeline->commands.count &&
+            prng_chance(&node->redis->prng, 1, YIELD_ONE_IN)) {
             yield_stream(node);
             return;
         }
@@ -313,7 +323,8 @@ static void pump(struct happening *what)
 
 void model_node_pump_soon(struct model_node *node, int64_t delay_us)
 {
-    if (node->is_pump_due || node->first == NULL || !model_node_is_running(node) || node->transfer != 0) {
+    if (node->is_pump_due || node->first == NULL || !model_node_is_running(node) ||
+        node->transfer != 0) {
         return;
     }
     node->is_pump_due = true;
@@ -361,7 +372,8 @@ void model_node_crash(struct model_node *node)
     }
 }
 
-/* Keys of slots that belong to others are kept behind an importing mark, those of nobody's slots make them ours. */
+/* Keys of slots that belong to others are kept behind an importing mark, those of nobody's slots
+ * make them ours. */
 static void open_foreign_slots(struct model_node *node)
 {
     for (int slot = 0; slot < SLOT_COUNT && node->key_count > 0; slot++) {

@@ -1,7 +1,8 @@
 /* model_replication.c — replicas follow their primary, late. See model_redis.h.
  *
- * A primary keeps the changes since its last start or promotion; a replica on the same history takes them after a lag,
- * any other one copies everything first. Slot marks are not replicated, as in Redis before 7.2. */
+ * A primary keeps the changes since its last start or promotion; a replica on the same history
+ * takes them after a lag, any other one copies everything first. Slot marks are not replicated, as
+ * in Redis before 7.2. */
 #include "tests/sim/model_redis.h"
 
 #include "common/base/alloc.h"
@@ -35,8 +36,8 @@ static void apply(struct model_node *node, struct model_node *primary)
 
 static bool is_same_history(const struct model_node *node, const struct model_node *primary)
 {
-    return node->is_link_up && node->offset >= primary->change_base && node->offset <= primary->offset &&
-           primary->acked_offsets[node->index] >= 0;
+    return node->is_link_up && node->offset >= primary->change_base &&
+           node->offset <= primary->offset && primary->acked_offsets[node->index] >= 0;
 }
 
 static void push(struct happening *what)
@@ -49,7 +50,8 @@ static void push(struct happening *what)
     for (int i = 0; i < primary->redis->node_count; i++) {
         struct model_node *node = primary->redis->nodes[i];
         if (model_node_primary(node) == primary->index && model_node_is_running(node) &&
-            model_node_is_running(primary) && is_same_history(node, primary) && !is_cut(node, primary)) {
+            model_node_is_running(primary) && is_same_history(node, primary) &&
+            !is_cut(node, primary)) {
             apply(node, primary);
         }
     }
@@ -58,11 +60,13 @@ static void push(struct happening *what)
 void model_replication_record(struct model_node *node, int key)
 {
     ARRAY_RESERVE(node->changes, node->change_count, node->change_capacity);
-    node->changes[node->change_count++] = (struct model_change){.key = key, .stored = node->stored[key]};
+    node->changes[node->change_count++] =
+        (struct model_change){.key = key, .stored = node->stored[key]};
     node->offset++;
     if (!node->is_push_due) {
         node->is_push_due = true;
-        schedule_add(node->redis->schedule, prng_range(&node->redis->prng, 50, node->redis->replication_lag_us_max),
+        schedule_add(node->redis->schedule,
+                     prng_range(&node->redis->prng, 50, node->redis->replication_lag_us_max),
                      &(struct happening){.run = push, .owner = node, .tag = node->process});
     }
 }

@@ -13,7 +13,10 @@
 #define STUCK_RETRY_US (50 * MS_US)
 #define LEASE_TTL_MS_MAX (24 * 3600 * 1000)
 
-void model_store_init(struct model_store *store, struct schedule *schedule, struct model_network *network, int place,
+void model_store_init(struct model_store *store,
+                      struct schedule *schedule,
+                      struct model_network *network,
+                      int place,
                       uint64_t seed)
 {
     *store = (struct model_store){
@@ -79,9 +82,11 @@ static void put(struct model_store *store, const struct store_write *write)
     bool is_new = at == store->kv_count || strcmp(store->kvs[at].key, write->key) != 0;
     if (is_new) {
         ARRAY_RESERVE(store->kvs, store->kv_count, store->kv_capacity);
-        memmove(&store->kvs[at + 1], &store->kvs[at], (size_t)(store->kv_count - at) * sizeof(*store->kvs));
+        memmove(&store->kvs[at + 1], &store->kvs[at],
+                (size_t)(store->kv_count - at) * sizeof(*store->kvs));
         store->kv_count++;
-        store->kvs[at] = (struct store_kv){.key = xstrdup(write->key), .create_revision = store->revision};
+        store->kvs[at] =
+            (struct store_kv){.key = xstrdup(write->key), .create_revision = store->revision};
     }
     struct store_kv *kv = &store->kvs[at];
     strbuf_clear(&kv->value);
@@ -91,7 +96,7 @@ static void put(struct model_store *store, const struct store_write *write)
     log_change(store, false, kv);
 }
 
-static bool delete(struct model_store *store, const char *key)
+static bool delete (struct model_store *store, const char *key)
 {
     int at = place_of(store, key);
     if (at == store->kv_count || strcmp(store->kvs[at].key, key) != 0) {
@@ -101,7 +106,8 @@ static bool delete(struct model_store *store, const char *key)
     log_change(store, true, &gone);
     store_kv_release(&store->kvs[at]);
     store->kv_count--;
-    memmove(&store->kvs[at], &store->kvs[at + 1], (size_t)(store->kv_count - at) * sizeof(*store->kvs));
+    memmove(&store->kvs[at], &store->kvs[at + 1],
+            (size_t)(store->kv_count - at) * sizeof(*store->kvs));
     return true;
 }
 
@@ -151,7 +157,9 @@ static void expire(struct happening *what)
     end_lease(store, lease);
 }
 
-static void grant(struct model_store *store, const struct store_request *request, struct store_result *result)
+static void grant(struct model_store *store,
+                  const struct store_request *request,
+                  struct store_result *result)
 {
     struct model_lease *lease = find_lease(store, request->lease_id);
     bool is_new = lease == NULL;
@@ -165,8 +173,9 @@ static void grant(struct model_store *store, const struct store_request *request
                                   .expires_us = store->schedule->now_us + request->ttl_ms * MS_US};
     result->ttl_ms = request->ttl_ms;
     if (is_new) {
-        schedule_add(store->schedule, lease->ttl_us,
-                     &(struct happening){.run = expire, .owner = store, .tag = (uint64_t)lease->id});
+        schedule_add(
+            store->schedule, lease->ttl_us,
+            &(struct happening){.run = expire, .owner = store, .tag = (uint64_t)lease->id});
     }
 }
 
@@ -175,9 +184,9 @@ static bool compares_hold(const struct model_store *store, const struct store_re
     for (int i = 0; i < request->compare_count; i++) {
         const struct store_compare *compare = &request->compares[i];
         const struct store_kv *kv = model_store_find(store, compare->key);
-        int64_t revision = kv == NULL                                    ? 0
+        int64_t revision = kv == NULL                                ? 0
                            : compare->field == STORE_CREATE_REVISION ? kv->create_revision
-                                                                         : kv->mod_revision;
+                                                                     : kv->mod_revision;
         if (revision != compare->revision) {
             return false;
         }
@@ -188,14 +197,17 @@ static bool compares_hold(const struct model_store *store, const struct store_re
 static bool is_effective(const struct model_store *store, const struct store_request *request)
 {
     for (int i = 0; i < request->write_count; i++) {
-        if (!request->writes[i].is_delete || model_store_find(store, request->writes[i].key) != NULL) {
+        if (!request->writes[i].is_delete ||
+            model_store_find(store, request->writes[i].key) != NULL) {
             return true;
         }
     }
     return false;
 }
 
-static void transact(struct model_store *store, const struct store_request *request, struct store_result *result)
+static void transact(struct model_store *store,
+                     const struct store_request *request,
+                     struct store_result *result)
 {
     if (store->is_full && request->write_count > 0) {
         result->code = err_set(&result->err, ERR_LIMIT, "the store is full");
@@ -206,8 +218,10 @@ static void transact(struct model_store *store, const struct store_request *requ
     }
     for (int i = 0; i < request->write_count; i++) {
         const struct store_write *write = &request->writes[i];
-        if (!write->is_delete && write->lease_id != 0 && find_lease(store, write->lease_id) == NULL) {
-            result->code = err_set(&result->err, ERR_NOT_FOUND, "no lease %lld", (long long)write->lease_id);
+        if (!write->is_delete && write->lease_id != 0 &&
+            find_lease(store, write->lease_id) == NULL) {
+            result->code =
+                err_set(&result->err, ERR_NOT_FOUND, "no lease %lld", (long long)write->lease_id);
             return;
         }
     }
@@ -226,12 +240,15 @@ static void transact(struct model_store *store, const struct store_request *requ
     tell_watches(store);
 }
 
-static void range(const struct model_store *store, const struct store_request *request, struct store_result *result)
+static void range(const struct model_store *store,
+                  const struct store_request *request,
+                  struct store_result *result)
 {
     size_t len = strlen(request->key);
     for (int i = place_of(store, request->key); i < store->kv_count; i++) {
         const struct store_kv *kv = &store->kvs[i];
-        if (request->is_prefix ? strncmp(kv->key, request->key, len) != 0 : strcmp(kv->key, request->key) != 0) {
+        if (request->is_prefix ? strncmp(kv->key, request->key, len) != 0
+                               : strcmp(kv->key, request->key) != 0) {
             break;
         }
         struct store_kv *copy = store_result_add_kv(result, kv->key);
@@ -249,12 +266,14 @@ static int check_request(const struct store_request *request, struct err *err)
         return err_set(err, ERR_INVALID, "a request needs a timeout");
     }
     bool is_grant = request->kind == STORE_LEASE_GRANT;
-    bool is_lease = is_grant || request->kind == STORE_LEASE_KEEPALIVE || request->kind == STORE_LEASE_REVOKE;
+    bool is_lease =
+        is_grant || request->kind == STORE_LEASE_KEEPALIVE || request->kind == STORE_LEASE_REVOKE;
     if ((is_lease && request->lease_id <= 0) || (is_grant && request->ttl_ms <= 0)) {
         return err_set(err, ERR_INVALID, "a lease needs an id and a time");
     }
     if (is_grant && request->ttl_ms > LEASE_TTL_MS_MAX) {
-        return err_set(err, ERR_LIMIT, "a lease of %lld ms is too long", (long long)request->ttl_ms);
+        return err_set(err, ERR_LIMIT, "a lease of %lld ms is too long",
+                       (long long)request->ttl_ms);
     }
     if (request->kind == STORE_RANGE && request->key == NULL) {
         return err_set(err, ERR_INVALID, "a range needs a key");
@@ -270,14 +289,17 @@ static int check_request(const struct store_request *request, struct err *err)
         bytes += request->writes[i].value.len;
         for (int j = 0; j < i; j++) {
             if (strcmp(request->writes[i].key, request->writes[j].key) == 0) {
-                return err_set(err, ERR_INVALID, "key %s twice in one transaction", request->writes[i].key);
+                return err_set(err, ERR_INVALID, "key %s twice in one transaction",
+                               request->writes[i].key);
             }
         }
     }
     return bytes > 1024 * 1024 ? err_set(err, ERR_LIMIT, "%zu bytes in one transaction", bytes) : 0;
 }
 
-void model_store_execute(struct model_store *store, int place, const struct store_request *request,
+void model_store_execute(struct model_store *store,
+                         int place,
+                         const struct store_request *request,
                          struct store_result *result)
 {
     result->req_id = request->req_id;
@@ -351,7 +373,8 @@ static void answer(struct call *call, const struct store_result *result)
 static void hold(struct call *call, int64_t delay_us, void (*run)(struct happening *what))
 {
     call->holders++;
-    schedule_add(call->store->schedule, delay_us, &(struct happening){.run = run, .release = call_drop, .data = call});
+    schedule_add(call->store->schedule, delay_us,
+                 &(struct happening){.run = run, .release = call_drop, .data = call});
 }
 
 static void give_up(struct happening *what)
@@ -401,11 +424,15 @@ static void execute(struct happening *what)
     hold(call, delay_us, come_back);
 }
 
-void model_store_submit(struct model_store *store, int place, struct store_request *request,
-                        void (*done)(void *owner, const struct store_result *result), void *owner)
+void model_store_submit(struct model_store *store,
+                        int place,
+                        struct store_request *request,
+                        void (*done)(void *owner, const struct store_result *result),
+                        void *owner)
 {
     struct call *call = xcalloc(1, sizeof(*call));
-    *call = (struct call){.store = store, .place = place, .request = *request, .done = done, .owner = owner};
+    *call = (struct call){
+        .store = store, .place = place, .request = *request, .done = done, .owner = owner};
     *request = (struct store_request){0};
     if (store->is_down) {
         hold(call, 1 * MS_US, refuse);
@@ -439,7 +466,8 @@ static void tell(struct model_store *store, struct model_watch *watch)
     changes = xcalloc((size_t)total + 1, sizeof(*changes));
     for (int i = 0; i < total; i++) {
         const struct store_kv *kv = is_snapshot ? &store->kvs[i] : &store->log[i].kv;
-        if (strncmp(kv->key, watch->prefix, len) == 0 && (is_snapshot || kv->mod_revision > watch->told_revision)) {
+        if (strncmp(kv->key, watch->prefix, len) == 0 &&
+            (is_snapshot || kv->mod_revision > watch->told_revision)) {
             changes[count].is_delete = !is_snapshot && store->log[i].is_delete;
             copy_kv(&changes[count++].kv, kv);
         }
@@ -462,7 +490,8 @@ static void deliver(struct happening *what)
     if (watch == NULL || (!watch->wants_snapshot && watch->told_revision == store->revision)) {
         return;
     }
-    if (store->is_down || store->is_stuck || network_is_cut(store->network, store->place, watch->place)) {
+    if (store->is_down || store->is_stuck ||
+        network_is_cut(store->network, store->place, watch->place)) {
         schedule_add(store->schedule, WATCH_RETRY_US,
                      &(struct happening){.run = deliver, .owner = store, .tag = what->tag});
         return;
@@ -485,9 +514,15 @@ static void tell_watches(struct model_store *store)
     }
 }
 
-uint64_t model_store_watch(struct model_store *store, int place, const char *prefix, int64_t from_revision,
-                           void (*changed)(void *owner, const struct store_change *changes, int count,
-                                           int64_t revision, bool is_snapshot),
+uint64_t model_store_watch(struct model_store *store,
+                           int place,
+                           const char *prefix,
+                           int64_t from_revision,
+                           void (*changed)(void *owner,
+                                           const struct store_change *changes,
+                                           int count,
+                                           int64_t revision,
+                                           bool is_snapshot),
                            void *owner)
 {
     for (int i = 0; i < MODEL_WATCHES_MAX; i++) {

@@ -1,9 +1,11 @@
-/* test_conformance.c — the same command scripts on the model Redis and on real redis-server processes.
+/* test_conformance.c — the same command scripts on the model Redis and on real redis-server
+ * processes.
  *
- * Five nodes: A, B, C with a third of the slots each, D empty, E a replica of A. The scripts in conformance/ run one
- * after another on both clusters; every reply must be the same once ids and addresses are replaced by letters.
- * Script lines: "<node> <command>", "settle <slot> <node>" (all agree that the node owns the slot), "crash <node>",
- * "start <node>", "pause <ms>". In commands $X is the id of node X and @X its host and port. */
+ * Five nodes: A, B, C with a third of the slots each, D empty, E a replica of A. The scripts in
+ * conformance/ run one after another on both clusters; every reply must be the same once ids and
+ * addresses are replaced by letters. Script lines: "<node> <command>", "settle <slot> <node>" (all
+ * agree that the node owns the slot), "crash <node>", "start <node>", "pause <ms>". In commands $X
+ * is the id of node X and @X its host and port. */
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
@@ -40,7 +42,10 @@ struct cluster {
     uint16_t ports[NODES];
     bool is_up[NODES];
     /* Appends the formatted reply to one command. */
-    void (*ask)(struct cluster *cluster, int node, const struct command_list *commands, struct strbuf *out);
+    void (*ask)(struct cluster *cluster,
+                int node,
+                const struct command_list *commands,
+                struct strbuf *out);
     void (*wait)(struct cluster *cluster, int64_t wait_ms);
     void (*crash)(struct cluster *cluster, int node);
     void (*start)(struct cluster *cluster, int node);
@@ -94,7 +99,8 @@ static void format_reply(struct strbuf *out, const struct reply *reply)
     case REPLY_ARRAY:
         assert_true(reply->count <= 64);
         for (size_t i = 0; i < reply->count; i++) {
-            items[i] = reply->items[i].type == REPLY_NIL ? xstrdup("nil") : xstrdup(reply->items[i].text);
+            items[i] =
+                reply->items[i].type == REPLY_NIL ? xstrdup("nil") : xstrdup(reply->items[i].text);
         }
         qsort(items, reply->count, sizeof(items[0]), compare_texts);
         strbuf_add_char(out, '[');
@@ -129,7 +135,8 @@ static void replace_names(const struct cluster *cluster, struct strbuf *text)
         char by[8];
         snprintf(by, sizeof(by), "$%c", 'A' + i);
         replace(text, cluster->ids[i], by);
-        snprintf(what, sizeof(what), "127.0.0.1:%u@%u", cluster->ports[i], cluster->ports[i] + 10000U);
+        snprintf(what, sizeof(what), "127.0.0.1:%u@%u", cluster->ports[i],
+                 cluster->ports[i] + 10000U);
         replace(text, what, "-");
         snprintf(what, sizeof(what), "127.0.0.1:%u", cluster->ports[i]);
         snprintf(by, sizeof(by), "@%c", 'A' + i);
@@ -144,7 +151,8 @@ static void normalise_nodes(struct strbuf *text)
     int count = 0;
     char *copy = xstrdup(strbuf_text(text) + 1);
     char *line_end = NULL;
-    for (char *line = copy; *line != '\0' && *line != '"' && count < NODES + 3; line = line_end + 1) {
+    for (char *line = copy; *line != '\0' && *line != '"' && count < NODES + 3;
+         line = line_end + 1) {
         line_end = strchr(line, '\n');
         assert_non_null(line_end);
         *line_end = '\0';
@@ -154,9 +162,11 @@ static void normalise_nodes(struct strbuf *text)
         char epoch[32];
         char link[32];
         int at = 0;
-        assert_int_equal(
-            sscanf(line, "%60s %*s %60s %60s %*s %*s %30s %30s%n", id, flags, primary, epoch, link, &at), 5);
-        rows[count++] = xasprintf("    %s %s %s %s %s%s", id, flags, primary, epoch, link, line + at);
+        assert_int_equal(sscanf(line, "%60s %*s %60s %60s %*s %*s %30s %30s%n", id, flags, primary,
+                                epoch, link, &at),
+                         5);
+        rows[count++] =
+            xasprintf("    %s %s %s %s %s%s", id, flags, primary, epoch, link, line + at);
     }
     free(copy);
     qsort(rows, (size_t)count, sizeof(rows[0]), compare_texts);
@@ -169,9 +179,10 @@ static void normalise_nodes(struct strbuf *text)
 
 static void normalise_info(struct strbuf *text)
 {
-    static const char *const kept[] = {"cluster_state:",       "cluster_slots_assigned:", "cluster_slots_ok:",
-                                       "cluster_slots_pfail:", "cluster_slots_fail:",     "cluster_known_nodes:",
-                                       "cluster_size:",        "cluster_current_epoch:",  "cluster_my_epoch:"};
+    static const char *const kept[] = {
+        "cluster_state:",       "cluster_slots_assigned:", "cluster_slots_ok:",
+        "cluster_slots_pfail:", "cluster_slots_fail:",     "cluster_known_nodes:",
+        "cluster_size:",        "cluster_current_epoch:",  "cluster_my_epoch:"};
     struct strbuf out = {0};
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         const char *at = strstr(strbuf_text(text), kept[i]);
@@ -230,7 +241,10 @@ static void real_line(struct cluster *cluster, int node, struct strbuf *line)
 }
 
 /* One element that is no array. */
-static void real_element(struct cluster *cluster, int node, struct reply_list *list, struct reply *reply,
+static void real_element(struct cluster *cluster,
+                         int node,
+                         struct reply_list *list,
+                         struct reply *reply,
                          const struct strbuf *line)
 {
     const char *rest = strbuf_text(line) + 1;
@@ -260,7 +274,10 @@ static void real_element(struct cluster *cluster, int node, struct reply_list *l
     }
 }
 
-static void real_ask(struct cluster *cluster, int node, const struct command_list *commands, struct strbuf *out)
+static void real_ask(struct cluster *cluster,
+                     int node,
+                     const struct command_list *commands,
+                     struct strbuf *out)
 {
     struct strbuf line = {0};
     strbuf_addf(&line, "*%d\r\n", commands->commands[0].arg_count);
@@ -303,9 +320,10 @@ static void real_start(struct cluster *cluster, int node)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed assertion must leave nobody behind */
         int null = open("/dev/null", O_WRONLY);
         (void)dup2(null, STDOUT_FILENO);
-        execl("/usr/bin/redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save",
-              "", "--appendonly", "yes", "--appendfsync", "always", "--cluster-enabled", "yes",
-              "--cluster-node-timeout", timeout, "--repl-diskless-sync-delay", "0", (char *)NULL);
+        execl("/usr/bin/redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1",
+              "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+              "--cluster-enabled", "yes", "--cluster-node-timeout", timeout,
+              "--repl-diskless-sync-delay", "0", (char *)NULL);
         _exit(127);
     }
     free(dir);
@@ -329,7 +347,8 @@ static void real_crash(struct cluster *cluster, int node)
     strbuf_release(&cluster->input[node]);
 }
 
-/* Port and bus port (10,000 higher) stay below the range the kernel draws from for outgoing connections. */
+/* Port and bus port (10,000 higher) stay below the range the kernel draws from for outgoing
+ * connections. */
 static uint16_t free_port(int index)
 {
     for (int i = 0; i < 200; i++) {
@@ -348,7 +367,8 @@ static uint16_t free_port(int index)
 
 static void ask_text(struct cluster *cluster, int node, const char *text, struct strbuf *out);
 
-static void PRINTF_LIKE(3, 4) ask_quietly(struct cluster *cluster, int node, const char *format, ...)
+static void PRINTF_LIKE(3, 4)
+    ask_quietly(struct cluster *cluster, int node, const char *format, ...)
 {
     char text[200];
     va_list args;
@@ -437,7 +457,10 @@ static void model_done(void *owner, struct model_pipeline *pipeline)
     model_pipeline_free(pipeline);
 }
 
-static void model_ask(struct cluster *cluster, int node, const struct command_list *commands, struct strbuf *out)
+static void model_ask(struct cluster *cluster,
+                      int node,
+                      const struct command_list *commands,
+                      struct strbuf *out)
 {
     struct model_pipeline *pipeline = model_pipeline_new();
     commands_begin(&pipeline->commands);
@@ -482,7 +505,8 @@ static void model_form(struct cluster *cluster)
     for (int i = 0; i < NODES; i++) {
         cluster->ports[i] = (uint16_t)(7000 + i);
         cluster->is_up[i] = true;
-        struct model_node *node = model_redis_add(&cluster->redis, 0, "127.0.0.1", cluster->ports[i]);
+        struct model_node *node =
+            model_redis_add(&cluster->redis, 0, "127.0.0.1", cluster->ports[i]);
         memcpy(cluster->ids[i], node->id.text, NODE_ID_LEN);
     }
     model_redis_give(&cluster->redis, 0, 0, 5460);
@@ -534,7 +558,8 @@ static bool is_settled(struct cluster *cluster, int slot, int owner)
         ask_text(cluster, i, "cluster nodes", &text);
         const char *row = strstr(strbuf_text(&text), cluster->ids[owner]);
         while (row != NULL && row != text.data + 1 && row[-1] != '\n') {
-            row = strstr(row + 1, cluster->ids[owner]); /* not a row of its own but a replica's primary */
+            row = strstr(row + 1,
+                         cluster->ids[owner]); /* not a row of its own but a replica's primary */
         }
         assert_non_null(row);
         bool is_there = false;
@@ -543,7 +568,8 @@ static bool is_settled(struct cluster *cluster, int slot, int owner)
             int first = 0;
             int last = 0;
             int count = field >= 8 && word[0] != '[' ? sscanf(word, "%d-%d", &first, &last) : 0;
-            is_there = is_there || (count == 1 && first == slot) || (count == 2 && first <= slot && slot <= last);
+            is_there = is_there || (count == 1 && first == slot) ||
+                       (count == 2 && first <= slot && slot <= last);
             word += strcspn(word, " \n");
             word += *word == ' ';
         }
@@ -575,8 +601,8 @@ static void settle(struct cluster *cluster, int slot, int owner)
             ask_text(cluster, i, "cluster nodes", &text);
         }
     }
-    fail_msg("%s: slot %d never settles at %c\n%s", cluster->dir != NULL ? "real" : "model", slot, 'A' + owner,
-             strbuf_text(&text));
+    fail_msg("%s: slot %d never settles at %c\n%s", cluster->dir != NULL ? "real" : "model", slot,
+             'A' + owner, strbuf_text(&text));
 }
 
 static void run_line(struct cluster *cluster, const char *line, struct strbuf *transcript)
@@ -625,8 +651,8 @@ static int run_script(struct cluster *real, struct cluster *model, const char *p
         run_line(model, line, &from_model);
         if (strcmp(strbuf_text(&from_real), strbuf_text(&from_model)) != 0) {
             different++;
-            printf("%s differs\n  real:  %s  model: %s", strrchr(path, '/') + 1, strbuf_text(&from_real),
-                   strbuf_text(&from_model));
+            printf("%s differs\n  real:  %s  model: %s", strrchr(path, '/') + 1,
+                   strbuf_text(&from_real), strbuf_text(&from_model));
         }
         strbuf_release(&from_real);
         strbuf_release(&from_model);

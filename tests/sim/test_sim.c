@@ -1,8 +1,9 @@
-/* test_sim.c — runs many seeds of the simulator and prints, for a seed that fails, the one command that repeats it.
+/* test_sim.c — runs many seeds of the simulator and prints, for a seed that fails, the one command
+ * that repeats it.
  *
- *   test_sim [--seeds N] [--first S] [--seed S] [--verbose] [--key N] [--slot N] [--go-on] [--mutation NAME]
- * Without arguments: the pinned past failures, then DROVER_SIM_SEEDS seeds (default 300), then the mutations, each of
- * which must be caught by a checker. */
+ *   test_sim [--seeds N] [--first S] [--seed S] [--verbose] [--key N] [--slot N] [--go-on]
+ * [--mutation NAME] Without arguments: the pinned past failures, then DROVER_SIM_SEEDS seeds
+ * (default 300), then the mutations, each of which must be caught by a checker. */
 #include "common/base/alloc.h"
 #include "tests/sim/world.h"
 
@@ -24,13 +25,16 @@ struct options {
     long count;
     bool is_single;
     bool is_verbose;
-    bool goes_on;     /* after many failures too */
+    bool goes_on;    /* after many failures too */
     long traced_key; /* -1 = none */
     long traced_slot;
     enum mutation mutation;
 };
 
-static bool run_seed(uint64_t seed, const struct options *options, struct coverage *coverage, char violation[512])
+static bool run_seed(uint64_t seed,
+                     const struct options *options,
+                     struct coverage *coverage,
+                     char violation[512])
 {
     struct world *world = xmalloc(sizeof(*world));
     world_init(world, seed, options->mutation, options->is_verbose, coverage);
@@ -43,20 +47,26 @@ static bool run_seed(uint64_t seed, const struct options *options, struct covera
     return is_good;
 }
 
-static bool try_seed(uint64_t seed, const struct options *options, struct coverage *coverage, const char *program)
+static bool try_seed(uint64_t seed,
+                     const struct options *options,
+                     struct coverage *coverage,
+                     const char *program)
 {
     char violation[512];
     if (run_seed(seed, options, coverage, violation)) {
         return true;
     }
-    printf("FAILED seed %llu: %s\n  repeat: %s --seed %llu --verbose%s%s\n", (unsigned long long)seed, violation,
-           program, (unsigned long long)seed, options->mutation == MUTATION_NONE ? "" : " --mutation ",
+    printf("FAILED seed %llu: %s\n  repeat: %s --seed %llu --verbose%s%s\n",
+           (unsigned long long)seed, violation, program, (unsigned long long)seed,
+           options->mutation == MUTATION_NONE ? "" : " --mutation ",
            options->mutation == MUTATION_NONE ? "" : MUTATIONS[options->mutation]);
     fflush(stdout);
     return false;
 }
 
-static int run_past_failures(const struct options *options, struct coverage *coverage, const char *program)
+static int run_past_failures(const struct options *options,
+                             struct coverage *coverage,
+                             const char *program)
 {
     FILE *file = fopen(TEST_SOURCE_DIR "/past_failures.txt", "r");
     if (file == NULL) {
@@ -91,8 +101,10 @@ static int run_range(const struct options *options, struct coverage *coverage, c
         ran++;
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    printf("%ld seeds, %d fail, %.1f s, %.0f seeds/s\n", ran, failed, seconds, (double)ran / seconds);
+    double seconds =
+        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    printf("%ld seeds, %d fail, %.1f s, %.0f seeds/s\n", ran, failed, seconds,
+           (double)ran / seconds);
     return failed;
 }
 
@@ -101,18 +113,21 @@ static int run_mutations(uint64_t first)
 {
     int missed = 0;
     for (int m = 1; m < MUTATION_NR; m++) {
-        struct options options = {.mutation = (enum mutation)m, .traced_key = -1, .traced_slot = -1};
+        struct options options = {
+            .mutation = (enum mutation)m, .traced_key = -1, .traced_slot = -1};
         struct coverage coverage = {0};
         char violation[512] = "";
         uint64_t seed = first;
-        while (seed < first + MUTATION_SEEDS_MAX && run_seed(seed, &options, &coverage, violation)) {
+        while (seed < first + MUTATION_SEEDS_MAX &&
+               run_seed(seed, &options, &coverage, violation)) {
             seed++;
         }
         if (seed == first + MUTATION_SEEDS_MAX) {
             printf("mutation %s is not noticed in %d seeds\n", MUTATIONS[m], MUTATION_SEEDS_MAX);
             missed++;
         } else {
-            printf("mutation %s is caught by seed %llu: %s\n", MUTATIONS[m], (unsigned long long)seed, violation);
+            printf("mutation %s is caught by seed %llu: %s\n", MUTATIONS[m],
+                   (unsigned long long)seed, violation);
         }
     }
     return missed;
@@ -160,7 +175,10 @@ static bool read_options(int argc, char **argv, struct options *options)
 int main(int argc, char **argv)
 {
     const char *wanted = getenv("DROVER_SIM_SEEDS");
-    struct options options = {.first = 1, .traced_key = -1, .traced_slot = -1, .count = wanted != NULL ? strtol(wanted, NULL, 10) : SEEDS_DEFAULT};
+    struct options options = {.first = 1,
+                              .traced_key = -1,
+                              .traced_slot = -1,
+                              .count = wanted != NULL ? strtol(wanted, NULL, 10) : SEEDS_DEFAULT};
     struct coverage coverage = {0};
     if (!read_options(argc, argv, &options)) {
         return 2;

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After the last fault everything must have ended within this: orders expire after 30 s plus 5 s, leases after 10 s,
- * and an operation may be given out a few times over. */
+/* After the last fault everything must have ended within this: orders expire after 30 s plus 5 s,
+ * leases after 10 s, and an operation may be given out a few times over. */
 #define REST_US_MAX (600 * SECOND_US)
 #define QUIET_US (3 * SECOND_US)
 
@@ -79,11 +79,13 @@ static void draw_setup(struct world *world)
     struct world_setup *setup = &world->setup;
     struct prng *prng = &world->prng;
     setup->is_standalone = prng_chance(prng, 1, 6);
-    setup->coordinator_count = setup->is_standalone ? 1 : (int)prng_range(prng, 1, WORLD_COORDINATORS_MAX);
+    setup->coordinator_count =
+        setup->is_standalone ? 1 : (int)prng_range(prng, 1, WORLD_COORDINATORS_MAX);
     setup->primary_count = (int)prng_range(prng, 2, 4);
     setup->empty_primary_count = prng_chance(prng, 1, 2) ? 1 : 0;
     setup->replicas_per_primary = (int)prng_below(prng, 3) > 0 ? 1 : 0;
-    setup->host_count = setup->is_standalone ? 1 : setup->primary_count + setup->empty_primary_count;
+    setup->host_count =
+        setup->is_standalone ? 1 : setup->primary_count + setup->empty_primary_count;
     setup->node_timeout_ms = prng_chance(prng, 1, 2) ? 5000 : prng_range(prng, 1000, 15000);
     setup->drains = prng_chance(prng, 1, 2);
     world->client_count = (int)prng_range(prng, 1, WORLD_CLIENTS_MAX);
@@ -106,9 +108,9 @@ static void build_redis(struct world *world)
     for (int i = 0; i < setup->primary_count; i++) {
         bool is_last = i == setup->primary_count - 1;
         int left = SLOT_COUNT - first;
-        int share = is_last                          ? left
-                    : small > 0 && i == 0            ? small
-                                                     : left / (setup->primary_count - i);
+        int share = is_last               ? left
+                    : small > 0 && i == 0 ? small
+                                          : left / (setup->primary_count - i);
         share -= is_last || i == 0 ? 0 : (int)prng_below(&world->prng, 100);
         model_redis_give(&world->redis, i, first, first + share - 1);
         first += share;
@@ -122,7 +124,10 @@ static void build_redis(struct world *world)
     model_redis_form(&world->redis);
 }
 
-void world_init(struct world *world, uint64_t seed, enum mutation mutation, bool is_verbose,
+void world_init(struct world *world,
+                uint64_t seed,
+                enum mutation mutation,
+                bool is_verbose,
                 struct coverage *coverage)
 {
     memset(world, 0, sizeof(*world));
@@ -140,14 +145,16 @@ void world_init(struct world *world, uint64_t seed, enum mutation mutation, bool
     int64_t slowness = prng_range(&world->prng, 0, 2); /* one rack, one town, or far away */
     world->network.delay_us_min = slowness == 0 ? 50 : slowness == 1 ? MS_US : 8 * MS_US;
     world->network.delay_us_max = slowness == 0 ? 400 : slowness == 1 ? 5 * MS_US : 30 * MS_US;
-    model_store_init(&world->store, &world->schedule, &world->network, places - 2, prng_next(&world->prng));
+    model_store_init(&world->store, &world->schedule, &world->network, places - 2,
+                     prng_next(&world->prng));
     world->store.orphaned = free;
     model_redis_init(&world->redis, &world->schedule, &world->network, prng_next(&world->prng));
     checkers_attach(world);
     build_redis(world);
     world->agent_count = setup->host_count;
     for (int i = 0; i < world->agent_count; i++) {
-        world->agents[i] = (struct world_agent){.world = world, .index = i, .place = i, .timer_us = NEVER};
+        world->agents[i] =
+            (struct world_agent){.world = world, .index = i, .place = i, .timer_us = NEVER};
     }
     for (int i = 0; i < setup->coordinator_count; i++) {
         world->coordinators[i] = (struct world_coordinator){
@@ -159,12 +166,13 @@ static void start(struct world *world)
 {
     const struct world_setup *setup = &world->setup;
     world_note(world,
-               "seed %llu: %d coordinators, %d hosts, %d primaries, %d empty, %d replicas each%s, node timeout %lld ms, "
+               "seed %llu: %d coordinators, %d hosts, %d primaries, %d empty, %d replicas each%s, "
+               "node timeout %lld ms, "
                "%d clients, faults %x every %lld ms",
-               (unsigned long long)world->seed, setup->coordinator_count, setup->host_count, setup->primary_count,
-               setup->empty_primary_count, setup->replicas_per_primary, setup->is_standalone ? ", standalone" : "",
-               (long long)setup->node_timeout_ms, world->client_count, setup->faults,
-               (long long)setup->fault_gap_ms);
+               (unsigned long long)world->seed, setup->coordinator_count, setup->host_count,
+               setup->primary_count, setup->empty_primary_count, setup->replicas_per_primary,
+               setup->is_standalone ? ", standalone" : "", (long long)setup->node_timeout_ms,
+               world->client_count, setup->faults, (long long)setup->fault_gap_ms);
     for (int i = 0; i < setup->coordinator_count; i++) {
         world_coordinator_start(&world->coordinators[i]);
     }
@@ -190,7 +198,8 @@ static void explain_restlessness(struct world *world)
 {
     const struct world_coordinator *leader = world_leader(world);
     world_violated(world, "I13: not at rest %lld s after the last fault: %s; operator %s; %s",
-                   (long long)(REST_US_MAX / SECOND_US), checkers_is_quiet(world) ? "cluster quiet" : "cluster not quiet",
+                   (long long)(REST_US_MAX / SECOND_US),
+                   checkers_is_quiet(world) ? "cluster quiet" : "cluster not quiet",
                    world_operator_is_done(world) ? "done" : "not done",
                    leader == NULL ? "nobody leads" : coordinator_why(leader->core));
 }
@@ -244,8 +253,10 @@ int world_run(struct world *world)
     if (run_until(world, world->setup.phase_one_ms * MS_US)) {
         world_heal(world);
         int64_t last_us = world->healed_us + REST_US_MAX;
-        while (world->schedule.now_us < last_us && run_until(world, world->schedule.now_us + SECOND_US)) {
-            if (world_operator_is_done(world) && (checkers_is_quiet(world) || world->is_explained_held)) {
+        while (world->schedule.now_us < last_us &&
+               run_until(world, world->schedule.now_us + SECOND_US)) {
+            if (world_operator_is_done(world) &&
+                (checkers_is_quiet(world) || world->is_explained_held)) {
                 break;
             }
         }

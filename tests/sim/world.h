@@ -1,8 +1,10 @@
-/* world.h — the whole system in one process: real cores of coordinators and agents, model servers, network and store.
+/* world.h — the whole system in one process: real cores of coordinators and agents, model servers,
+ * network and store.
  *
- * One seed draws the fleet, the faults and the operator's wishes, then everything follows from the schedule. Messages
- * travel as encoded bytes, records are stored as encoded bytes. The world is the shells of the real programs: it turns
- * effects into happenings and happenings into events, and decides nothing. Rules it asserts: checkers.h. */
+ * One seed draws the fleet, the faults and the operator's wishes, then everything follows from the
+ * schedule. Messages travel as encoded bytes, records are stored as encoded bytes. The world is the
+ * shells of the real programs: it turns effects into happenings and happenings into events, and
+ * decides nothing. Rules it asserts: checkers.h. */
 #ifndef DROVER_SIM_WORLD_H
 #define DROVER_SIM_WORLD_H
 
@@ -19,8 +21,8 @@
 #define LANES 4
 #define TRANSCRIPT_SIZE_MAX (64 * 1024 * 1024)
 
-/* Ways to break a guard on purpose, so that the checkers show that they can fail. They bend what the world carries,
- * never the cores. */
+/* Ways to break a guard on purpose, so that the checkers show that they can fail. They bend what
+ * the world carries, never the cores. */
 enum mutation {
     MUTATION_NONE = 0,
     MUTATION_LYING_COUNT, /* agents hear that slots are empty when they are not */
@@ -68,10 +70,10 @@ struct world_agent {
     struct agent *core; /* NULL while down */
     uint64_t process;
     bool is_paused;
-    int64_t fence_disk; /* survives */
+    int64_t fence_disk;          /* survives */
     int64_t fence_saved_highest; /* ever on disk, for the checkers */
     int64_t fence_highest;       /* accepted by this process, for the checkers */
-    int64_t timer_us;   /* the next tick is scheduled for; NEVER = none */
+    int64_t timer_us;            /* the next tick is scheduled for; NEVER = none */
     uint64_t timer_tag;
     int64_t tick_storm_ms;
     int tick_storm_count;
@@ -141,10 +143,10 @@ struct world_client {
 
 struct world_operator {
     int operations_begun;
-    bool is_waiting;      /* for the answer to a command */
+    bool is_waiting; /* for the answer to a command */
     enum coordinator_command_kind asked;
     char operation_id[OPERATION_ID_SIZE];
-    bool is_final;        /* the last operation of the run, after healing */
+    bool is_final; /* the last operation of the run, after healing */
     int holds_resumed;
     int resumes_refused;
     bool is_replanning; /* the last operation is done: the same request must now plan nothing */
@@ -187,13 +189,15 @@ struct world {
     struct world_client clients[WORLD_CLIENTS_MAX];
     int client_count;
     struct world_operator person;
-    struct bus_call *pending[4096]; /* requests that coordinators hold, by handle % 4096; not owned */
+    struct bus_call
+        *pending[4096]; /* requests that coordinators hold, by handle % 4096; not owned */
     uint64_t next_number;
     bool is_healed; /* phase two: no more faults */
     int64_t healed_us;
     int64_t next_trap_us;
     int client_place;
-    struct client_key *client_keys[MODEL_KEYS_MAX]; /* by number of the key; NULL = no client's; not owned */
+    struct client_key
+        *client_keys[MODEL_KEYS_MAX]; /* by number of the key; NULL = no client's; not owned */
     struct coverage *coverage;
     /* checkers */
     char violation[512]; /* the first one; "" = none */
@@ -203,12 +207,16 @@ struct world {
         int64_t at_us;
         int64_t at_before_us;
     } movers[SLOT_COUNT];
-    int64_t disturbed_us[MODEL_NODES_MAX]; /* when a node last crashed, was promoted, demoted or copied anew */
-    bool is_explained_held;                /* the run ends held by a conflict that Redis's own faults made */
+    int64_t disturbed_us[MODEL_NODES_MAX]; /* when a node last crashed, was promoted, demoted or
+                                              copied anew */
+    bool is_explained_held; /* the run ends held by a conflict that Redis's own faults made */
 };
 
 /* world.c */
-void world_init(struct world *world, uint64_t seed, enum mutation mutation, bool is_verbose,
+void world_init(struct world *world,
+                uint64_t seed,
+                enum mutation mutation,
+                bool is_verbose,
                 struct coverage *coverage);
 void world_release(struct world *world);
 /* The whole run; 0, or -1 when a rule was broken (world->violation says which). */
@@ -233,7 +241,9 @@ void world_redis_send(struct world_agent *agent, const struct agent_effect *effe
 
 /* world_bus.c: agents to coordinators and back */
 void world_bus_send(struct world_agent *agent, const struct agent_effect *effect);
-void world_bus_reply(struct world_coordinator *coordinator, uint64_t handle, const struct message *message);
+void world_bus_reply(struct world_coordinator *coordinator,
+                     uint64_t handle,
+                     const struct message *message);
 
 /* world_coordinators.c */
 void world_coordinator_start(struct world_coordinator *coordinator);
@@ -241,7 +251,8 @@ void world_coordinator_crash(struct world_coordinator *coordinator);
 void world_coordinator_pause(struct world_coordinator *coordinator);
 void world_coordinator_wake(struct world_coordinator *coordinator);
 void world_coordinator_feed(struct world_coordinator *coordinator, struct coordinator_event *event);
-struct world_coordinator *world_leader(struct world *world); /* who believes to lead; NULL = nobody */
+struct world_coordinator *world_leader(
+    struct world *world); /* who believes to lead; NULL = nobody */
 
 /* world_clients.c */
 void world_clients_start(struct world *world);

@@ -1,4 +1,5 @@
-/* world_agents.c — agents as processes: start, crash, pause, timers, and what their effects become. See world.h. */
+/* world_agents.c — agents as processes: start, crash, pause, timers, and what their effects become.
+ * See world.h. */
 #include "tests/sim/world.h"
 
 #include "common/base/alloc.h"
@@ -37,8 +38,8 @@ static bool is_storm(struct world_agent *agent)
     }
     if (++agent->tick_storm_count == TICKS_PER_MS_MAX) {
         coverage_add(agent->world->coverage, SIGHT_TICK_STORM, 1);
-        world_violated(agent->world, "agent %d is stepped %d times within one millisecond", agent->index,
-                       TICKS_PER_MS_MAX);
+        world_violated(agent->world, "agent %d is stepped %d times within one millisecond",
+                       agent->index, TICKS_PER_MS_MAX);
     }
     return agent->tick_storm_count > 20;
 }
@@ -66,16 +67,18 @@ static void arm(struct world_agent *agent)
 static void fence_saved(struct happening *what)
 {
     struct world_agent *agent = what->owner;
-    if (agent->core == NULL || what->tag != agent->process || world_hold_back(&agent->held, agent->is_paused, what)) {
+    if (agent->core == NULL || what->tag != agent->process ||
+        world_hold_back(&agent->held, agent->is_paused, what)) {
         return;
     }
     int64_t *fence = what->data;
     if (*fence < agent->fence_disk) {
-        world_violated(agent->world, "agent %d saves fence %lld below %lld", agent->index, (long long)*fence,
-                       (long long)agent->fence_disk);
+        world_violated(agent->world, "agent %d saves fence %lld below %lld", agent->index,
+                       (long long)*fence, (long long)agent->fence_disk);
     }
     agent->fence_disk = *fence;
-    agent->fence_saved_highest = *fence > agent->fence_saved_highest ? *fence : agent->fence_saved_highest;
+    agent->fence_saved_highest =
+        *fence > agent->fence_saved_highest ? *fence : agent->fence_saved_highest;
     coverage_add(agent->world->coverage, SIGHT_FENCE_SAVED, 1);
     struct agent_event event = {.kind = AGENT_FENCE_SAVED, .fence = *fence};
     world_agent_feed(agent, &event);
@@ -84,7 +87,8 @@ static void fence_saved(struct happening *what)
 static void discovered(struct happening *what)
 {
     struct world_agent *agent = what->owner;
-    if (agent->core == NULL || what->tag != agent->process || world_hold_back(&agent->held, agent->is_paused, what)) {
+    if (agent->core == NULL || what->tag != agent->process ||
+        world_hold_back(&agent->held, agent->is_paused, what)) {
         return;
     }
     struct address found[MODEL_NODES_MAX];
@@ -95,7 +99,8 @@ static void discovered(struct happening *what)
             found[count++] = node->address;
         }
     }
-    struct agent_event event = {.kind = AGENT_DISCOVERED, .addresses = found, .address_count = count};
+    struct agent_event event = {
+        .kind = AGENT_DISCOVERED, .addresses = found, .address_count = count};
     world_agent_feed(agent, &event);
 }
 

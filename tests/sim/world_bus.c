@@ -1,4 +1,5 @@
-/* world_bus.c — messages between agents and coordinators, encoded as on the real bus. See world.h. */
+/* world_bus.c — messages between agents and coordinators, encoded as on the real bus. See world.h.
+ */
 #include "tests/sim/world.h"
 
 #include "common/base/alloc.h"
@@ -21,11 +22,15 @@ static void call_drop(void *data)
     free(call);
 }
 
-static void hold(struct bus_call *call, int64_t delay_us, void (*run)(struct happening *what), void *owner)
+static void hold(struct bus_call *call,
+                 int64_t delay_us,
+                 void (*run)(struct happening *what),
+                 void *owner)
 {
     call->holders++;
-    schedule_add(&call->world->schedule, delay_us,
-                 &(struct happening){.run = run, .release = call_drop, .owner = owner, .data = call});
+    schedule_add(
+        &call->world->schedule, delay_us,
+        &(struct happening){.run = run, .release = call_drop, .owner = owner, .data = call});
 }
 
 static bool is_wanted(const struct bus_call *call)
@@ -73,20 +78,23 @@ static void arrive(struct happening *what)
     struct bus_call *call = what->data;
     struct world_coordinator *coordinator = what->owner;
     struct world *world = call->world;
-    if (coordinator->core == NULL || world_hold_back(&coordinator->held, coordinator->is_paused, what)) {
+    if (coordinator->core == NULL ||
+        world_hold_back(&coordinator->held, coordinator->is_paused, what)) {
         return;
     }
     struct message message;
     struct err err = {0};
     if (message_decode(call->bytes.data, call->bytes.len, &message, &err) != 0) {
-        world_violated(world, "coordinator %d cannot read a request: %s", coordinator->index, err.text);
+        world_violated(world, "coordinator %d cannot read a request: %s", coordinator->index,
+                       err.text);
         return;
     }
     call->handle = ++world->next_number;
     call->coordinator_process = coordinator->process;
     CHECK(world->pending[call->handle % 4096] == NULL);
     world->pending[call->handle % 4096] = call; /* lives at least until the agent's time-out */
-    struct coordinator_event event = {.kind = COORDINATOR_MESSAGE, .handle = call->handle, .message = &message};
+    struct coordinator_event event = {
+        .kind = COORDINATOR_MESSAGE, .handle = call->handle, .message = &message};
     world_coordinator_feed(coordinator, &event);
     message_release(&message);
 }
@@ -112,7 +120,9 @@ void world_bus_send(struct world_agent *agent, const struct agent_effect *effect
     }
 }
 
-void world_bus_reply(struct world_coordinator *coordinator, uint64_t handle, const struct message *message)
+void world_bus_reply(struct world_coordinator *coordinator,
+                     uint64_t handle,
+                     const struct message *message)
 {
     struct world *world = coordinator->world;
     struct bus_call *call = world->pending[handle % 4096];
@@ -122,7 +132,8 @@ void world_bus_reply(struct world_coordinator *coordinator, uint64_t handle, con
     world->pending[handle % 4096] = NULL;
     strbuf_clear(&call->bytes);
     message_encode(message, &call->bytes);
-    int64_t delay_us = network_delay_us(&world->network, coordinator->place, world->agents[call->agent].place);
+    int64_t delay_us =
+        network_delay_us(&world->network, coordinator->place, world->agents[call->agent].place);
     if (delay_us >= 0) {
         hold(call, delay_us, come_back, &world->agents[call->agent]);
     }

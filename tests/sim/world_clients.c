@@ -1,7 +1,8 @@
-/* world_clients.c — clients that write increasing numbers and know exactly what each read must answer. See world.h.
+/* world_clients.c — clients that write increasing numbers and know exactly what each read must
+ * answer. See world.h.
  *
- * A key is written by one client only and a client has one request in flight, so a read must answer the last
- * acknowledged state, or, once after an attempt with unknown outcome, that attempt's. */
+ * A key is written by one client only and a client has one request in flight, so a read must answer
+ * the last acknowledged state, or, once after an attempt with unknown outcome, that attempt's. */
 #include "tests/sim/world.h"
 
 #include "common/base/alloc.h"
@@ -23,7 +24,8 @@ static void send_request(struct world_client *client);
 
 static void think(struct world_client *client, int64_t delay_us)
 {
-    schedule_add(&client->world->schedule, delay_us, &(struct happening){.run = next_request, .owner = client});
+    schedule_add(&client->world->schedule, delay_us,
+                 &(struct happening){.run = next_request, .owner = client});
 }
 
 /* The shortest number whose text falls into each slot, found once for the whole process. */
@@ -71,18 +73,20 @@ static void preload(struct world *world, struct client_key *key)
 void world_clients_add_slot(struct world *world, int slot, int keys)
 {
     for (int i = 0; i < keys; i++) {
-        struct world_client *client = &world->clients[prng_below(&world->prng, (uint64_t)world->client_count)];
+        struct world_client *client =
+            &world->clients[prng_below(&world->prng, (uint64_t)world->client_count)];
         if (client->key_count == CLIENT_KEYS_MAX || world->redis.keys.count + 64 > MODEL_KEYS_MAX) {
             return;
         }
         /* Names hold bytes that text formats trip over. */
         char name[48];
-        int len = snprintf(name, sizeof(name), "{%d}c%d \r\n\"%%s %d", slot_tags()[slot], client->index,
-                           client->key_count);
+        int len = snprintf(name, sizeof(name), "{%d}c%d \r\n\"%%s %d", slot_tags()[slot],
+                           client->index, client->key_count);
         name[len++] = '\0';
         name[len++] = (char)0xff;
         struct client_key *key = &client->keys[client->key_count++];
-        *key = (struct client_key){.number = model_keys_number(&world->redis.keys, name, (size_t)len)};
+        *key =
+            (struct client_key){.number = model_keys_number(&world->redis.keys, name, (size_t)len)};
         CHECK(world->redis.keys.keys[key->number].slot == slot);
         world->client_keys[key->number] = key;
         preload(world, key);
@@ -101,8 +105,8 @@ static uint32_t holders_of(struct world *world, int number)
     return holders;
 }
 
-/* A MIGRATE without an answer leaves a copy at the target. Should a client then delete the key at the source, ASK leads
- * to that copy: Redis cannot tell it from a new key, nor can drover. */
+/* A MIGRATE without an answer leaves a copy at the target. Should a client then delete the key at
+ * the source, ASK leads to that copy: Redis cannot tell it from a new key, nor can drover. */
 static bool is_doubled(struct world *world, const struct client_key *key, int serving)
 {
     for (int i = 0; i < world->redis.node_count; i++) {
@@ -118,12 +122,14 @@ static bool is_doubled(struct world *world, const struct client_key *key, int se
 static const char *describe(struct world *world, const struct client_key *key, char text[120])
 {
     snprintf(text, 120, "key %d of slot %d (acknowledged %lld%s, attempted %lld%s)", key->number,
-             world->redis.keys.keys[key->number].slot, (long long)key->version, key->is_deleted ? " deleted" : "",
-             (long long)key->attempt, key->is_uncertain ? ", outcome unknown" : "");
+             world->redis.keys.keys[key->number].slot, (long long)key->version,
+             key->is_deleted ? " deleted" : "", (long long)key->attempt,
+             key->is_uncertain ? ", outcome unknown" : "");
     return text;
 }
 
-/* 0 = not there. What was read must be what was acknowledged, or the attempt whose outcome nobody knows. */
+/* 0 = not there. What was read must be what was acknowledged, or the attempt whose outcome nobody
+ * knows. */
 static void check_read(struct world_client *client, struct client_key *key, int64_t seen)
 {
     struct world *world = client->world;
@@ -141,23 +147,28 @@ static void check_read(struct world_client *client, struct client_key *key, int6
     char text[120];
     if (key->is_doubled && (key->is_deleted || world->setup.has_redis_faults)) {
         coverage_add(world->coverage, SIGHT_CAME_BACK, 1);
-        world_note(world, "a second copy shows: %s reads %lld", describe(world, key, text), (long long)seen);
-        key->version = seen;
-        key->is_deleted = seen == 0;
-        return;
-    }
-    if (world->setup.has_redis_faults && checkers_is_source_lost(world, world->redis.keys.keys[key->number].slot)) {
-        return; /* a promoted source knows nothing of keys that have moved until somebody repairs the slot (fact F7) */
-    }
-    if (world->setup.has_redis_faults && checkers_is_explained(world, key->holders, key->acked_us)) {
-        coverage_add(world->coverage, SIGHT_LOSS_EXPLAINED, 1);
-        world_note(world, "lost by a fault of Redis: %s reads %lld", describe(world, key, text), (long long)seen);
-        key->version = seen;
-        key->is_deleted = seen == 0;
-        return;
-    }
-    world_violated(world, "I2/I3: client %d: %s reads %lld", client->index, describe(world, key, text),
+        world_note(world, "a second copy shows: %s reads %lld", describe(world, key, text),
                    (long long)seen);
+        key->version = seen;
+        key->is_deleted = seen == 0;
+        return;
+    }
+    if (world->setup.has_redis_faults &&
+        checkers_is_source_lost(world, world->redis.keys.keys[key->number].slot)) {
+        return; /* a promoted source knows nothing of keys that have moved until somebody repairs
+                   the slot (fact F7) */
+    }
+    if (world->setup.has_redis_faults &&
+        checkers_is_explained(world, key->holders, key->acked_us)) {
+        coverage_add(world->coverage, SIGHT_LOSS_EXPLAINED, 1);
+        world_note(world, "lost by a fault of Redis: %s reads %lld", describe(world, key, text),
+                   (long long)seen);
+        key->version = seen;
+        key->is_deleted = seen == 0;
+        return;
+    }
+    world_violated(world, "I2/I3: client %d: %s reads %lld", client->index,
+                   describe(world, key, text), (long long)seen);
 }
 
 static int node_of_address(struct world *world, const char *text)
@@ -249,7 +260,8 @@ static void take_answer(struct world_client *client, const struct reply *reply)
         coverage_add(world->coverage, SIGHT_CLIENT_WRITE, 1);
         key->version = key->attempt;
         key->is_deleted = key->attempt_is_deletion;
-        key->is_free = key->is_free && key->acked_us >= client->began_us; /* it may have been removed just after */
+        key->is_free = key->is_free &&
+                       key->acked_us >= client->began_us; /* it may have been removed just after */
         key->acked_us = world->schedule.now_us;
         key->is_doubled = is_doubled(world, key, client->node);
         key->holders = holders_of(world, key->number) | UINT32_C(1) << client->node;
@@ -297,7 +309,8 @@ static void answered(void *owner, struct model_pipeline *pipeline)
     struct world *world = flight->client->world;
     pipeline->orphaned = NULL;
     flight->pipeline = pipeline;
-    int64_t delay_us = network_stream_delay_us(&world->network, pipeline->place, world->client_place);
+    int64_t delay_us =
+        network_stream_delay_us(&world->network, pipeline->place, world->client_place);
     if (delay_us < 0) {
         flight_free(flight);
         return;
@@ -330,7 +343,9 @@ static void build(struct world_client *client, struct command_list *commands)
         return;
     }
     commands_begin(commands);
-    commands_arg_text(commands, client->verb == CLIENT_GET ? "GET" : client->verb == CLIENT_SET ? "SET" : "DEL");
+    commands_arg_text(commands, client->verb == CLIENT_GET   ? "GET"
+                                : client->verb == CLIENT_SET ? "SET"
+                                                             : "DEL");
     commands_arg(commands, name->name, name->len);
     if (client->verb == CLIENT_SET) {
         commands_arg_int(commands, key->attempt);
@@ -349,12 +364,14 @@ static void send_request(struct world_client *client)
         return;
     }
     struct flight *flight = xcalloc(1, sizeof(*flight));
-    *flight = (struct flight){.client = client, .request = client->request, .pipeline = model_pipeline_new()};
+    *flight = (struct flight){
+        .client = client, .request = client->request, .pipeline = model_pipeline_new()};
     flight->pipeline->done = answered;
     flight->pipeline->place = node->place;
     build(client, &flight->pipeline->commands);
-    schedule_add(&world->schedule, delay_us,
-                 &(struct happening){.run = arrive, .release = flight_free, .owner = node, .data = flight});
+    schedule_add(
+        &world->schedule, delay_us,
+        &(struct happening){.run = arrive, .release = flight_free, .owner = node, .data = flight});
 }
 
 static void next_request(struct happening *what)
@@ -370,12 +387,14 @@ static void next_request(struct happening *what)
     }
     /* The newest keys are where the operator works now. */
     int newest = client->key_count < 32 ? client->key_count : 32;
-    client->key = prng_chance(&world->prng, 1, 2) ? client->key_count - 1 - (int)prng_below(&world->prng, (uint64_t)newest)
-                                                  : (int)prng_below(&world->prng, (uint64_t)client->key_count);
+    client->key = prng_chance(&world->prng, 1, 2)
+                      ? client->key_count - 1 - (int)prng_below(&world->prng, (uint64_t)newest)
+                      : (int)prng_below(&world->prng, (uint64_t)client->key_count);
     struct client_key *key = &client->keys[client->key];
     client->verb = CLIENT_GET;
     if (!key->is_uncertain && prng_chance(&world->prng, 3, 5)) {
-        client->verb = key->version > 0 && prng_chance(&world->prng, 1, 10) ? CLIENT_DEL : CLIENT_SET;
+        client->verb =
+            key->version > 0 && prng_chance(&world->prng, 1, 10) ? CLIENT_DEL : CLIENT_SET;
         key->attempt = key->version > key->attempt ? key->version + 1 : key->attempt + 1;
         key->attempt_is_deletion = client->verb == CLIENT_DEL;
     }
@@ -409,7 +428,8 @@ void world_clients_empty_slot(struct world *world, int slot)
             if (world->redis.keys.keys[key->number].slot != slot) {
                 continue;
             }
-            /* A write of its own may come after, and an unanswered MIGRATE may still bring a copy back. */
+            /* A write of its own may come after, and an unanswered MIGRATE may still bring a copy
+             * back. */
             key->is_free = true;
             key->is_deleted = true;
             key->acked_us = world->schedule.now_us;
@@ -417,7 +437,8 @@ void world_clients_empty_slot(struct world *world, int slot)
     }
 }
 
-/* Where a client would find the key: at the owner of its slot or, while the slot is open, at the importing node. */
+/* Where a client would find the key: at the owner of its slot or, while the slot is open, at the
+ * importing node. */
 static const struct model_stored *find_stored(struct world *world, const struct client_key *key)
 {
     int slot = world->redis.keys.keys[key->number].slot;

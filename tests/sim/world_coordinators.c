@@ -1,4 +1,5 @@
-/* world_coordinators.c — coordinators as processes, with their store and their agents' requests. See world.h. */
+/* world_coordinators.c — coordinators as processes, with their store and their agents' requests.
+ * See world.h. */
 #include "tests/sim/world.h"
 
 #include "common/base/alloc.h"
@@ -34,7 +35,8 @@ static bool is_storm(struct world_coordinator *coordinator)
     }
     if (++coordinator->tick_storm_count == TICKS_PER_MS_MAX) {
         coverage_add(coordinator->world->coverage, SIGHT_TICK_STORM, 1);
-        world_violated(coordinator->world, "coordinator %d is stepped %d times within one millisecond",
+        world_violated(coordinator->world,
+                       "coordinator %d is stepped %d times within one millisecond",
                        coordinator->index, TICKS_PER_MS_MAX);
     }
     return coordinator->tick_storm_count > 20;
@@ -56,8 +58,9 @@ static void arm(struct world_coordinator *coordinator)
         return;
     }
     coordinator->timer_us = at_us;
-    schedule_add(schedule, at_us - schedule->now_us,
-                 &(struct happening){.run = tick, .owner = coordinator, .tag = ++coordinator->timer_tag});
+    schedule_add(
+        schedule, at_us - schedule->now_us,
+        &(struct happening){.run = tick, .owner = coordinator, .tag = ++coordinator->timer_tag});
 }
 
 /* A store result with a life of its own, so that it can wait for a paused coordinator. */
@@ -135,8 +138,10 @@ static void store_done(void *owner, const struct store_result *result)
     arrival->process = call->process;
     copy_result(&arrival->result, result);
     schedule_add(&call->coordinator->world->schedule, 0,
-                 &(struct happening){
-                     .run = store_came_back, .release = arrival_free, .owner = call->coordinator, .data = arrival});
+                 &(struct happening){.run = store_came_back,
+                                     .release = arrival_free,
+                                     .owner = call->coordinator,
+                                     .data = arrival});
     free(call);
 }
 
@@ -164,23 +169,29 @@ static void send_to_store(struct world_coordinator *coordinator, struct coordina
 static void leader_changed(struct happening *what)
 {
     struct world_coordinator *coordinator = what->owner;
-    if (coordinator->core == NULL || world_hold_back(&coordinator->held, coordinator->is_paused, what)) {
+    if (coordinator->core == NULL ||
+        world_hold_back(&coordinator->held, coordinator->is_paused, what)) {
         return;
     }
     struct coordinator_event event = {.kind = COORDINATOR_CHANGED, .is_deleted = what->from != 0};
     world_coordinator_feed(coordinator, &event);
 }
 
-static void watched(void *owner, const struct store_change *changes, int count, int64_t revision, bool is_snapshot)
+static void watched(void *owner,
+                    const struct store_change *changes,
+                    int count,
+                    int64_t revision,
+                    bool is_snapshot)
 {
     struct world_coordinator *coordinator = owner;
     (void)revision;
     (void)is_snapshot;
     for (int i = 0; i < count; i++) {
         if (strcmp(changes[i].kv.key, "leader") == 0) {
-            schedule_add(&coordinator->world->schedule, 0,
-                         &(struct happening){
-                             .run = leader_changed, .owner = coordinator, .from = changes[i].is_delete});
+            schedule_add(
+                &coordinator->world->schedule, 0,
+                &(struct happening){
+                    .run = leader_changed, .owner = coordinator, .from = changes[i].is_delete});
         }
     }
 }
@@ -207,8 +218,9 @@ static void carry_out(struct world_coordinator *coordinator, struct coordinator_
         world_operator_answered(world, effect);
         break;
     case COORDINATOR_FX_LOG:
-        world_note(world, "coordinator%d %s %s%s", coordinator->index, log_level_name(effect->log.level),
-                   effect->log.name, strbuf_text(&effect->log.pairs));
+        world_note(world, "coordinator%d %s %s%s", coordinator->index,
+                   log_level_name(effect->log.level), effect->log.name,
+                   strbuf_text(&effect->log.pairs));
         break;
     case COORDINATOR_FX_EXIT:
         world_note(world, "coordinator%d exits: %s", coordinator->index, effect->err.text);
@@ -265,15 +277,19 @@ void world_coordinator_start(struct world_coordinator *coordinator)
     };
     snprintf(config.self.name, sizeof(config.self.name), "coordinator%d", coordinator->index);
     snprintf(config.self.instance, sizeof(config.self.instance), "%016llx%016llx",
-             (unsigned long long)prng_next(&world->prng), (unsigned long long)prng_next(&world->prng));
-    snprintf(config.self.bus_url, sizeof(config.self.bus_url), "tcp://coordinator%d:7800", coordinator->index);
-    snprintf(config.self.api_url, sizeof(config.self.api_url), "http://coordinator%d:7801", coordinator->index);
+             (unsigned long long)prng_next(&world->prng),
+             (unsigned long long)prng_next(&world->prng));
+    snprintf(config.self.bus_url, sizeof(config.self.bus_url), "tcp://coordinator%d:7800",
+             coordinator->index);
+    snprintf(config.self.api_url, sizeof(config.self.api_url), "http://coordinator%d:7801",
+             coordinator->index);
     coordinator->process++;
     coordinator->is_paused = false;
     coordinator->timer_us = NEVER;
     coordinator->timer_tag++;
     coordinator->core = coordinator_new(&config, world_now_ms(world));
-    coordinator->watch = model_store_watch(&world->store, coordinator->place, "leader", 0, watched, coordinator);
+    coordinator->watch =
+        model_store_watch(&world->store, coordinator->place, "leader", 0, watched, coordinator);
     world_note(world, "coordinator%d starts", coordinator->index);
     struct coordinator_event event = {.kind = COORDINATOR_TICK};
     world_coordinator_feed(coordinator, &event);
@@ -293,8 +309,9 @@ void world_coordinator_crash(struct world_coordinator *coordinator)
     coordinator->timer_tag++;
     coordinator->is_paused = false;
     world_drop_held(&coordinator->held);
-    schedule_add(&world->schedule, prng_range(&world->prng, RESTART_US_MIN, RESTART_US_MAX),
-                 &(struct happening){.run = restart, .owner = coordinator, .tag = coordinator->process});
+    schedule_add(
+        &world->schedule, prng_range(&world->prng, RESTART_US_MIN, RESTART_US_MAX),
+        &(struct happening){.run = restart, .owner = coordinator, .tag = coordinator->process});
 }
 
 void world_coordinator_pause(struct world_coordinator *coordinator)
@@ -319,8 +336,10 @@ struct world_coordinator *world_leader(struct world *world)
     struct world_coordinator *found = NULL;
     for (int i = 0; i < world->setup.coordinator_count; i++) {
         struct world_coordinator *coordinator = &world->coordinators[i];
-        if (coordinator->core != NULL && !coordinator->is_paused && coordinator_is_leader(coordinator->core) &&
-            (found == NULL || coordinator_fence(coordinator->core) > coordinator_fence(found->core))) {
+        if (coordinator->core != NULL && !coordinator->is_paused &&
+            coordinator_is_leader(coordinator->core) &&
+            (found == NULL ||
+             coordinator_fence(coordinator->core) > coordinator_fence(found->core))) {
             found = coordinator;
         }
     }

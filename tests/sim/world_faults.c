@@ -1,24 +1,30 @@
 /* world_faults.c — what may go wrong, when, and how all of it ends. See world.h.
  *
- * Each seed draws a handful of fault kinds (swarm testing): a run that may see everything sees the rare mixes too
- * seldom. */
+ * Each seed draws a handful of fault kinds (swarm testing): a run that may see everything sees the
+ * rare mixes too seldom. */
 #include "tests/sim/world.h"
 
 #include <assert.h>
 
 #include <string.h>
 
-#define REDIS_FAULTS                                                                                        \
-    (1U << FAULT_HOST_CUT | 1U << FAULT_REDIS_CRASH | 1U << FAULT_REDIS_DEATH | 1U << FAULT_REDIS_PAUSE)
+#define REDIS_FAULTS                                                            \
+    (1U << FAULT_HOST_CUT | 1U << FAULT_REDIS_CRASH | 1U << FAULT_REDIS_DEATH | \
+     1U << FAULT_REDIS_PAUSE)
 
 /* Moves are over in milliseconds: faults lie in wait for them. */
 #define TRAP_ONE_IN 12
 #define TRAP_GAP_US (1500 * MS_US)
 
 /* The end of one fault. */
-static void add_end(struct world *world, int64_t after_us, void (*run)(struct happening *what), void *owner, int to)
+static void add_end(struct world *world,
+                    int64_t after_us,
+                    void (*run)(struct happening *what),
+                    void *owner,
+                    int to)
 {
-    schedule_add(&world->schedule, after_us, &(struct happening){.run = run, .owner = owner, .to = to});
+    schedule_add(&world->schedule, after_us,
+                 &(struct happening){.run = run, .owner = owner, .to = to});
 }
 
 static void end_coordinator_pause(struct happening *what)
@@ -103,13 +109,15 @@ static void cut_coordinator(struct world *world, bool is_store_only)
     } else {
         network_isolate(&world->network, coordinator->place);
     }
-    world_note(world, "coordinator%d is cut off%s", coordinator->index, is_store_only ? " from the store" : "");
+    world_note(world, "coordinator%d is cut off%s", coordinator->index,
+               is_store_only ? " from the store" : "");
     add_end(world, some_us(world, 500, 30000), end_cut, world, 0);
 }
 
 static void cut_agent(struct world *world)
 {
-    const struct world_agent *agent = &world->agents[prng_below(&world->prng, (uint64_t)world->agent_count)];
+    const struct world_agent *agent =
+        &world->agents[prng_below(&world->prng, (uint64_t)world->agent_count)];
     bool is_one_way = prng_chance(&world->prng, 1, 3);
     for (int i = 0; i < world->setup.coordinator_count; i++) {
         network_cut(&world->network, agent->place, world->coordinators[i].place);
@@ -174,21 +182,25 @@ static void hurt_redis(struct world *world, enum fault fault)
     } else {
         bool is_long = fault == FAULT_REDIS_DEATH;
         model_node_crash(node);
-        add_end(world, some_us(world, is_long ? 2 * timeout_ms : 50, is_long ? 6 * timeout_ms : timeout_ms / 2),
+        add_end(world,
+                some_us(world, is_long ? 2 * timeout_ms : 50,
+                        is_long ? 6 * timeout_ms : timeout_ms / 2),
                 end_redis, node, 0);
     }
 }
 
-/* As mass expiry or FLUSHALL: every key of a slot that is being moved is gone at once, on both sides. */
+/* As mass expiry or FLUSHALL: every key of a slot that is being moved is gone at once, on both
+ * sides. */
 static void empty_slot(struct world *world)
 {
     for (int i = 0; i < world->redis.node_count; i++) {
         struct model_node *node = world->redis.nodes[i];
         for (int slot = 0; slot < SLOT_COUNT && node->migrating_count > 0; slot++) {
-            struct model_node *target =
-                node->migrating_to[slot] == MODEL_NONE ? NULL : world->redis.nodes[node->migrating_to[slot]];
-            if (target != NULL && model_node_is_running(node) && model_node_is_running(target) && node->transfer == 0 &&
-                node->key_counts[slot] > 0) {
+            struct model_node *target = node->migrating_to[slot] == MODEL_NONE
+                                            ? NULL
+                                            : world->redis.nodes[node->migrating_to[slot]];
+            if (target != NULL && model_node_is_running(node) && model_node_is_running(target) &&
+                node->transfer == 0 && node->key_counts[slot] > 0) {
                 world_clients_empty_slot(world, slot);
                 model_node_remove_slot(node, slot, REMOVED_BY_CLIENT);
                 model_node_remove_slot(target, slot, REMOVED_BY_CLIENT);
@@ -215,7 +227,8 @@ static void pause_someone(struct world *world, enum fault fault)
         world_coordinator_pause(coordinator);
         add_end(world, some_us(world, 100, 25000), end_coordinator_pause, coordinator, 0);
     } else {
-        struct world_agent *agent = &world->agents[prng_below(&world->prng, (uint64_t)world->agent_count)];
+        struct world_agent *agent =
+            &world->agents[prng_below(&world->prng, (uint64_t)world->agent_count)];
         world_agent_pause(agent);
         add_end(world, some_us(world, 100, 50000), end_agent_pause, agent, 0);
     }
@@ -306,7 +319,8 @@ static void next_fault(struct happening *what)
         return;
     }
     strike_something(world);
-    schedule_add(&world->schedule, some_us(world, world->setup.fault_gap_ms / 4, world->setup.fault_gap_ms * 2),
+    schedule_add(&world->schedule,
+                 some_us(world, world->setup.fault_gap_ms / 4, world->setup.fault_gap_ms * 2),
                  &(struct happening){.run = next_fault, .owner = world});
 }
 
@@ -320,12 +334,14 @@ static void spring(struct happening *what)
 
 void world_faults_tempt(struct world *world)
 {
-    if (world->is_healed || world->setup.faults == 0 || world->schedule.now_us < world->next_trap_us ||
+    if (world->is_healed || world->setup.faults == 0 ||
+        world->schedule.now_us < world->next_trap_us ||
         !prng_chance(&world->prng, 1, TRAP_ONE_IN)) {
         return;
     }
     world->next_trap_us = world->schedule.now_us + TRAP_GAP_US;
-    int64_t within_us = INT64_C(1) << prng_below(&world->prng, 17); /* up to 65 ms, short ones as often as long ones */
+    int64_t within_us = INT64_C(1) << prng_below(
+                            &world->prng, 17); /* up to 65 ms, short ones as often as long ones */
     schedule_add(&world->schedule, within_us, &(struct happening){.run = spring, .owner = world});
 }
 
@@ -349,7 +365,8 @@ void world_faults_draw(struct world *world)
 
 void world_faults_start(struct world *world)
 {
-    schedule_add(&world->schedule, some_us(world, 3000, 12000), &(struct happening){.run = next_fault, .owner = world});
+    schedule_add(&world->schedule, some_us(world, 3000, 12000),
+                 &(struct happening){.run = next_fault, .owner = world});
 }
 
 void world_heal(struct world *world)

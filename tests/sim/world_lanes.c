@@ -1,7 +1,8 @@
-/* world_lanes.c — the agents' connections to Redis: one stream a node and lane, as the real pool has. See world.h.
+/* world_lanes.c — the agents' connections to Redis: one stream a node and lane, as the real pool
+ * has. See world.h.
  *
- * A time-out closes the connection, but commands that were sent may still reach the server and be carried out there: at
- * once, after a pause of the server, or when a cut way is open again. */
+ * A time-out closes the connection, but commands that were sent may still reach the server and be
+ * carried out there: at once, after a pause of the server, or when a cut way is open again. */
 #include "tests/sim/world.h"
 
 #include "common/base/alloc.h"
@@ -24,10 +25,11 @@ static void call_drop(void *data)
 static void hold(struct redis_call *call, int64_t delay_us, void (*run)(struct happening *what))
 {
     call->holders++;
-    schedule_add(
-        &call->world->schedule, delay_us,
-        &(struct happening){
-            .run = run, .release = call_drop, .owner = &call->world->agents[call->agent], .data = call});
+    schedule_add(&call->world->schedule, delay_us,
+                 &(struct happening){.run = run,
+                                     .release = call_drop,
+                                     .owner = &call->world->agents[call->agent],
+                                     .data = call});
 }
 
 static struct world_lane *lane_of(const struct redis_call *call)
@@ -41,7 +43,10 @@ static bool is_wanted(const struct redis_call *call)
     return agent->core != NULL && agent->process == call->agent_process && !call->is_answered;
 }
 
-static void answer(struct redis_call *call, int code, const struct reply_list *replies, const char *text)
+static void answer(struct redis_call *call,
+                   int code,
+                   const struct reply_list *replies,
+                   const char *text)
 {
     struct world_agent *agent = &call->world->agents[call->agent];
     struct err err = {0};
@@ -152,7 +157,8 @@ static void answered(void *owner, struct model_pipeline *pipeline)
         return;
     }
     schedule_add(&world->schedule, delay_us,
-                 &(struct happening){.run = come_back, .release = arrival_free, .owner = agent, .data = arrival});
+                 &(struct happening){
+                     .run = come_back, .release = arrival_free, .owner = agent, .data = arrival});
 }
 
 /* The kernel sends again until the way is open; what follows in the stream waits behind it. */
@@ -172,7 +178,8 @@ static void arrive(struct happening *what)
     struct redis_call *call = arrival->call;
     struct world *world = call->world;
     struct model_node *node = world->redis.nodes[call->node];
-    if (is_stalled(call, network_is_cut(&world->network, world->agents[call->agent].place, node->place))) {
+    if (is_stalled(
+            call, network_is_cut(&world->network, world->agents[call->agent].place, node->place))) {
         struct happening again = *what;
         what->data = NULL;
         schedule_add(&world->schedule, lane_of(call)->stalled_us - world->schedule.now_us, &again);
@@ -191,13 +198,19 @@ static void arrive(struct happening *what)
 }
 
 /* SETSLOT NODE for anybody but the node it names. */
-static bool is_claim_for_others(const struct command_list *commands, int index, const struct model_node *node)
+static bool is_claim_for_others(const struct command_list *commands,
+                                int index,
+                                const struct model_node *node)
 {
-    return commands_arg_is(commands, index, 0, "cluster") && commands_arg_is(commands, index, 1, "setslot") &&
-           commands_arg_is(commands, index, 3, "node") && !commands_arg_is(commands, index, 4, node->id.text);
+    return commands_arg_is(commands, index, 0, "cluster") &&
+           commands_arg_is(commands, index, 1, "setslot") &&
+           commands_arg_is(commands, index, 3, "node") &&
+           !commands_arg_is(commands, index, 4, node->id.text);
 }
 
-static void copy_commands(struct command_list *to, const struct command_list *from, const struct model_node *node,
+static void copy_commands(struct command_list *to,
+                          const struct command_list *from,
+                          const struct model_node *node,
                           enum mutation mutation)
 {
     for (int i = 0; i < from->count; i++) {
@@ -214,7 +227,9 @@ static void copy_commands(struct command_list *to, const struct command_list *fr
     }
 }
 
-static bool connect(struct world_agent *agent, struct world_lane *lane, const struct model_node *node)
+static bool connect(struct world_agent *agent,
+                    struct world_lane *lane,
+                    const struct model_node *node)
 {
     if (lane->connection_id != 0 && lane->node_process == node->process) {
         return true;
@@ -223,7 +238,8 @@ static bool connect(struct world_agent *agent, struct world_lane *lane, const st
     if (!node->is_up) {
         return false;
     }
-    *lane = (struct world_lane){.connection_id = ++agent->world->next_number, .node_process = node->process};
+    *lane = (struct world_lane){.connection_id = ++agent->world->next_number,
+                                .node_process = node->process};
     return true;
 }
 
@@ -242,8 +258,9 @@ void world_redis_send(struct world_agent *agent, const struct agent_effect *effe
                                 .lane = (int)effect->lane,
                                 .sent_us = world->schedule.now_us};
     struct world_lane *lane = lane_of(call);
-    bool is_other = effect->connection_id != 0 && node != NULL &&
-                    (lane->connection_id != effect->connection_id || lane->node_process != node->process);
+    bool is_other =
+        effect->connection_id != 0 && node != NULL &&
+        (lane->connection_id != effect->connection_id || lane->node_process != node->process);
     if (node == NULL || is_other || !connect(agent, lane, node)) {
         hold(call, REFUSED_US, refuse);
         return;
@@ -264,5 +281,6 @@ void world_redis_send(struct world_agent *agent, const struct agent_effect *effe
     *arrival = (struct arrival){.call = call, .pipeline = pipeline};
     call->holders++;
     schedule_add(&world->schedule, lane->last_arrival_us - world->schedule.now_us,
-                 &(struct happening){.run = arrive, .release = arrival_free, .owner = agent, .data = arrival});
+                 &(struct happening){
+                     .run = arrive, .release = arrival_free, .owner = agent, .data = arrival});
 }

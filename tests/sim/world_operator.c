@@ -1,5 +1,5 @@
-/* world_operator.c — a person who starts operations, pauses, resumes and cancels them, and expects them to end. See
- * world.h. */
+/* world_operator.c — a person who starts operations, pauses, resumes and cancels them, and expects
+ * them to end. See world.h. */
 #include "tests/sim/world.h"
 
 #include "tests/sim/checkers.h"
@@ -14,7 +14,9 @@
 #define HOLDS_RESUMED_MAX 3
 #define RESUMES_REFUSED_MAX 3
 
-static void command(struct world *world, struct world_coordinator *leader, struct coordinator_command *asked)
+static void command(struct world *world,
+                    struct world_coordinator *leader,
+                    struct coordinator_command *asked)
 {
     struct world_operator *person = &world->person;
     person->is_waiting = true;
@@ -68,7 +70,8 @@ static void draw_request(struct world *world, struct operation_request *request)
     } else if (target != NULL && !world->person.is_final && prng_chance(&world->prng, 7, 8)) {
         request->kind = OPERATION_RESHARD;
         request->target = target->id;
-        request->slot_count = (int)prng_range(&world->prng, 1, prng_chance(&world->prng, 1, 4) ? 400 : 40);
+        request->slot_count =
+            (int)prng_range(&world->prng, 1, prng_chance(&world->prng, 1, 4) ? 400 : 40);
     } else if (prng_chance(&world->prng, 1, 2)) {
         request->kind = OPERATION_REBALANCE;
     } else {
@@ -111,7 +114,9 @@ static void replan(struct world *world, struct world_coordinator *leader)
     operation_request_release(&asked.request);
 }
 
-static void act_on(struct world *world, struct world_coordinator *leader, enum coordinator_command_kind kind)
+static void act_on(struct world *world,
+                   struct world_coordinator *leader,
+                   enum coordinator_command_kind kind)
 {
     struct coordinator_command asked = {.kind = kind};
     world_note(world, "operator sends command %d for %s", (int)kind, world->person.operation_id);
@@ -135,18 +140,23 @@ static void count_end(struct world *world, const struct operation *operation)
                        : operation->state == OPERATION_CANCELLED ? SIGHT_OPERATION_CANCELLED
                                                                  : SIGHT_OPERATION_FAILED;
     coverage_add(world->coverage, sight, 1);
-    world_note(world, "operation %s is %s: %s", operation->id, operation_state_name(operation->state),
-               operation->reason);
+    world_note(world, "operation %s is %s: %s", operation->id,
+               operation_state_name(operation->state), operation->reason);
 }
 
-static void tend(struct world *world, struct world_coordinator *leader, const struct operation *operation)
+static void tend(struct world *world,
+                 struct world_coordinator *leader,
+                 const struct operation *operation)
 {
     struct world_operator *person = &world->person;
     snprintf(person->operation_id, sizeof(person->operation_id), "%s", operation->id);
     bool may_disturb = !world->is_healed;
-    if (operation->state == OPERATION_PAUSED && (world->is_healed || prng_chance(&world->prng, 1, 6))) {
-        /* A failover may have made the plan's nodes others than they were: then the person gives the plan up. */
-        bool gives_up = world->setup.has_redis_faults && person->resumes_refused >= RESUMES_REFUSED_MAX;
+    if (operation->state == OPERATION_PAUSED &&
+        (world->is_healed || prng_chance(&world->prng, 1, 6))) {
+        /* A failover may have made the plan's nodes others than they were: then the person gives
+         * the plan up. */
+        bool gives_up =
+            world->setup.has_redis_faults && person->resumes_refused >= RESUMES_REFUSED_MAX;
         act_on(world, leader, gives_up ? COMMAND_CANCEL : COMMAND_RESUME);
     } else if (operation->state == OPERATION_HELD) {
         coverage_add(world->coverage, SIGHT_OPERATION_HELD, 1);
@@ -156,9 +166,10 @@ static void tend(struct world *world, struct world_coordinator *leader, const st
             act_on(world, leader, COMMAND_RESUME);
             person->next_us = world->schedule.now_us + 10 * SECOND_US;
         } else if (world->is_healed) {
-            /* Two copies of a key after an unanswered MIGRATE and a crash of the agent that sent it: a person decides. */
-            world->is_explained_held =
-                world->setup.has_redis_faults || strstr(operation->reason, "different values") != NULL;
+            /* Two copies of a key after an unanswered MIGRATE and a crash of the agent that sent
+             * it: a person decides. */
+            world->is_explained_held = world->setup.has_redis_faults ||
+                                       strstr(operation->reason, "different values") != NULL;
             person->has_replanned = true;
         }
     } else if (operation->state == OPERATION_PLANNED) {
@@ -167,14 +178,16 @@ static void tend(struct world *world, struct world_coordinator *leader, const st
         if ((world->setup.faults >> FAULT_OPERATOR_PAUSE & 1) && prng_chance(&world->prng, 1, 30)) {
             world->coverage->faults[FAULT_OPERATOR_PAUSE]++;
             act_on(world, leader, COMMAND_PAUSE);
-        } else if ((world->setup.faults >> FAULT_OPERATOR_CANCEL & 1) && prng_chance(&world->prng, 1, 40)) {
+        } else if ((world->setup.faults >> FAULT_OPERATOR_CANCEL & 1) &&
+                   prng_chance(&world->prng, 1, 40)) {
             world->coverage->faults[FAULT_OPERATOR_CANCEL]++;
             act_on(world, leader, COMMAND_CANCEL);
         }
     }
 }
 
-static const struct operation *last_operation(const struct world_coordinator *leader, const char *id)
+static const struct operation *last_operation(const struct world_coordinator *leader,
+                                              const char *id)
 {
     for (int i = 0; i < coordinator_operation_count(leader->core); i++) {
         if (strcmp(coordinator_operation(leader->core, i)->id, id) == 0) {
@@ -184,14 +197,13 @@ static const struct operation *last_operation(const struct world_coordinator *le
     return NULL;
 }
 
-/* After a fault of Redis a restarted node may hold old keys of slots that left it, behind an importing mark. drover shows
- * such slots and touches nothing; a person drops the old copies. */
+/* After a fault of Redis a restarted node may hold old keys of slots that left it, behind an
+ * importing mark. drover shows such slots and touches nothing; a person drops the old copies. */
 static void clean_up_by_hand(struct world *world)
 {
     for (int i = 0; i < world->redis.node_count; i++) {
         struct model_node *node = world->redis.nodes[i];
-        SLOTSET_FOREACH(slot, &node->opened_at_start)
-        {
+        SLOTSET_FOREACH (slot, &node->opened_at_start) {
             if (node->importing_from[slot] != MODEL_NONE && node->owner[slot] != i) {
                 world_note(world, "operator drops what node%d holds of slot %d", i, slot);
                 model_node_remove_slot(node, slot, REMOVED_BY_CLIENT);
@@ -270,8 +282,7 @@ static void poll(struct happening *what)
 static void fill_slots(struct world *world, const struct plan *plan)
 {
     for (int i = 0; i < plan->batch_count; i++) {
-        SLOTSET_FOREACH(slot, &plan->batches[i].slots)
-        {
+        SLOTSET_FOREACH (slot, &plan->batches[i].slots) {
             if (prng_chance(&world->prng, 1, plan->slot_count > 600 ? 100 : 6)) {
                 world_clients_add_slot(world, slot, (int)prng_range(&world->prng, 1, 4));
             } else if (prng_chance(&world->prng, 1, plan->slot_count > 600 ? 1000 : 60)) {
@@ -297,7 +308,8 @@ void world_operator_answered(struct world *world, const struct coordinator_effec
     person->resumes_refused = person->asked == COMMAND_RESUME ? 0 : person->resumes_refused;
     if (person->asked == COMMAND_PLAN && person->is_replanning) {
         if (effect->plan.batch_count > 0) {
-            world_violated(world, "I14: a finished rebalance plans %d batches more", effect->plan.batch_count);
+            world_violated(world, "I14: a finished rebalance plans %d batches more",
+                           effect->plan.batch_count);
         }
         coverage_add(world->coverage, SIGHT_REPLAN_EMPTY, 1);
         person->has_replanned = true;
@@ -307,8 +319,8 @@ void world_operator_answered(struct world *world, const struct coordinator_effec
     } else if (person->asked == COMMAND_START) {
         person->operations_begun++;
         snprintf(person->operation_id, sizeof(person->operation_id), "%s", effect->operation_id);
-        world_note(world, "operation %s begins: %d batches, %d slots", effect->operation_id, effect->plan.batch_count,
-                   effect->plan.slot_count);
+        world_note(world, "operation %s begins: %d batches, %d slots", effect->operation_id,
+                   effect->plan.batch_count, effect->plan.slot_count);
     }
 }
 
