@@ -218,8 +218,8 @@ static void waits_out_errors_that_pass(void **state)
     static const char *const errors[] = {
         "LOADING Redis is loading the dataset in memory",
         "CLUSTERDOWN The cluster is down",
-        "ERR Target instance replied with error: TRYAGAIN Multiple keys request during rehashing "
-        "of slot",
+        ("ERR Target instance replied with error: TRYAGAIN Multiple keys request during rehashing "
+         "of slot"),
         "ERR Target instance replied with error: MOVED 7 10.0.0.1:7000",
         "READONLY You can't write against a read only replica.",
         "MISCONF Redis is configured to save RDB snapshots",
