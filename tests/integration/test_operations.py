@@ -90,6 +90,7 @@ class Operations(unittest.TestCase):
         process = self.fleet.coordinators[0].process
         process.kill()
         process.start()
+        self.fleet.leader()
         self.fleet.wait_operation(operation)
         self.cluster.check_at_rest()
         self.assertEqual(self.cluster.slot_counts()[self.added.name], 4096)
