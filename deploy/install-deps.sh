@@ -20,6 +20,19 @@ packages=("${build[@]}")
 [ "$what" = build ] || packages+=("${run[@]}")
 [ "$what" = test ] && packages+=("${test[@]}")
 
+# Servers must not start by themselves: every test starts its own on a free port.
+install_quietly() {
+    local policy=/usr/sbin/policy-rc.d made=no status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod +x "$policy"
+        made=yes
+    fi
+    apt-get install -q -y --no-install-recommends "$@" || status=$?
+    [ "$made" = no ] || rm -f "$policy"
+    return $status
+}
+
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -29,17 +42,8 @@ if [ ${#missing[@]} -gt 0 ]; then
         echo "install-deps: these packages are missing and need root to install: ${missing[*]}" >&2
         exit 1
     fi
-    # Servers must not start by themselves: every test starts its own on a free port.
-    policy=/usr/sbin/policy-rc.d
-    made_policy=no
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' > "$policy"
-        chmod +x "$policy"
-        made_policy=yes
-    fi
     apt-get update -q
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
-    [ "$made_policy" = no ] || rm -f "$policy"
+    install_quietly "${missing[@]}"
 fi
 
 # Valkey 8 comes from backports on Debian 12; the tests that need it are skipped, with a printed reason, without it.
@@ -52,13 +56,11 @@ if [ "$what" = test ] && ! command -v valkey-server >/dev/null 2>&1 && [ "$(id -
             echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $codename-backports main" \
                 > /etc/apt/sources.list.d/drover-backports.list
             apt-get update -q || true
-            printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
-            apt-get install -q -y --no-install-recommends -t "$codename-backports" valkey-server valkey-tools ||
+            install_quietly -t "$codename-backports" valkey-server valkey-tools ||
                 echo "install-deps: valkey is not to be had here; its tests will be skipped" >&2
-            rm -f /usr/sbin/policy-rc.d
         fi
     else
-        apt-get install -q -y --no-install-recommends valkey-server valkey-tools ||
+        install_quietly valkey-server valkey-tools ||
             echo "install-deps: valkey is not to be had here; its tests will be skipped" >&2
     fi
 fi

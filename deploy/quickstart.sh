@@ -135,6 +135,11 @@ everyone_ok() {
     return 0
 }
 wait_until "the cluster to agree" everyone_ok
+# drover reaches this many nodes and finds nothing wrong
+settled() { "$build/drover" status -o json | python3 -c "
+import json, sys
+s = json.load(sys.stdin)
+sys.exit(not (s['settled'] and s['nodes_reachable'] == $1))"; }
 seed=127.0.0.1:${ports[0]}
 
 say "3. Loading $keys keys of all types"
@@ -150,7 +155,7 @@ for p in "${ports[@]}"; do nodes+=(--node "127.0.0.1:$p"); done
     > "$folder/drover.log" 2>&1 &
 pids+=($!)
 export DROVER_API=http://$api
-wait_until "drover to lead" curl -sf "$DROVER_API/readyz"
+wait_until "drover to know the cluster" settled "${#ports[@]}"
 "$build/drover" status
 
 say "5. Starting live clients: $rate requests a second, every answer checked"
@@ -169,11 +174,7 @@ fourth=$port
 ports+=("$fourth")
 cli -p "${ports[0]}" cluster meet 127.0.0.1 "$fourth" > /dev/null
 wait_until "the new node to be known everywhere" everyone_ok
-settled() { "$build/drover" status -o json | python3 -c "
-import json, sys
-s = json.load(sys.stdin)
-sys.exit(not (s['settled'] and s['nodes_reachable'] == ${#ports[@]}))"; }
-wait_until "drover to see it" settled
+wait_until "drover to see it" settled "${#ports[@]}"
 echo "   127.0.0.1:$fourth has joined and holds no slot yet"
 
 say "7. Moving its share of the slots onto it"
@@ -188,6 +189,9 @@ say "9. Checking every key"
 touch "$folder/load.stop"
 load_status=0
 wait "$load_pid" || load_status=$?
+running=() # without the clients, which have ended
+for pid in "${pids[@]}"; do [ "$pid" = "$load_pid" ] || running+=("$pid"); done
+pids=("${running[@]}")
 verify_status=0
 "$build/drover-load" verify "${fill[@]}" --json "$folder/verify.json" > "$folder/verify.log" 2>&1 || verify_status=$?
 "$build/drover" ops -o json > "$folder/ops.json"
