@@ -17,7 +17,8 @@ Usage: bench/compare.sh [--quick] [--scenes LIST] [--movers LIST] [--rounds N] [
   --quick        100,000 keys, shorter warm-up, one redis-cli setting
   --scenes LIST  of 2to3 (keys move, under load), empty (4,096 empty slots, no load) and
                  empty-load (the same beside a load on 64 keys); default: all three
-  --movers LIST  of cli-N (redis-cli with pipeline N) and drover; default: cli-10,cli-100,drover
+  --movers LIST  of cli-N (redis-cli with pipeline N), drover, drover-soft and drover-fast;
+                 default: cli-10,cli-100,drover
   --rounds N     measurements of each kind; the table shows medians (1)
   --keys N       keys of scene 2to3 (1000000)
   --size B       bytes of a value (100)
@@ -84,7 +85,8 @@ trap 'exit 130' INT TERM
 
 # --- movers -----------------------------------------------------------------------------------------------------------
 # Each has NAME_ready (prints why not, if it cannot run), NAME_start (what runs before the clock starts), NAME_move (what
-# is measured; ends when the rebalance is done) and NAME_stop. The argument of cli_move is the pipeline.
+# is measured; ends when the rebalance is done) and NAME_stop. The argument of NAME_move is what follows the dash:
+# redis-cli's pipeline, drover's speed.
 
 cli_ready() {
     command -v "${REDIS_CLI:-redis-cli}" >/dev/null || echo "redis-cli not found"
@@ -126,7 +128,7 @@ drover_is_settled() {
 }
 
 drover_move() {
-    "$(program drover)" rebalance --yes >"$cluster_dir/mover.log" 2>&1
+    "$(program drover)" rebalance --yes --speed "${1:-balanced}" >"$cluster_dir/mover.log" 2>&1
 }
 
 drover_stop() {
@@ -144,7 +146,7 @@ load_begin() {
     local filled=()
     [ "$1" != "$keys" ] || filled=(--filled)
     "$load" run --seed-node "127.0.0.1:${cluster_ports[0]}" --keys "$1" --size "$size" --rate "$rate" "${filled[@]}" \
-        --get-ratio 0.8 --connections-per-node 4 --realtime --mark-file "$cluster_dir/phase" \
+        --get-ratio 0.8 --connections-per-node 4 --mark-file "$cluster_dir/phase" \
         --ready-file "$cluster_dir/ready" --until-file "$cluster_dir/stop" --json "$cluster_dir/load.json" \
         2>"$cluster_dir/load.log" &
     load_pid=$!
@@ -183,6 +185,23 @@ open_slots() {
     done | wc -l
 }
 
+# cpu_ms PID...: processor time the processes have used so far, all together.
+cpu_ms() {
+    local pid ticks=0 fields
+    for pid in "$@"; do
+        fields=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null || true)
+        [ -z "$fields" ] || ticks=$((ticks + $(echo "$fields" | awk '{ print $12 + $13 }')))
+    done
+    echo $((ticks * 1000 / $(getconf CLK_TCK)))
+}
+
+# mover_cpu_ms: of the mover: the daemon, and the programs this shell has run and waited for.
+mover_cpu_ms() {
+    local children
+    children=$(sed 's/.*) //' "/proc/$$/stat" | awk '{ print $14 + $15 }')
+    echo $((children * 1000 / $(getconf CLK_TCK) + $(cpu_ms ${drover_pid:-})))
+}
+
 # complain WHAT: notes that this measurement is not to be trusted.
 complain() {
     echo "compare.sh: $scene $mover: $1" >&2
@@ -206,12 +225,14 @@ check_result() {
 }
 
 # measure SCENE MOVER: appends one line of results to $cluster_dir/results:
-# scene mover ms slots keys p50 p99 p999 max before_p99 errors wrong (latencies in us, "-" without load)
+# scene mover ms slots keys p50 p99 p999 max before_p99 errors wrong cpu_servers cpu_mover (latencies in us, "-" without
+# load; processor time in ms, of all servers with what the load asks of them)
 measure() {
     scene=$1 mover=$2
-    local kind=${mover%%-*} pipeline=${mover#cli-} before after primaries=3 watched=0 code=0
+    local kind=${mover%%-*} setting before after primaries=3 watched=0 code=0
     [ "$scene" != 2to3 ] || { primaries=2 watched=$keys; }
     [ "$scene" != empty-load ] || watched=64
+    setting=${mover#"$kind"}
     cluster_create "$primaries"
     if [ "$scene" = 2to3 ]; then
         "$load" fill --seed-node "127.0.0.1:${cluster_ports[0]}" --keys "$keys" --size "$size" >/dev/null 2>&1
@@ -221,9 +242,14 @@ measure() {
     "${kind}_start"
     [ "$watched" -eq 0 ] || load_begin "$watched"
     [ "$watched" -eq 0 ] || echo during >"$cluster_dir/phase"
+    local servers mover_before
+    servers=$(cpu_ms "${cluster_pids[@]}")
+    mover_before=$(mover_cpu_ms)
     before=$(now_ms)
-    "${kind}_move" "$pipeline" || { complain "the mover failed: $(tail -1 "$cluster_dir/mover.log")"; }
+    "${kind}_move" "${setting#-}" || { complain "the mover failed: $(tail -1 "$cluster_dir/mover.log")"; }
     after=$(now_ms)
+    servers=$(($(cpu_ms "${cluster_pids[@]}") - servers))
+    mover_before=$(($(mover_cpu_ms) - mover_before))
     [ "$watched" -eq 0 ] || echo after >"$cluster_dir/phase"
     local numbers="- - - - - 0 0"
     if [ "$watched" -gt 0 ]; then
@@ -234,7 +260,7 @@ measure() {
         [ -z "$out_dir" ] || cp "$cluster_dir/load.json" "$out_dir/$scene-$mover-$round.json"
     fi
     check_result
-    echo "$scene $mover $((after - before)) $(slots_of "$server_port") $(rcli "$server_port" DBSIZE) $numbers" \
+    echo "$scene $mover $((after - before)) $(slots_of "$server_port") $(rcli "$server_port" DBSIZE) $numbers $servers $mover_before" \
         >>"$cluster_dir/results"
     "${kind}_stop"
     local port
@@ -257,10 +283,10 @@ table() {
         }
         function ms(us) { return us == "-" ? "-" : sprintf("%.2f", us / 1000) }
         { id = $1 " " $2; seen[id] = 1; errors[id] += $11; wrong[id] += $12
-          for (i = 3; i <= 10; i++) list[id, i] = list[id, i] " " $i }
+          for (i = 3; i <= 14; i++) list[id, i] = list[id, i] " " $i }
         END {
-            printf "%-11s %-9s %9s %15s %8s %8s %8s %8s | %8s %7s %7s %7s %7s | %6s %5s | %s\n", "scene", "mover", "time s",
-                "min-max", "slots", "slots/s", "keys", "keys/s", "p99 idle", "p50", "p99", "p99.9", "max", "errors", "wrong", "ratio"
+            printf "%-11s %-11s %9s %15s %8s %8s %8s %8s | %8s %7s %7s %7s %7s | %7s %6s | %6s %5s | %s\n", "scene", "mover", "time s",
+                "min-max", "slots", "slots/s", "keys", "keys/s", "p99 idle", "p50", "p99", "p99.9", "max", "servers", "mover", "errors", "wrong", "ratio"
             ns = split(scenes, s, ","); nm = split(movers, m, ",")
             for (i = 1; i <= ns; i++) {
                 best = 0
@@ -275,9 +301,10 @@ table() {
                     if (!(id in seen)) continue
                     slots = median(list[id, 4]); keys = median(list[id, 5])
                     t = median(list[id, 3]); span = sprintf("%.2f-%.2f", low / 1000, high / 1000)
-                    printf "%-11s %-9s %9.2f %15s %8d %8.0f %8d %8.0f | %8s %7s %7s %7s %7s | %6d %5d | %s\n", s[i], m[k],
+                    printf "%-11s %-11s %9.2f %15s %8d %8.0f %8d %8.0f | %8s %7s %7s %7s %7s | %7.1f %6.1f | %6d %5d | %s\n", s[i], m[k],
                         t / 1000, span, slots, slots * 1000 / t, keys, keys * 1000 / t, ms(median(list[id, 10])),
                         ms(median(list[id, 6])), ms(median(list[id, 7])), ms(median(list[id, 8])), ms(median(list[id, 9])),
+                        median(list[id, 13]) / 1000, median(list[id, 14]) / 1000,
                         errors[id], wrong[id], best ? sprintf("%.2f", best / t) : "-"
                 }
             }
