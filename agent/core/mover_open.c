@@ -230,7 +230,8 @@ static void migrating_answer(struct slot_mover *m,
         slot->phase = slot->keys_left == 0 ? COPY_EMPTY : COPY_UNKNOWN;
         empty_count += slot->phase == COPY_EMPTY;
     }
-    if (empty_count == burst->slot_count || empty_count >= BURST_SLOTS_MAX / 2) {
+    bool is_mostly_empty = empty_count >= governor_burst_slots(&m->governor, true) / 2;
+    if (empty_count == burst->slot_count || is_mostly_empty) {
         hand_back_keyed(m, burst);
         /* Counted 0 with the mark set, in one go at the owner: this answer is the proof. */
         burst->is_proved = true;
