@@ -76,6 +76,7 @@ struct view_text {
 enum order_kind {
     ORDER_MOVE = 1, /* move the slots */
     ORDER_SCAN = 2, /* count keys and bytes of the slots and find big keys; changes nothing */
+    ORDER_TASK = 3, /* a step of a node's life; source and slots are not used */
 };
 
 struct order_id {
@@ -98,6 +99,7 @@ struct order {
     struct slotset slots;
     enum move_speed speed;
     int64_t big_key_bytes_max; /* a larger key holds its slot; 0 = no limit */
+    struct task task;          /* TASK */
 };
 
 enum order_state {

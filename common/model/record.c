@@ -13,6 +13,7 @@ void operation_request_release(struct operation_request *request)
     }
     free(request->weights);
     free(request->sources);
+    free(request->addresses);
     *request = (struct operation_request){0};
 }
 
@@ -22,11 +23,16 @@ void operation_request_copy(struct operation_request *to, const struct operation
     *to = *from;
     to->weights = NULL;
     to->sources = NULL;
+    to->addresses = NULL;
     if (from->weight_count > 0) {
         to->weights = xmemdup(from->weights, (size_t)from->weight_count * sizeof(*from->weights));
     }
     if (from->source_count > 0) {
         to->sources = xmemdup(from->sources, (size_t)from->source_count * sizeof(*from->sources));
+    }
+    if (from->address_count > 0) {
+        to->addresses =
+            xmemdup(from->addresses, (size_t)from->address_count * sizeof(*from->addresses));
     }
 }
 
@@ -38,9 +44,45 @@ void operation_release(struct operation *operation)
     }
 }
 
+void batch_release(struct batch *batch)
+{
+    free(batch->task);
+    *batch = (struct batch){0};
+}
+
+void batch_copy(struct batch *to, const struct batch *from)
+{
+    CHECK(to != from);
+    *to = *from;
+    if (from->task != NULL) {
+        to->task = xmemdup(from->task, sizeof(*from->task));
+    }
+}
+
+void plan_copy(struct plan *to, const struct plan *from)
+{
+    CHECK(to != from);
+    *to = *from;
+    to->batches = NULL;
+    to->big_keys = NULL;
+    if (from->batch_count > 0) {
+        to->batches = xcalloc((size_t)from->batch_count, sizeof(*to->batches));
+    }
+    for (int i = 0; i < from->batch_count; i++) {
+        batch_copy(&to->batches[i], &from->batches[i]);
+    }
+    if (from->big_key_count > 0) {
+        to->big_keys =
+            xmemdup(from->big_keys, (size_t)from->big_key_count * sizeof(*from->big_keys));
+    }
+}
+
 void plan_release(struct plan *plan)
 {
     if (plan != NULL) {
+        for (int i = 0; plan->batches != NULL && i < plan->batch_count; i++) {
+            batch_release(&plan->batches[i]);
+        }
         free(plan->batches);
         free(plan->big_keys);
         *plan = (struct plan){0};
@@ -59,10 +101,12 @@ void record_release(struct record *record)
     case RECORD_PLAN:
         plan_release(&record->as.plan);
         break;
+    case RECORD_BATCH:
+        batch_release(&record->as.batch);
+        break;
     case RECORD_LEADER:
     case RECORD_SPEC:
     case RECORD_AGENT:
-    case RECORD_BATCH:
         break;
     }
     *record = (struct record){0};
@@ -77,6 +121,20 @@ const char *operation_kind_name(enum operation_kind kind)
         return "reshard";
     case OPERATION_DRAIN:
         return "drain";
+    case OPERATION_CREATE:
+        return "create";
+    case OPERATION_ADD:
+        return "add";
+    case OPERATION_REMOVE:
+        return "remove";
+    case OPERATION_SCALE:
+        return "scale";
+    case OPERATION_REPLICATE:
+        return "replicate";
+    case OPERATION_FAILOVER:
+        return "failover";
+    case OPERATION_REPAIR:
+        return "repair";
     }
     return "unknown";
 }

@@ -12,6 +12,7 @@
 
 #include "common/base/slotset.h"
 #include "common/model/ids.h"
+#include "common/model/task.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,33 @@
 #define PLAN_BATCHES_MAX 16384
 #define PLAN_BIG_KEYS_MAX 64 /* as many as people read */
 
-enum operation_kind { OPERATION_REBALANCE = 1, OPERATION_RESHARD = 2, OPERATION_DRAIN = 3 };
+/* The first three have their whole plan from the start. The plan of the others grows: whenever all
+ * its batches are done, the next ones follow from what the nodes show then (docs/lifecycle.md). */
+enum operation_kind {
+    OPERATION_REBALANCE = 1,
+    OPERATION_RESHARD = 2,
+    OPERATION_DRAIN = 3,
+    OPERATION_CREATE = 4, /* addresses become a cluster, each primary with replicas_wanted */
+    OPERATION_ADD = 5,    /* addresses join; then they get slots, or become replicas */
+    OPERATION_REMOVE = 6, /* node is drained, its replicas re-homed, forgotten, stopped, released */
+    OPERATION_SCALE = 7,  /* primaries_wanted and replicas_wanted are reached */
+    OPERATION_REPLICATE = 8, /* node becomes a replica of target */
+    OPERATION_FAILOVER = 9,  /* node takes over from its primary */
+    OPERATION_REPAIR = 10,   /* everything that `doctor` finds and rules allow to mend */
+};
+#define OPERATION_KIND_MAX OPERATION_REPAIR
+
+/* operation_request.flags */
+#define REQUEST_AS_REPLICA (1u << 0)    /* ADD: of target, or of whom lacks one most */
+#define REQUEST_WITHOUT_SLOTS (1u << 1) /* ADD: joins, gets no slots */
+#define REQUEST_DEAD (1u << 2)          /* REMOVE: the node does not answer and never will */
+#define REQUEST_FORCE (1u << 3)         /* FAILOVER without the primary's consent */
+#define REQUEST_REPLACE (1u << 4) /* moves, REPAIR: a key on both sides: the owner's copy wins */
+#define REQUEST_KEEP_RUNNING (1u << 5) /* REMOVE: neither stopped nor released */
+#define REQUEST_UNREACHABLE_OK \
+    (1u << 6) /* REPAIR: cover the slots of primaries that do not answer; their keys are lost */
+#define REQUEST_FLAGS_ALL ((1u << 7) - 1)
+#define REQUEST_ADDRESSES_MAX 1000
 
 /* How hard a move may press on the nodes; facts: soft p99 2.5 ms, balanced 4.3 ms, fast 11 ms on 2
  * cores. */
@@ -73,10 +100,15 @@ struct operation_request {
     double threshold_percent; /* REBALANCE: 0..100; nothing moves while every share is this close */
     struct node_id *sources;  /* RESHARD: empty = all other primaries */
     int source_count;
-    struct node_id target; /* RESHARD */
-    int slot_count;        /* RESHARD: 1..16384 */
-    struct slotset slots;  /* RESHARD: these very slots, slot_count of them; empty = any */
-    struct node_id node;   /* DRAIN */
+    struct node_id target;     /* RESHARD */
+    int slot_count;            /* RESHARD: 1..16384 */
+    struct slotset slots;      /* RESHARD: these very slots, slot_count of them; empty = any */
+    struct node_id node;       /* DRAIN, REMOVE, REPLICATE, FAILOVER */
+    struct address *addresses; /* CREATE, ADD: in the order given; owned */
+    int address_count;
+    int primaries_wanted; /* SCALE; 0 = as they are */
+    int replicas_wanted;  /* CREATE, SCALE: of each primary; -1 = as they are */
+    uint32_t flags;       /* REQUEST_* */
     enum move_speed speed;
     int parallel_moves_max; /* batches at the same time; 0 = the configured limit */
     bool needs_approval;    /* stop at PLANNED until `op approve` */
@@ -100,8 +132,15 @@ struct operation {
     int64_t mod_revision; /* of the stored record; not stored itself */
 };
 
+enum batch_kind {
+    BATCH_MOVE = 0, /* slots from source to target */
+    BATCH_TASK = 1, /* a task; source is its node and target its peer, "" where it has none */
+};
+
 struct batch {
     int index; /* 0.. in plan order */
+    enum batch_kind kind;
+    struct task *task; /* TASK; owned */
     struct node_id source;
     struct node_id target;
     struct slotset slots;
@@ -177,6 +216,11 @@ struct record {
 void operation_request_release(struct operation_request *request);
 void operation_request_copy(struct operation_request *to, const struct operation_request *from);
 void operation_release(struct operation *operation);
+void batch_release(struct batch *batch);
+/* A deep copy; release it. */
+void batch_copy(struct batch *to, const struct batch *from);
+/* Likewise, with its batches and big keys. */
+void plan_copy(struct plan *to, const struct plan *from);
 void plan_release(struct plan *plan);
 void record_release(struct record *record);
 const char *operation_kind_name(enum operation_kind kind);    /* "rebalance" */

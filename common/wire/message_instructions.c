@@ -11,6 +11,8 @@ static_assert((int)ORDER_MOVE == (int)DROVER__ORDER_KIND__ORDER_KIND_MOVE,
               "order kinds have the same numbers");
 static_assert((int)ORDER_SCAN == (int)DROVER__ORDER_KIND__ORDER_KIND_SCAN,
               "order kinds have the same numbers");
+static_assert((int)ORDER_TASK == (int)DROVER__ORDER_KIND__ORDER_KIND_TASK,
+              "order kinds have the same numbers");
 
 /* ---- decode ---- */
 
@@ -20,7 +22,11 @@ static void get_order(struct wire_reader *reader, const Drover__Order *from, str
     out->fence = wire_get_int(reader, "fence", from->fence, 1, INT64_MAX);
     out->valid_for_ms =
         wire_get_int(reader, "valid_for_ms", from->valid_for_ms, 0, MESSAGE_INTERVAL_MS_MAX);
-    out->kind = (enum order_kind)wire_get_enum(reader, "kind", (int)from->kind, ORDER_SCAN);
+    out->kind = (enum order_kind)wire_get_enum(reader, "kind", (int)from->kind, ORDER_TASK);
+    if (out->kind == ORDER_TASK) {
+        wire_get_task(reader, from->task, &out->task);
+        return;
+    }
     wire_need_node_id(reader, "source", &from->source, &out->source);
     wire_need_address(reader, "source_address", from->source_address, &out->source_address);
     if (out->kind == ORDER_MOVE) {
@@ -141,6 +147,9 @@ static Drover__Order *put_order(struct arena *arena, const struct order *order)
     out->slots = wire_put_slots(arena, &order->slots);
     out->speed = wire_put_speed(order->speed);
     out->big_key_bytes_max = order->big_key_bytes_max;
+    if (order->kind == ORDER_TASK) {
+        out->task = wire_put_task(arena, &order->task);
+    }
     return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/model/store_op.h"
 #include "common/wire/record_parts.h"
@@ -78,8 +79,16 @@ static void get_batch(struct wire_reader *reader, const Drover__Batch *from, str
 {
     wire_scope(reader, "batch record", -1);
     out->index = wire_get_count(reader, "index", from->index, PLAN_BATCHES_MAX - 1);
-    wire_need_node_id(reader, "source", &from->source, &out->source);
-    wire_need_node_id(reader, "target", &from->target, &out->target);
+    if (from->task != NULL) {
+        out->kind = BATCH_TASK;
+        out->task = xcalloc(1, sizeof(*out->task));
+        wire_get_task(reader, from->task, out->task);
+        wire_get_node_id(reader, "source", &from->source, &out->source);
+        wire_get_node_id(reader, "target", &from->target, &out->target);
+    } else {
+        wire_need_node_id(reader, "source", &from->source, &out->source);
+        wire_need_node_id(reader, "target", &from->target, &out->target);
+    }
     wire_get_slots(reader, "slots", from->slots, &out->slots);
     out->keys_estimate = from->keys_estimate;
     out->bytes_estimate = from->bytes_estimate;
@@ -216,6 +225,8 @@ static Drover__Batch *put_batch(struct arena *arena, const struct batch *batch)
     out->source = wire_put_node_id(arena, &batch->source);
     out->target = wire_put_node_id(arena, &batch->target);
     out->slots = wire_put_slots(arena, &batch->slots);
+    CHECK((batch->kind == BATCH_TASK) == (batch->task != NULL));
+    out->task = batch->task != NULL ? wire_put_task(arena, batch->task) : NULL;
     out->keys_estimate = batch->keys_estimate;
     out->bytes_estimate = batch->bytes_estimate;
     out->state = (Drover__BatchState)batch->state;

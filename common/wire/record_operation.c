@@ -8,12 +8,18 @@
 #include <assert.h>
 #include <float.h>
 
-static_assert((int)OPERATION_DRAIN == (int)DROVER__OPERATION_KIND__OPERATION_KIND_DRAIN,
+static_assert((int)OPERATION_REPAIR == (int)DROVER__OPERATION_KIND__OPERATION_KIND_REPAIR,
               "kinds keep their numbers");
 static_assert((int)OPERATION_HELD == (int)DROVER__OPERATION_STATE__OPERATION_STATE_HELD,
               "states keep their numbers");
 static_assert((int)OPERATION_DONE == (int)DROVER__OPERATION_STATE__OPERATION_STATE_DONE,
               "states keep their numbers");
+
+/* The only two kinds for which replicas_wanted means something. */
+static bool names_replicas(const struct operation_request *request)
+{
+    return request->kind == OPERATION_CREATE || request->kind == OPERATION_SCALE;
+}
 
 /* ---- decode ---- */
 
@@ -26,7 +32,7 @@ static void get_request(struct wire_reader *reader,
         return;
     }
     out->kind =
-        (enum operation_kind)wire_get_enum(reader, "kind", (int)from->kind, OPERATION_DRAIN);
+        (enum operation_kind)wire_get_enum(reader, "kind", (int)from->kind, OPERATION_KIND_MAX);
     out->weights = wire_get_items(reader, "weights", from->n_weights, REQUEST_NODES_MAX,
                                   sizeof(*out->weights));
     for (size_t i = 0; reader->code == 0 && i < from->n_weights; i++) {
@@ -54,6 +60,20 @@ static void get_request(struct wire_reader *reader,
     out->needs_approval = from->needs_approval != 0;
     wire_get_text(reader, "requested_by", &from->requested_by, out->requested_by,
                   sizeof(out->requested_by));
+    out->addresses = wire_get_items(reader, "addresses", from->n_addresses, REQUEST_ADDRESSES_MAX,
+                                    sizeof(*out->addresses));
+    for (size_t i = 0; reader->code == 0 && i < from->n_addresses; i++) {
+        wire_need_address(reader, "address", from->addresses[i], &out->addresses[i]);
+        out->address_count = (int)i + 1;
+    }
+    out->primaries_wanted =
+        wire_get_count(reader, "primaries_wanted", from->primaries_wanted, SLOT_COUNT);
+    int replicas = wire_get_count(reader, "replicas_wanted", from->replicas_wanted_plus_one, 1000);
+    out->replicas_wanted = names_replicas(out) ? replicas - 1 : 0;
+    out->flags = from->flags;
+    if (reader->code == 0 && (out->flags & ~REQUEST_FLAGS_ALL) != 0) {
+        wire_refuse(reader, ERR_PROTOCOL, "unknown flags %x of a request", out->flags);
+    }
 }
 
 void wire_get_operation(struct wire_reader *reader,
@@ -121,6 +141,15 @@ static Drover__OperationRequest *put_request(struct arena *arena,
     out->parallel_moves_max = wire_put_count(request->parallel_moves_max, PLAN_BATCHES_MAX);
     out->needs_approval = request->needs_approval;
     out->requested_by = wire_put_text(request->requested_by);
+    out->n_addresses = wire_put_count(request->address_count, REQUEST_ADDRESSES_MAX);
+    out->addresses = wire_put_pointers(arena, request->address_count);
+    for (int i = 0; i < request->address_count; i++) {
+        out->addresses[i] = wire_put_address(arena, &request->addresses[i]);
+    }
+    out->primaries_wanted = wire_put_count(request->primaries_wanted, SLOT_COUNT);
+    out->replicas_wanted_plus_one =
+        names_replicas(request) ? wire_put_count(request->replicas_wanted + 1, 1000) : 0;
+    out->flags = request->flags;
     return out;
 }
 

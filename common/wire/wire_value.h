@@ -86,6 +86,8 @@ void wire_get_slots(struct wire_reader *reader,
                     const char *field,
                     const Drover__Slots *from,
                     struct slotset *out);
+/* A valid task (task_validate()); NULL is refused. */
+void wire_get_task(struct wire_reader *reader, const Drover__Task *from, struct task *out);
 /* min <= value <= max, or 0. */
 int64_t wire_get_int(struct wire_reader *reader,
                      const char *field,
@@ -125,6 +127,7 @@ void wire_get_big_keys(struct wire_reader *reader,
 ProtobufCBinaryData wire_put_text(const char *text);
 ProtobufCBinaryData wire_put_node_id(struct arena *arena, const struct node_id *id);
 Drover__Address *wire_put_address(struct arena *arena, const struct address *address);
+Drover__Task *wire_put_task(struct arena *arena, const struct task *task);
 Drover__Slots *wire_put_slots(struct arena *arena, const struct slotset *slots);
 Drover__MoveSpeed wire_put_speed(enum move_speed speed);
 Drover__BigKey **wire_put_big_keys(struct arena *arena, const struct big_key *keys, int count);

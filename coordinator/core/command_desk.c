@@ -35,20 +35,6 @@ static void wait_for(struct coordinator *c,
     (void)snprintf(waiting->operation_id, sizeof(waiting->operation_id), "%s", o->op.id);
 }
 
-static void copy_plan(struct plan *to, const struct plan *from)
-{
-    *to = *from;
-    to->batches = NULL;
-    to->big_keys = NULL;
-    if (from->batch_count > 0) {
-        to->batches = xmemdup(from->batches, (size_t)from->batch_count * sizeof(*from->batches));
-    }
-    if (from->big_key_count > 0) {
-        to->big_keys =
-            xmemdup(from->big_keys, (size_t)from->big_key_count * sizeof(*from->big_keys));
-    }
-}
-
 void command_desk_tick(struct coordinator *c)
 {
     struct command_desk *desk = &c->desk;
@@ -64,7 +50,7 @@ void command_desk_tick(struct coordinator *c)
                        waiting->operation_id);
         const struct operation_run *o = executor_find(&c->executor, waiting->operation_id);
         if (waiting->wants_plan && o != NULL) {
-            copy_plan(&effect->plan, &o->plan);
+            plan_copy(&effect->plan, &o->plan);
         }
     }
     desk->count = kept;

@@ -161,10 +161,12 @@ void record_copy(struct record *to, const struct record *from)
                         (size_t)from->as.plan.big_key_count * sizeof(*from->as.plan.big_keys));
         }
         break;
+    case RECORD_BATCH:
+        batch_copy(&to->as.batch, &from->as.batch);
+        break;
     case RECORD_LEADER:
     case RECORD_SPEC:
     case RECORD_AGENT:
-    case RECORD_BATCH:
         break;
     }
 }
@@ -355,11 +357,18 @@ static int64_t entry_bytes(const struct journal_entry *entry)
     }
     switch (record->kind) {
     case RECORD_BATCH:
-        return 1024 + 12 * (slotset_range_count(&record->as.batch.slots) +
-                            slotset_range_count(&record->as.batch.slots_done));
+        return 1024 +
+               12 * (slotset_range_count(&record->as.batch.slots) +
+                     slotset_range_count(&record->as.batch.slots_done)) +
+               (record->as.batch.task != NULL
+                    ? TASK_DETAIL_SIZE + 1024 +
+                          12 * slotset_range_count(&record->as.batch.task->slots)
+                    : 0);
     case RECORD_OPERATION:
-        return 1024 + 64 * (record->as.operation.request.weight_count +
-                            record->as.operation.request.source_count);
+        return 1024 +
+               64 * (record->as.operation.request.weight_count +
+                     record->as.operation.request.source_count) +
+               (HOST_SIZE + 16) * record->as.operation.request.address_count;
     case RECORD_PLAN:
         return 512 + 256 * record->as.plan.big_key_count;
     case RECORD_LEADER:

@@ -103,7 +103,7 @@ static void load_batch(struct coordinator *c, const struct stored_record *stored
         o->plan.batches =
             xreallocarray(o->plan.batches, (size_t)count * 2 + 1, sizeof(*o->plan.batches));
     }
-    o->plan.batches[o->plan.batch_count++] = stored->record.as.batch;
+    batch_copy(&o->plan.batches[o->plan.batch_count++], &stored->record.as.batch);
 }
 
 /* A state that a later version may have added is as good as an unreadable record. */

@@ -245,6 +245,14 @@ static const char *const *fields_of(enum operation_kind kind)
         return reshard_fields;
     case OPERATION_DRAIN:
         return drain_fields;
+    case OPERATION_CREATE:
+    case OPERATION_ADD:
+    case OPERATION_REMOVE:
+    case OPERATION_SCALE:
+    case OPERATION_REPLICATE:
+    case OPERATION_FAILOVER:
+    case OPERATION_REPAIR:
+        break;
     }
     UNREACHABLE("operation kind");
 }
@@ -364,6 +372,14 @@ static int read_kind_fields(const struct topology *topology,
     case OPERATION_DRAIN:
         code = need_node(topology, body, "node", &out->node, err);
         return code != 0 ? code : read_weights(topology, body, out, err);
+    case OPERATION_CREATE:
+    case OPERATION_ADD:
+    case OPERATION_REMOVE:
+    case OPERATION_SCALE:
+    case OPERATION_REPLICATE:
+    case OPERATION_FAILOVER:
+    case OPERATION_REPAIR:
+        break;
     }
     UNREACHABLE("operation kind");
 }

@@ -1,0 +1,75 @@
+/* task.h — one step of a node's life: what an agent does to a node besides moving slots.
+ *
+ * A task is carried out under an order of kind ORDER_TASK, with the same rules as a move: fence,
+ * expiry, safe to repeat (check the postcondition, act, check again), finished or left in a state
+ * that anybody can resume. Plain structs, pure. Source: docs/lifecycle.md. */
+#ifndef DROVER_MODEL_TASK_H
+#define DROVER_MODEL_TASK_H
+
+#include "common/base/err.h"
+#include "common/base/slotset.h"
+#include "common/model/ids.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum task_kind {
+    /* 'node' (at node_address; its id may be "" when only the address is known) becomes a member of
+     * the cluster of 'peer': preflight, MEET, functions copied, every member's own view lists it
+     * with its link connected, unique config epoch. A join that does not end in time is undone. */
+    TASK_JOIN = 1,
+    /* 'node' becomes a replica of primary 'peer', full sync done and lag low. Refused while 'node'
+     * owns slots or holds keys as a primary. */
+    TASK_REPLICATE = 2,
+    /* 'node', an in-step replica, takes over from its primary 'peer' (CLUSTER FAILOVER, never FORCE
+     * unless TASK_FORCE). */
+    TASK_FAILOVER = 3,
+    /* 'node' leaves: made sure to have no slot, key or replica; reset (HARD) when it answers;
+     * FORGET at every member, asked again after the ban (61 s) has passed; 'peer' is a member to
+     * ask. A node that does not answer leaves only with TASK_DEAD. */
+    TASK_LEAVE = 4,
+    /* Slots left open or unowned are closed by the stated rules of docs/lifecycle.md; 'node' is
+     * whom the slots belong to, 'peer' the other end if there is one. */
+    TASK_REPAIR = 5,
+    /* The agent starts a server as detail (JSON, see agent/core/instance.h) says; 'node_address' is
+     * what it will announce. Done when it answers PING. */
+    TASK_START = 6,
+    /* The agent stops the server it started at 'node_address' and puts its data aside. Needs the
+     * removal certificate in 'detail'. */
+    TASK_STOP = 7,
+    /* Nodes that do not know each other are introduced: every member without 'node' in its view
+     * MEETs it. */
+    TASK_MEET = 8,
+    /* 'node' takes the unowned slots of 'slots' (ADDSLOTSRANGE) and, with TASK_EPOCH, gets a config
+     * epoch of its own: making a cluster, or covering slots that nobody has. */
+    TASK_ADD_SLOTS = 9,
+};
+#define TASK_KIND_MAX TASK_ADD_SLOTS
+
+/* task.flags */
+#define TASK_DEAD (1u << 0)    /* LEAVE: the node is known not to answer */
+#define TASK_FORCE (1u << 1)   /* FAILOVER: without the primary's consent */
+#define TASK_EPOCH (1u << 2)   /* ADD_SLOTS: detail holds the config epoch to set, in decimal */
+#define TASK_REPLACE (1u << 3) /* REPAIR: a key that is on both sides: the owner's copy wins */
+#define TASK_FLAGS_ALL (TASK_DEAD | TASK_FORCE | TASK_EPOCH | TASK_REPLACE)
+
+#define TASK_DETAIL_SIZE 2048
+
+struct task {
+    enum task_kind kind;
+    uint32_t flags;
+    struct node_id node; /* "" = known by address only (JOIN, START) */
+    struct address node_address;
+    struct node_id peer;         /* "" = none */
+    struct address peer_address; /* port 0 = none */
+    struct slotset slots;        /* REPAIR, ADD_SLOTS; at most BATCH_SLOTS_MAX for REPAIR */
+    char detail[TASK_DETAIL_SIZE];
+};
+
+const char *task_kind_name(enum task_kind kind); /* "join" ... "add-slots" */
+/* One line for people: "join 10.0.0.4:7000", "make 3f2a... a replica of 91c0...". */
+void task_format(const struct task *task, char *text, size_t size);
+/* ERR_INVALID naming what is missing or too much for its kind. */
+int task_validate(const struct task *task, struct err *err) WARN_UNUSED;
+
+#endif
