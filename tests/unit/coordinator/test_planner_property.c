@@ -247,6 +247,14 @@ static void check_plan(const struct property *property, const struct plan *plan)
     case OPERATION_DRAIN:
         check_drain(property, plan, counts);
         break;
+    case OPERATION_CREATE:
+    case OPERATION_ADD:
+    case OPERATION_REMOVE:
+    case OPERATION_SCALE:
+    case OPERATION_REPLICATE:
+    case OPERATION_FAILOVER:
+    case OPERATION_REPAIR:
+        break; /* not asked for here */
     }
 }
 

@@ -227,7 +227,7 @@ static void test_bad_order(void **state)
         } else if (round == 7) {
             order.target = order.source;
         } else if (round == 8) {
-            order.kind = (enum order_kind)3;
+            order.kind = (enum order_kind)4;
         }
         message_encode(&message, &bytes);
         int code = message_decode(bytes.data, bytes.len, &back, &err);
