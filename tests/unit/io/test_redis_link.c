@@ -1,10 +1,9 @@
-/* test_redis_link.c — the pool against a real redis-server: answers, order, deadlines, login,
+/* test_redis_link.c — the pool against a real redis-server: answers, order, deadlines,
  * limits, closing. */
-#include "helper_loop.h"
+#include "helper_redis.h"
 
 #include "common/base/alloc.h"
 #include "common/io/clock.h"
-#include "common/io/redis_link.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -20,111 +19,11 @@
 
 #include <cmocka.h>
 
-struct fixture {
-    struct loop *loop;
-    char *folder;
-    int port;
-    pid_t server;
-    struct address address;
-    struct address path; /* the same server's unix socket */
-};
-
-/* One request and what came of it. */
-struct call {
-    struct command_list commands;
-    struct redis_result result; /* owns the replies */
-    bool done;
-    int order; /* when it ended, among the calls */
-};
-
-static int ended_count;
-
-static void call_done(void *user, struct redis_result *result)
-{
-    struct call *call = user;
-    assert_false(call->done);
-    call->result = *result;
-    result->replies = (struct reply_list){0};
-    call->done = true;
-    call->order = ++ended_count;
-}
-
-static void call_release(struct call *call)
-{
-    commands_release(&call->commands);
-    replies_release(&call->result.replies);
-    *call = (struct call){0};
-}
-
-static void call_submit(struct redis_pool *pool,
-                        const struct address *address,
-                        int lane,
-                        int64_t timeout_ms,
-                        struct call *call)
-{
-    struct redis_request request = {
-        .address = address, .lane = lane, .commands = &call->commands, .timeout_ms = timeout_ms};
-    redis_pool_submit(pool, &request, call_done, call);
-    assert_false(call->done); /* never from inside submit */
-}
-
-static struct redis_pool *pool_with(struct fixture *f, const struct redis_options *options)
-{
-    struct err err = {0};
-    struct redis_options defaults = {.client_name = "drover-test"};
-    struct redis_pool *pool = redis_pool_new(f->loop, options != NULL ? options : &defaults, &err);
-    assert_non_null(pool);
-    return pool;
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = xcalloc(1, sizeof(*f));
-    struct err err = {0};
-    f->loop = loop_new(&err);
-    assert_non_null(f->loop);
-    f->folder = folder_new();
-    f->port = free_port();
-    char port[8];
-    (void)snprintf(port, sizeof(port), "%d", f->port);
-    (void)snprintf(f->path.host, sizeof(f->path.host), "%s/redis.sock", f->folder);
-    char *argv[] = {"redis-server",
-                    "--port",
-                    port,
-                    "--bind",
-                    "127.0.0.1",
-                    "--save",
-                    "",
-                    "--dir",
-                    f->folder,
-                    "--unixsocket",
-                    f->path.host,
-                    "--enable-debug-command",
-                    "yes",
-                    NULL};
-    f->server = process_start(argv, NULL);
-    wait_for_port(f->port);
-    (void)snprintf(f->address.host, sizeof(f->address.host), "127.0.0.1");
-    f->address.port = (uint16_t)f->port;
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    process_kill(f->server);
-    loop_free(f->loop);
-    folder_remove(f->folder);
-    free(f);
-    return 0;
-}
-
 /* Keys hold any byte; every type of answer arrives as it was sent; several pipelines keep their
  * order. */
 static void test_answers(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call calls[3] = {0};
     char key[256];
@@ -180,7 +79,7 @@ static void test_answers(void **state)
 /* A blocking command on one lane does not delay another lane, nor the unix socket. */
 static void test_lanes(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call blocked = {0};
     struct call behind = {0};
@@ -215,7 +114,7 @@ static void test_lanes(void **state)
  * next submit gets a new connection with another id, and the old id is refused. */
 static void test_timeout(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call slow = {0};
     struct call behind = {0};
@@ -264,7 +163,7 @@ static void test_timeout(void **state)
 /* The required connection is used when it is still there. */
 static void test_required_connection(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call first = {0};
     struct call second = {0};
@@ -290,7 +189,7 @@ static void test_required_connection(void **state)
  * is an error. */
 static void test_cannot_connect(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct address nobody = {.host = "127.0.0.1", .port = (uint16_t)free_port()};
     struct address by_name = {.host = "localhost", .port = (uint16_t)f->port};
@@ -314,7 +213,7 @@ static void test_cannot_connect(void **state)
 /* A listener that never answers: the connect limit counts, with login and without. */
 static void test_silent_server(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(at);
@@ -341,152 +240,10 @@ static void test_silent_server(void **state)
     close(listener);
 }
 
-/* Wrong password, missing password, right password; the password is not in the error. */
-static void test_login(void **state)
-{
-    struct fixture *f = *state;
-    struct redis_pool *plain = pool_with(f, NULL);
-    struct call set = {0};
-    commands_add(&set.commands, "ACL", "SETUSER", "drover", "on", ">s3cret", "~*", "+@all", NULL);
-    commands_add(&set.commands, "CONFIG", "SET", "requirepass", "other", NULL);
-    call_submit(plain, &f->address, 0, 5000, &set);
-    wait_for(f->loop, &set.done);
-    assert_int_equal(set.result.code, 0);
-    assert_true(reply_is_ok(&set.result.replies.replies[0]));
-    struct redis_options options[4] = {
-        {.user = "drover", .password = "s3cret"},
-        {.password = "other"},
-        {.user = "drover", .password = "wrong-s3cret"},
-        {.client_name = "nobody"},
-    };
-    for (int i = 0; i < 4; i++) {
-        struct redis_pool *pool = pool_with(f, &options[i]);
-        struct call call = {0};
-        commands_add(&call.commands, "ACL", "WHOAMI", NULL);
-        call_submit(pool, &f->address, 0, 5000, &call);
-        wait_for(f->loop, &call.done);
-        assert_int_equal(call.result.code, i < 2 ? 0 : ERR_AUTH);
-        if (i < 2) {
-            assert_string_equal(call.result.replies.replies[0].text, i == 0 ? "drover" : "default");
-        } else {
-            assert_false(call.result.may_have_run);
-            assert_null(strstr(call.result.err.text, "s3cret"));
-            assert_true(strlen(call.result.err.hint) > 0);
-        }
-        call_release(&call);
-        redis_pool_free(pool);
-    }
-    call_release(&set);
-    commands_add(&set.commands, "CONFIG", "SET", "requirepass", "", NULL);
-    call_submit(plain, &f->address, 0, 5000, &set);
-    wait_for(f->loop, &set.done);
-    assert_true(reply_is_ok(&set.result.replies.replies[0]));
-    call_release(&set);
-    redis_pool_free(plain);
-}
-
-/* One PING with these options; the code it ended with. */
-static int ping(struct fixture *f,
-                const struct redis_options *options,
-                const struct address *address)
-{
-    struct redis_pool *pool = pool_with(f, options);
-    struct call call = {0};
-    commands_add(&call.commands, "PING", NULL);
-    commands_begin(&call.commands);
-    commands_arg_text(&call.commands, "SET");
-    commands_arg_text(&call.commands, "tls");
-    char *value = xcalloc(1, 300000); /* many TLS records */
-    commands_arg(&call.commands, value, 300000);
-    commands_add(&call.commands, "GET", "tls", NULL);
-    call_submit(pool, address, 0, 15000, &call);
-    wait_for(f->loop, &call.done);
-    int code = call.result.code;
-    if (code == 0) {
-        assert_int_equal(call.result.replies.count, 3);
-        assert_int_equal(call.result.replies.replies[2].len, 300000);
-    } else {
-        assert_true(strlen(call.result.err.text) > 20);
-    }
-    free(value);
-    call_release(&call);
-    redis_pool_free(pool);
-    return code;
-}
-
-/* TLS: the right CA and a certificate of ours pass; no CA, no certificate, a wrong name and plain
- * text do not. */
-static void test_tls(void **state)
-{
-    struct fixture *f = *state;
-    char *folder = folder_new();
-    if (!certificates_make(folder)) {
-        print_message("no openssl program: TLS is not tested\n");
-        folder_remove(folder);
-        skip();
-    }
-    char *ca = xasprintf("%s/ca.pem", folder);
-    char *cert = xasprintf("%s/cert.pem", folder);
-    char *key = xasprintf("%s/key.pem", folder);
-    struct address address = {.host = "127.0.0.1", .port = (uint16_t)free_port()};
-    struct address by_name = {.host = "localhost", .port = address.port};
-    char port[8];
-    (void)snprintf(port, sizeof(port), "%d", address.port);
-    char *argv[] = {"redis-server",
-                    "--port",
-                    "0",
-                    "--tls-port",
-                    port,
-                    "--bind",
-                    "127.0.0.1",
-                    "--save",
-                    "",
-                    "--dir",
-                    folder,
-                    "--tls-cert-file",
-                    cert,
-                    "--tls-key-file",
-                    key,
-                    "--tls-ca-cert-file",
-                    ca,
-                    NULL};
-    pid_t server = process_start(argv, NULL);
-    wait_for_port(address.port);
-    struct redis_options good = {.use_tls = true, .tls_ca = ca, .tls_cert = cert, .tls_key = key};
-    assert_int_equal(ping(f, &good, &address), 0);
-    assert_int_equal(ping(f, &good, &by_name), 0);
-    struct redis_options insecure = {
-        .use_tls = true, .tls_insecure = true, .tls_cert = cert, .tls_key = key};
-    assert_int_equal(ping(f, &insecure, &address), 0);
-    struct redis_options no_ca = {.use_tls = true, .tls_cert = cert, .tls_key = key};
-    assert_int_equal(ping(f, &no_ca, &address), ERR_PROTOCOL);
-    struct redis_options wrong_name = good;
-    wrong_name.tls_name = "elsewhere";
-    assert_int_equal(ping(f, &wrong_name, &address), ERR_PROTOCOL);
-    struct redis_options no_cert = {.use_tls = true, .tls_ca = ca};
-    int code = ping(f, &no_cert, &address);
-    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
-    struct redis_options plain = {0};
-    code = ping(f, &plain, &address);
-    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
-    code = ping(f, &good, &f->address); /* TLS to a plain port */
-    assert_true(code == ERR_PROTOCOL || code == ERR_UNAVAILABLE);
-    struct err err = {0};
-    struct redis_options missing = {.use_tls = true, .tls_ca = "/nonexistent.pem"};
-    assert_null(redis_pool_new(f->loop, &missing, &err));
-    assert_int_equal(err.code, ERR_CONFIG);
-    assert_non_null(strstr(err.text, "/nonexistent.pem"));
-    process_kill(server);
-    folder_remove(folder);
-    free(ca);
-    free(cert);
-    free(key);
-}
-
 /* What is not RESP is an error that says so, and so are bytes nobody asked for. */
 static void test_not_redis(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(at);
@@ -523,7 +280,7 @@ static void test_not_redis(void **state)
 /* Answers over the stated limit are refused and the connection ends. */
 static void test_reply_limit(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_options options = {.reply_bytes_max = 100000};
     struct redis_pool *pool = pool_with(f, &options);
     struct call call = {0};
@@ -547,7 +304,7 @@ static void test_reply_limit(void **state)
 /* 16 MiB out and back: partial writes and reads are put together. */
 static void test_big_values(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call call = {0};
     size_t size = 16 * 1024 * 1024 + 7;
@@ -574,7 +331,7 @@ static void test_big_values(void **state)
  * itself. A frozen server makes a timeout. */
 static void test_server_stops(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call call = {0};
     commands_add(&call.commands, "PING", NULL);
@@ -615,7 +372,7 @@ static void test_server_stops(void **state)
 /* Idle connections are closed; disconnect() ends what is in flight; free() cancels. */
 static void test_closing(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_options options = {.idle_close_ms = 50};
     struct redis_pool *pool = pool_with(f, &options);
     struct call call = {0};
@@ -651,7 +408,7 @@ static void test_closing(void **state)
 /* A lane takes REDIS_IN_FLIGHT_MAX pipelines; one more is refused. All the others are answered. */
 static void test_in_flight_limit(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     struct call *calls = xcalloc(REDIS_IN_FLIGHT_MAX + 1, sizeof(*calls));
     for (int i = 0; i <= REDIS_IN_FLIGHT_MAX; i++) {
@@ -671,7 +428,7 @@ static void test_in_flight_limit(void **state)
  * only a mistake (a write a command, a timer a command) would break. */
 static void test_burst_cost(void **state)
 {
-    struct fixture *f = *state;
+    struct redis_fixture *f = *state;
     struct redis_pool *pool = pool_with(f, NULL);
     int64_t start_us = 0;
     for (int round = 0; round <= 1000; round++) {
@@ -700,11 +457,11 @@ int main(void)
         cmocka_unit_test(test_answers),        cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_required_connection),
         cmocka_unit_test(test_cannot_connect), cmocka_unit_test(test_silent_server),
-        cmocka_unit_test(test_login),          cmocka_unit_test(test_tls),
+
         cmocka_unit_test(test_not_redis),      cmocka_unit_test(test_reply_limit),
         cmocka_unit_test(test_big_values),     cmocka_unit_test(test_server_stops),
         cmocka_unit_test(test_closing),        cmocka_unit_test(test_in_flight_limit),
         cmocka_unit_test(test_burst_cost),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, redis_fixture_setup, redis_fixture_teardown);
 }
