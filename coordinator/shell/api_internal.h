@@ -75,6 +75,8 @@ json_t *api_operation_json(struct api *api, const struct operation *operation, b
 /* topology may be NULL: no addresses then. */
 json_t *api_plan_json(const struct plan *plan, const struct topology *topology);
 json_t *api_request_json(const struct operation_request *request, const struct topology *topology);
+/* "kind" of a batch, and its "task" when it is one. */
+void api_set_task(json_t *out, const struct batch *batch);
 /* What an operation has done, with what its running orders say, and what it has to do in all. */
 void api_operation_amounts(const struct coordinator *core,
                            const struct operation *operation,
@@ -117,6 +119,38 @@ void api_command(struct api *api,
                  const struct coordinator_command *command);
 void api_pending_free(struct api *api);
 
+/* ---- single fields (api_field.c): each leaves 'out' alone when the field is absent, and refuses
+ * with ERR_INVALID by name ---- */
+
+int api_field_bad(const char *key, const char *wanted, struct err *err);
+int api_field_int(json_t *body,
+                  const char *key,
+                  int64_t min,
+                  int64_t max,
+                  int *out,
+                  struct err *err) WARN_UNUSED;
+/* 'value' may be NULL: absent. */
+int api_field_double(json_t *value,
+                     const char *key,
+                     double min,
+                     double max,
+                     double *out,
+                     struct err *err) WARN_UNUSED;
+int api_field_bool(json_t *body, const char *key, bool *out, struct err *err) WARN_UNUSED;
+/* *out is NULL when absent, else it lives as long as the body. */
+int api_field_text(json_t *body, const char *key, const char **out, struct err *err) WARN_UNUSED;
+/* A node as people name it; ERR_NOT_FOUND. */
+int api_find_node(const struct topology *topology,
+                  const char *text,
+                  struct node_id *out,
+                  struct err *err) WARN_UNUSED;
+/* A field that names a node and must be there. */
+int api_field_node(const struct topology *topology,
+                   json_t *body,
+                   const char *key,
+                   struct node_id *out,
+                   struct err *err) WARN_UNUSED;
+
 /* ---- reading requests (api_request.c) ---- */
 
 /* The body as an object. ERR_INVALID naming line and column; ERR_INVALID when it is no object. New
@@ -128,6 +162,18 @@ int api_read_command(const struct topology *topology,
                      json_t *body,
                      struct coordinator_command *command,
                      struct err *err) WARN_UNUSED;
+/* The part of it that is special to operations on a node's life (api_request_lifecycle.c); the
+ * kind is read already. */
+int api_read_lifecycle(const struct topology *topology,
+                       json_t *body,
+                       struct operation_request *out,
+                       struct err *err) WARN_UNUSED;
+/* The fields that such a kind knows; NULL-ended. */
+const char *const *api_lifecycle_fields(enum operation_kind kind);
+/* Sets the same fields from a request. */
+void api_set_lifecycle(json_t *out,
+                       const struct operation_request *request,
+                       const struct topology *topology);
 /* A query argument as a number; 'fallback' when absent. */
 int api_query_int(const struct http_request *request,
                   const char *name,

@@ -151,6 +151,26 @@ static void set_rates(json_t *out, const struct progress_rate *rate)
     api_set(out, "eta_ms", api_known(rate->eta_ms));
 }
 
+/* Slots tell it where there are any, steps else; nothing is all done before the operation is. */
+static double part_done(const struct coordinator *core,
+                        const struct operation *operation,
+                        const struct progress_amount *done,
+                        const struct progress_amount *total)
+{
+    const struct plan *plan = coordinator_plan(core, operation->id);
+    if (total->slots > 0) {
+        return (double)done->slots / (double)total->slots;
+    }
+    if (operation->state == OPERATION_DONE || plan == NULL) {
+        return operation->state == OPERATION_DONE ? 1 : 0;
+    }
+    int steps = 0;
+    for (int i = 0; plan->batches != NULL && i < plan->batch_count; i++) {
+        steps += plan->batches[i].state == BATCH_DONE;
+    }
+    return plan->batch_count == 0 ? 0 : (double)steps / (double)plan->batch_count;
+}
+
 static json_t *progress_json(struct api *api,
                              const struct operation *operation,
                              const struct progress_amount *done,
@@ -168,7 +188,7 @@ static json_t *progress_json(struct api *api,
         }
     }
     int64_t end_ms = operation->ended_wall_ms > 0 ? operation->ended_wall_ms : clock_wall_ms();
-    double percent = total->slots == 0 ? 100.0 : 100.0 * (double)done->slots / (double)total->slots;
+    double percent = 100.0 * part_done(api_core(api), operation, done, total);
     json_t *out = json_object();
     api_set(out, "slots_done", json_integer(done->slots));
     api_set(out, "slots_total", json_integer(total->slots));
@@ -191,6 +211,7 @@ static json_t *batch_json(const struct coordinator *core,
     const struct order_status *status = live_status(core, operation_id, batch);
     json_t *out = json_object();
     api_set(out, "index", json_integer(batch->index));
+    api_set_task(out, batch);
     api_set(out, "state", json_string(batch_state_name(batch->state)));
     api_set_node(out, "source", topology, &batch->source);
     api_set_node(out, "target", topology, &batch->target);
@@ -238,6 +259,18 @@ static void set_batches(json_t *out,
     api_set(out, "batches", batches);
 }
 
+/* What is under way, in words: the first task that is not done. Moves have their own numbers. */
+static void set_step(json_t *out, const struct operation *operation, const struct batch *doing)
+{
+    char text[ERR_TEXT_SIZE] = "";
+    if (doing != NULL && doing->kind == BATCH_TASK && doing->task != NULL &&
+        !operation_state_is_final(operation->state)) {
+        task_format(doing->task, text, sizeof(text));
+    }
+    api_set(out, "step", api_text_or_null(text));
+    api_set(out, "plan_grows", json_boolean(operation->request.kind >= OPERATION_CREATE));
+}
+
 static void set_batch_counts(json_t *out,
                              const struct coordinator *core,
                              const struct operation *operation)
@@ -245,10 +278,15 @@ static void set_batch_counts(json_t *out,
     const struct plan *plan = coordinator_plan(core, operation->id);
     int done = 0;
     int running = 0;
+    const struct batch *doing = NULL;
     for (int i = 0; plan != NULL && plan->batches != NULL && i < plan->batch_count; i++) {
-        done += plan->batches[i].state == BATCH_DONE;
-        running += plan->batches[i].state == BATCH_ORDERED;
+        const struct batch *batch = &plan->batches[i];
+        done += batch->state == BATCH_DONE;
+        running += batch->state == BATCH_ORDERED;
+        bool is_open = batch->state != BATCH_DONE && batch->state != BATCH_STOPPED;
+        doing = doing == NULL && is_open ? batch : doing;
     }
+    set_step(out, operation, doing);
     api_set(out, "batches_total", plan == NULL ? json_null() : json_integer(plan->batch_count));
     api_set(out, "batches_done", plan == NULL ? json_null() : json_integer(done));
     api_set(out, "batches_running", json_integer(running));

@@ -43,11 +43,38 @@ json_t *api_request_json(const struct operation_request *request, const struct t
     if (request->kind == OPERATION_DRAIN) {
         api_set_node(out, "node", topology, &request->node);
     }
+    if (request->kind >= OPERATION_CREATE) {
+        api_set_lifecycle(out, request, topology);
+    }
     api_set(out, "speed", json_string(move_speed_name(request->speed)));
     api_set(out, "parallel_moves_max", json_integer(request->parallel_moves_max));
     api_set(out, "needs_approval", json_boolean(request->needs_approval));
     api_set(out, "requested_by", api_text(request->requested_by));
     return out;
+}
+
+void api_set_task(json_t *out, const struct batch *batch)
+{
+    api_set(out, "kind", json_string(batch->kind == BATCH_TASK ? "task" : "move"));
+    if (batch->kind != BATCH_TASK || batch->task == NULL) {
+        return;
+    }
+    const struct task *task = batch->task;
+    char text[ERR_TEXT_SIZE];
+    char address[ADDRESS_TEXT_SIZE];
+    json_t *value = json_object();
+    task_format(task, text, sizeof(text));
+    api_set(value, "kind", json_string(task_kind_name(task->kind)));
+    api_set(value, "text", api_text(text));
+    api_set(value, "node", api_text_or_null(task->node.text));
+    api_set(value, "node_address",
+            task->node_address.port == 0 ? json_null()
+                                         : api_text(address_format(&task->node_address, address)));
+    api_set(value, "peer", api_text_or_null(task->peer.text));
+    api_set(value, "peer_address",
+            task->peer_address.port == 0 ? json_null()
+                                         : api_text(address_format(&task->peer_address, address)));
+    api_set(out, "task", value);
 }
 
 static json_t *batches_json(const struct plan *plan, const struct topology *topology)
@@ -57,6 +84,7 @@ static json_t *batches_json(const struct plan *plan, const struct topology *topo
         const struct batch *batch = &plan->batches[i];
         json_t *row = json_object();
         api_set(row, "index", json_integer(batch->index));
+        api_set_task(row, batch);
         api_set_node(row, "source", topology, &batch->source);
         api_set_node(row, "target", topology, &batch->target);
         api_set(row, "slots", api_slots(&batch->slots));
@@ -79,6 +107,16 @@ static void set_plan(json_t *out, const struct plan *plan, const struct topology
     api_set(out, "batches", batches_json(plan, topology));
 }
 
+static bool has_tasks(const struct plan *plan)
+{
+    for (int i = 0; i < plan->batch_count; i++) {
+        if (plan->batches[i].kind == BATCH_TASK) {
+            return true;
+        }
+    }
+    return false;
+}
+
 json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
 {
     json_t *out = json_object();
@@ -97,8 +135,9 @@ json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
     struct plan_options options;
     plan_options_init(&options);
     /* The topology may have changed while the plan was scanned: then there is no inverse of it to
-     * tell. */
-    if (topology != NULL && plan_invert(plan, topology, &options, &inverse, NULL) == 0) {
+     * tell. Nor is there one of steps that are no moves. */
+    if (topology != NULL && !has_tasks(plan) &&
+        plan_invert(plan, topology, &options, &inverse, NULL) == 0) {
         json_t *back = json_object();
         set_plan(back, &inverse, topology);
         api_set(out, "inverse", back);
@@ -113,11 +152,16 @@ json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
 
 static bool is_same_request(const struct operation_request *a, const struct operation_request *b)
 {
-    bool is_same = a->kind == b->kind && a->weight_count == b->weight_count &&
-                   a->source_count == b->source_count && a->slot_count == b->slot_count &&
-                   a->threshold_percent == b->threshold_percent &&
-                   slotset_is_equal(&a->slots, &b->slots) &&
-                   node_id_is_equal(&a->target, &b->target) && node_id_is_equal(&a->node, &b->node);
+    bool is_same =
+        a->kind == b->kind && a->weight_count == b->weight_count &&
+        a->source_count == b->source_count && a->slot_count == b->slot_count &&
+        a->threshold_percent == b->threshold_percent && slotset_is_equal(&a->slots, &b->slots) &&
+        node_id_is_equal(&a->target, &b->target) && node_id_is_equal(&a->node, &b->node) &&
+        a->flags == b->flags && a->address_count == b->address_count &&
+        a->primaries_wanted == b->primaries_wanted && a->replicas_wanted == b->replicas_wanted;
+    for (int i = 0; is_same && i < a->address_count; i++) {
+        is_same = address_is_equal(&a->addresses[i], &b->addresses[i]);
+    }
     for (int i = 0; is_same && i < a->weight_count; i++) {
         is_same = node_id_is_equal(&a->weights[i].node, &b->weights[i].node) &&
                   a->weights[i].weight == b->weights[i].weight;

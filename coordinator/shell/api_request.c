@@ -7,7 +7,6 @@
 #include "coordinator/core/planner.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,122 +14,10 @@
 #define REQUEST_NODES_MAX \
     1024 /* weights or sources of one request; more do not fit the stored record */
 
-/* ---- single values; each returns 0 or refuses by name ---- */
-
-static int bad_type(const char *key, const char *wanted, struct err *err)
-{
-    return err_set(err, ERR_INVALID, "field \"%s\" must be %s", key, wanted);
-}
-
-static int read_int(json_t *body,
-                    const char *key,
-                    int64_t min,
-                    int64_t max,
-                    int *out,
-                    struct err *err)
-{
-    json_t *value = json_object_get(body, key);
-    if (value == NULL) {
-        return 0;
-    }
-    if (!json_is_integer(value)) {
-        return bad_type(key, "a whole number", err);
-    }
-    if (json_integer_value(value) < min || json_integer_value(value) > max) {
-        return err_set(err, ERR_INVALID, "field \"%s\" is %lld, allowed is %lld to %lld", key,
-                       (long long)json_integer_value(value), (long long)min, (long long)max);
-    }
-    *out = (int)json_integer_value(value);
-    return 0;
-}
-
-static int read_double(json_t *value,
-                       const char *key,
-                       double min,
-                       double max,
-                       double *out,
-                       struct err *err)
-{
-    if (value == NULL) {
-        return 0;
-    }
-    if (!json_is_number(value)) {
-        return bad_type(key, "a number", err);
-    }
-    double number = json_number_value(value);
-    if (!isfinite(number) || number < min || number > max) {
-        return err_set(err, ERR_INVALID, "field \"%s\" is %g, allowed is %g to %g", key, number,
-                       min, max);
-    }
-    *out = number;
-    return 0;
-}
-
-static int read_bool(json_t *body, const char *key, bool *out, struct err *err)
-{
-    json_t *value = json_object_get(body, key);
-    if (value == NULL) {
-        return 0;
-    }
-    if (!json_is_boolean(value)) {
-        return bad_type(key, "true or false", err);
-    }
-    *out = json_is_true(value);
-    return 0;
-}
-
-/* NULL when absent. */
-static int read_text(json_t *body, const char *key, const char **out, struct err *err)
-{
-    json_t *value = json_object_get(body, key);
-    *out = NULL;
-    if (value == NULL) {
-        return 0;
-    }
-    if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value)) {
-        return bad_type(key, "a text", err);
-    }
-    *out = json_string_value(value);
-    return 0;
-}
-
-static int find_node(const struct topology *topology,
-                     const char *text,
-                     struct node_id *out,
-                     struct err *err)
-{
-    int node = topology_find_node(topology, text, err);
-    if (node < 0) {
-        return node;
-    }
-    *out = topology->nodes[node].id;
-    return 0;
-}
-
-/* A node that must be there. */
-static int need_node(const struct topology *topology,
-                     json_t *body,
-                     const char *key,
-                     struct node_id *out,
-                     struct err *err)
-{
-    const char *text = NULL;
-    int code = read_text(body, key, &text, err);
-    if (code != 0) {
-        return code;
-    }
-    if (text == NULL) {
-        code = err_set(err, ERR_INVALID, "field \"%s\" is missing", key);
-        err_hint(err, "name a node by its id, the start of its id, or host:port");
-        return code;
-    }
-    return find_node(topology, text, out, err);
-}
-
 static int read_speed(json_t *body, enum move_speed *out, struct err *err)
 {
     const char *text = NULL;
-    int code = read_text(body, "speed", &text, err);
+    int code = api_field_text(body, "speed", &text, err);
     if (code != 0 || text == NULL) {
         return code;
     }
@@ -156,7 +43,7 @@ static int read_weights(const struct topology *topology,
         return 0;
     }
     if (!json_is_object(weights)) {
-        return bad_type("weights", "an object of node: weight", err);
+        return api_field_bad("weights", "an object of node: weight", err);
     }
     if (json_object_size(weights) > REQUEST_NODES_MAX) {
         return err_set(err, ERR_LIMIT, "%zu weights are more than %d", json_object_size(weights),
@@ -168,9 +55,9 @@ static int read_weights(const struct topology *topology,
     json_object_foreach(weights, name, value)
     {
         struct node_weight *weight = &out->weights[out->weight_count];
-        int code = find_node(topology, name, &weight->node, err);
+        int code = api_find_node(topology, name, &weight->node, err);
         if (code == 0) {
-            code = read_double(value, "weights", 0, PLAN_WEIGHT_MAX, &weight->weight, err);
+            code = api_field_double(value, "weights", 0, PLAN_WEIGHT_MAX, &weight->weight, err);
         }
         if (code != 0) {
             return code;
@@ -195,7 +82,7 @@ static int read_sources(const struct topology *topology,
         return 0;
     }
     if (!json_is_array(sources)) {
-        return bad_type("sources", "a list of nodes", err);
+        return api_field_bad("sources", "a list of nodes", err);
     }
     if (json_array_size(sources) > REQUEST_NODES_MAX) {
         return err_set(err, ERR_LIMIT, "%zu sources are more than %d", json_array_size(sources),
@@ -205,10 +92,10 @@ static int read_sources(const struct topology *topology,
     for (size_t i = 0; i < json_array_size(sources); i++) {
         json_t *value = json_array_get(sources, i);
         if (!json_is_string(value)) {
-            return bad_type("sources", "a list of nodes", err);
+            return api_field_bad("sources", "a list of nodes", err);
         }
-        int code =
-            find_node(topology, json_string_value(value), &out->sources[out->source_count], err);
+        int code = api_find_node(topology, json_string_value(value),
+                                 &out->sources[out->source_count], err);
         if (code != 0) {
             return code;
         }
@@ -252,7 +139,7 @@ static const char *const *fields_of(enum operation_kind kind)
     case OPERATION_REPLICATE:
     case OPERATION_FAILOVER:
     case OPERATION_REPAIR:
-        break;
+        return api_lifecycle_fields(kind);
     }
     UNREACHABLE("operation kind");
 }
@@ -287,11 +174,11 @@ static int check_fields(json_t *body, enum operation_kind kind, struct err *err)
 static int read_kind(json_t *body, enum operation_kind *out, struct err *err)
 {
     const char *text = NULL;
-    int code = read_text(body, "kind", &text, err);
+    int code = api_field_text(body, "kind", &text, err);
     if (code != 0) {
         return code;
     }
-    for (int kind = OPERATION_REBALANCE; text != NULL && kind <= OPERATION_DRAIN; kind++) {
+    for (int kind = OPERATION_REBALANCE; text != NULL && kind <= OPERATION_KIND_MAX; kind++) {
         if (strcmp(text, operation_kind_name((enum operation_kind)kind)) == 0) {
             *out = (enum operation_kind)kind;
             return 0;
@@ -302,14 +189,20 @@ static int read_kind(json_t *body, enum operation_kind *out, struct err *err)
     } else {
         code = err_set(err, ERR_INVALID, "kind \"%.40s\" is none", text);
     }
-    err_hint(err, "kinds are rebalance, reshard and drain");
+    struct strbuf kinds = {0};
+    for (int kind = OPERATION_REBALANCE; kind <= OPERATION_KIND_MAX; kind++) {
+        strbuf_addf(&kinds, "%s%s", kinds.len == 0 ? "" : ", ",
+                    operation_kind_name((enum operation_kind)kind));
+    }
+    err_hint(err, "kinds are %s", strbuf_text(&kinds));
+    strbuf_release(&kinds);
     return code;
 }
 
 static int read_digest(json_t *body, uint64_t *out, struct err *err)
 {
     const char *text = NULL;
-    int code = read_text(body, "topology_digest", &text, err);
+    int code = api_field_text(body, "topology_digest", &text, err);
     if (code != 0 || text == NULL) {
         return code;
     }
@@ -332,7 +225,7 @@ static int read_reshard(const struct topology *topology,
                         struct err *err)
 {
     const char *slots = NULL;
-    int code = read_text(body, "slots", &slots, err);
+    int code = api_field_text(body, "slots", &slots, err);
     bool has_count = json_object_get(body, "slot_count") != NULL;
     if (code == 0 && slots == NULL && !has_count) {
         code = err_set(err, ERR_INVALID, "field \"slot_count\" is missing");
@@ -348,9 +241,9 @@ static int read_reshard(const struct topology *topology,
     if (slots != NULL && out->slot_count == 0) {
         return err_set(err, ERR_INVALID, "field \"slots\" names no slot");
     }
-    code = read_int(body, "slot_count", 1, SLOT_COUNT, &out->slot_count, err);
+    code = api_field_int(body, "slot_count", 1, SLOT_COUNT, &out->slot_count, err);
     if (code == 0) {
-        code = need_node(topology, body, "target", &out->target, err);
+        code = api_field_node(topology, body, "target", &out->target, err);
     }
     return code != 0 ? code : read_sources(topology, body, out, err);
 }
@@ -364,13 +257,13 @@ static int read_kind_fields(const struct topology *topology,
     switch (out->kind) {
     case OPERATION_REBALANCE:
         out->threshold_percent = PLAN_THRESHOLD_PERCENT_DEFAULT;
-        code = read_double(json_object_get(body, "threshold_percent"), "threshold_percent", 0, 100,
-                           &out->threshold_percent, err);
+        code = api_field_double(json_object_get(body, "threshold_percent"), "threshold_percent", 0,
+                                100, &out->threshold_percent, err);
         return code != 0 ? code : read_weights(topology, body, out, err);
     case OPERATION_RESHARD:
         return read_reshard(topology, body, out, err);
     case OPERATION_DRAIN:
-        code = need_node(topology, body, "node", &out->node, err);
+        code = api_field_node(topology, body, "node", &out->node, err);
         return code != 0 ? code : read_weights(topology, body, out, err);
     case OPERATION_CREATE:
     case OPERATION_ADD:
@@ -379,7 +272,7 @@ static int read_kind_fields(const struct topology *topology,
     case OPERATION_REPLICATE:
     case OPERATION_FAILOVER:
     case OPERATION_REPAIR:
-        break;
+        return api_read_lifecycle(topology, body, out, err);
     }
     UNREACHABLE("operation kind");
 }
@@ -399,23 +292,23 @@ int api_read_command(const struct topology *topology,
         code = read_speed(body, &request->speed, err);
     }
     if (code == 0) {
-        code = read_int(body, "parallel_moves_max", 0, PLAN_BATCHES_MAX,
-                        &request->parallel_moves_max, err);
+        code = api_field_int(body, "parallel_moves_max", 0, PLAN_BATCHES_MAX,
+                             &request->parallel_moves_max, err);
     }
     if (code == 0) {
-        code = read_bool(body, "needs_approval", &request->needs_approval, err);
+        code = api_field_bool(body, "needs_approval", &request->needs_approval, err);
     }
     if (code == 0) {
         code = read_digest(body, &command->topology_digest, err);
     }
     if (code == 0) {
-        code = read_bool(body, "scan", &command->with_scan, err);
+        code = api_field_bool(body, "scan", &command->with_scan, err);
     }
     if (code == 0 && command->with_scan && command->kind != COMMAND_PLAN) {
         return err_set(err, ERR_INVALID, "field \"scan\" is for plans only");
     }
     if (code == 0) {
-        code = read_text(body, "requested_by", &requested_by, err);
+        code = api_field_text(body, "requested_by", &requested_by, err);
     }
     if (code == 0 && requested_by != NULL) {
         if (strlen(requested_by) >= sizeof(request->requested_by)) {

@@ -150,6 +150,140 @@ static void test_refused(void **state)
                      ERR_INVALID);
 }
 
+/* What a request says is echoed under the names it came by, so that it can be sent again. */
+static void echoed(const char *text)
+{
+    json_t *body = json_loads(text, 0, NULL);
+    const char *key = NULL;
+    json_t *value = NULL;
+    assert_int_equal(read_body(COMMAND_PLAN, text), 0);
+    json_t *echo = api_request_json(&command.request, &topology);
+    json_object_foreach(body, key, value)
+    {
+        if (!json_equal(value, json_object_get(echo, key))) {
+            char *got = json_dumps(echo, 0);
+            fail_msg("field %s of %s came back in %s", key, text, got);
+        }
+    }
+    json_decref(echo);
+    json_decref(body);
+}
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define GONE "0123456789012345678901234567890123456789"
+
+static void test_lifecycle_taken(void **state)
+{
+    (void)state;
+    assert_int_equal(read_body(COMMAND_START,
+                               "{\"kind\": \"create\", \"addresses\": [\"10.0.0.1:7000\", "
+                               "\"[fd00::2]:7001\"], \"replicas\": 1}"),
+                     0);
+    assert_int_equal(command.request.kind, OPERATION_CREATE);
+    assert_int_equal(command.request.address_count, 2);
+    assert_string_equal(command.request.addresses[1].host, "fd00::2");
+    assert_int_equal(command.request.addresses[1].port, 7001);
+    assert_int_equal(command.request.replicas_wanted, 1);
+    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"create\", \"addresses\": [\"h:1\"]}"),
+                     0);
+    assert_int_equal(command.request.replicas_wanted, 0);
+    assert_int_equal(read_body(COMMAND_PLAN,
+                               "{\"kind\": \"add\", \"addresses\": [\"h:1\"], "
+                               "\"target\": \"a:1\"}"),
+                     0);
+    /* To name a primary is to ask for a replica of it. */
+    assert_int_equal(command.request.flags, REQUEST_AS_REPLICA);
+    assert_string_equal(command.request.target.text, A);
+    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"scale\", \"primaries\": 5}"), 0);
+    assert_int_equal(command.request.primaries_wanted, 5);
+    assert_int_equal(command.request.replicas_wanted, -1);
+    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"scale\", \"replicas\": 0}"), 0);
+    assert_int_equal(command.request.primaries_wanted, 0);
+    assert_int_equal(command.request.replicas_wanted, 0);
+    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"repair\"}"), 0);
+    assert_int_equal(command.request.flags, 0);
+    /* What has left already can be removed again. */
+    assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"remove\", \"node\": \"" GONE "\"}"), 0);
+    assert_string_equal(command.request.node.text, GONE);
+    echoed(
+        "{\"kind\": \"create\", \"addresses\": [\"10.0.0.1:7000\", \"10.0.0.2:7000\"], "
+        "\"replicas\": 1}");
+    echoed("{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"as_replica\": true, \"target\": \"" A
+           "\"}");
+    echoed("{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"without_slots\": true}");
+    echoed("{\"kind\": \"remove\", \"node\": \"" A "\", \"dead\": true, \"keep_running\": true}");
+    echoed("{\"kind\": \"scale\", \"primaries\": 5, \"replicas\": 0}");
+    echoed("{\"kind\": \"failover\", \"node\": \"" A "\", \"force\": true}");
+    echoed("{\"kind\": \"repair\", \"replace\": true, \"unreachable_ok\": true}");
+}
+
+static void test_lifecycle_refused(void **state)
+{
+    (void)state;
+    refused("{\"kind\": \"create\"}", ERR_INVALID, "\"addresses\" is missing");
+    refused("{\"kind\": \"create\", \"addresses\": \"h:1\"}", ERR_INVALID, "a list");
+    refused("{\"kind\": \"create\", \"addresses\": []}", ERR_INVALID, "a list");
+    refused("{\"kind\": \"create\", \"addresses\": [\"h\"]}", ERR_INVALID, "addresses");
+    refused("{\"kind\": \"create\", \"addresses\": [7]}", ERR_INVALID, "a list");
+    refused("{\"kind\": \"create\", \"addresses\": [\"h:1\", \"h:1\"]}", ERR_INVALID, "twice");
+    refused("{\"kind\": \"create\", \"addresses\": [\"h:1\"], \"replicas\": 1}", ERR_INVALID,
+            "at least 2");
+    refused("{\"kind\": \"create\", \"addresses\": [\"h:1\"], \"replicas\": -1}", ERR_INVALID,
+            "0 to");
+    refused("{\"kind\": \"create\", \"addresses\": [\"h:1\"], \"dead\": true}", ERR_INVALID,
+            "known are addresses, replicas");
+    refused("{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"target\": \"x:9\"}", ERR_NOT_FOUND,
+            "x:9");
+    refused(
+        "{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"target\": \"a:1\", \"as_replica\": "
+        "false}",
+        ERR_INVALID, "as_replica");
+    refused(
+        "{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"as_replica\": true, "
+        "\"without_slots\": true}",
+        ERR_INVALID, "without_slots");
+    refused("{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"without_slots\": 1}", ERR_INVALID,
+            "true or false");
+    refused("{\"kind\": \"remove\"}", ERR_INVALID, "\"node\" is missing");
+    refused("{\"kind\": \"remove\", \"node\": \"x:9\"}", ERR_NOT_FOUND, "x:9");
+    refused("{\"kind\": \"scale\"}", ERR_INVALID, "primaries");
+    refused("{\"kind\": \"scale\", \"primaries\": 0}", ERR_INVALID, "1 to");
+    refused("{\"kind\": \"scale\", \"primaries\": 1001}", ERR_INVALID, "1000");
+    refused("{\"kind\": \"replicate\", \"node\": \"a:1\"}", ERR_INVALID, "\"target\" is missing");
+    refused("{\"kind\": \"replicate\", \"node\": \"a:1\", \"target\": \"aaaa\"}", ERR_INVALID,
+            "itself");
+    refused("{\"kind\": \"failover\"}", ERR_INVALID, "\"node\" is missing");
+    refused("{\"kind\": \"repair\", \"node\": \"a:1\"}", ERR_INVALID, "\"node\"");
+    refused("{\"kind\": \"shuffle\"}", ERR_INVALID, "failover, repair");
+}
+
+/* A task stands beside moves, in words and in fields. */
+static void test_task(void **state)
+{
+    (void)state;
+    struct task task = {
+        .kind = TASK_JOIN, .node_address = {"10.0.0.4", 7000}, .peer_address = {"10.0.0.1", 7000}};
+    struct batch batches[2] = {{.kind = BATCH_MOVE},
+                               {.index = 1, .kind = BATCH_TASK, .task = &task}};
+    struct plan plan = {.batches = batches, .batch_count = 2};
+    json_t *out = api_plan_json(&plan, &topology);
+    json_t *rows = json_object_get(out, "batches");
+    json_t *row = json_array_get(rows, 1);
+    json_t *told = json_object_get(row, "task");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "kind")),
+                        "move");
+    assert_null(json_object_get(json_array_get(rows, 0), "task"));
+    assert_string_equal(json_string_value(json_object_get(row, "kind")), "task");
+    assert_string_equal(json_string_value(json_object_get(told, "kind")), "join");
+    assert_string_equal(json_string_value(json_object_get(told, "text")),
+                        "join 10.0.0.4:7000 to the cluster of 10.0.0.1:7000");
+    assert_string_equal(json_string_value(json_object_get(told, "node_address")), "10.0.0.4:7000");
+    assert_true(json_is_null(json_object_get(told, "node")));
+    /* There is no way back from a step that is no move. */
+    assert_true(json_is_null(json_object_get(out, "inverse")));
+    json_decref(out);
+}
+
 /* Texts of servers need not be UTF-8; the answer must be. */
 static void test_text(void **state)
 {
@@ -169,6 +303,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_lifecycle_taken),
+        cmocka_unit_test(test_lifecycle_refused),
+        cmocka_unit_test(test_task),
         cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
