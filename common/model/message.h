@@ -155,6 +155,14 @@ struct refusal {
     char leader_url[HOST_SIZE + 32]; /* NOT_LEADER: who leads, "" if unknown */
 };
 
+/* The agent's host, for who places servers. */
+struct host_report {
+    char zone[64];             /* failure domain; "" = not said: a zone of its own */
+    char host[HOST_SIZE];      /* as servers there announce themselves; "" = not said */
+    bool can_start;            /* the agent starts servers when told to */
+    int64_t memory_free_bytes; /* that new servers may take; -1 = not known */
+};
+
 struct report {
     struct agent_id agent;
     uint64_t session;
@@ -166,6 +174,8 @@ struct report {
     bool has_nodes;  /* nodes below are complete; else this is only progress */
     struct node_report *nodes; /* owned */
     int node_count;
+    bool has_host; /* host below is said; it counts until it is said anew */
+    struct host_report host;
     struct order_status
         *orders; /* every order it runs or ended and was not yet told to forget; owned */
     int order_count;

@@ -21,7 +21,8 @@
 #define BATCH_SLOTS_MAX \
     2048 /* a batch is what one order carries; more would make renewals coarse */
 #define PLAN_BATCHES_MAX 16384
-#define PLAN_BIG_KEYS_MAX 64 /* as many as people read */
+#define PLAN_SLOTS_MAX (64 * SLOT_COUNT) /* moved by one operation, each move counted */
+#define PLAN_BIG_KEYS_MAX 64             /* as many as people read */
 
 /* The first three have their whole plan from the start. The plan of the others grows: whenever all
  * its batches are done, the next ones follow from what the nodes show then (docs/lifecycle.md). */
@@ -143,6 +144,9 @@ struct batch {
     struct task *task; /* TASK; owned */
     struct node_id source;
     struct node_id target;
+    /* MOVE: of the source's process when the batch was first ordered; "" = not known, or the slots
+     * have not been the source's without a break since. */
+    char source_run_id[RUN_ID_SIZE];
     struct slotset slots;
     uint64_t keys_estimate;
     uint64_t bytes_estimate; /* of key and value memory, as the nodes count it */
@@ -162,7 +166,9 @@ struct plan {
     uint64_t topology_digest; /* the topology it was made from; another one refuses it */
     struct batch *batches;    /* owned */
     int batch_count;
-    int slot_count; /* moved in all */
+    int settled_count; /* a plan that grows: the first so many batches ended and were verified in an
+                          earlier round; they bind nothing any more */
+    int slot_count;    /* moved in all; a plan that grows may move a slot more than once */
     uint64_t keys_estimate;
     uint64_t bytes_estimate;
     int64_t duration_estimate_ms;

@@ -88,6 +88,20 @@ static void get_views(struct wire_reader *reader, const Drover__Report *from, st
     }
 }
 
+static void get_host(struct wire_reader *reader, const Drover__HostReport *from, struct report *out)
+{
+    wire_scope(reader, "report: host", -1);
+    if (from == NULL) {
+        return;
+    }
+    out->has_host = true;
+    wire_get_text(reader, "zone", &from->zone, out->host.zone, sizeof(out->host.zone));
+    wire_get_text(reader, "host", &from->host, out->host.host, sizeof(out->host.host));
+    out->host.can_start = from->can_start != 0;
+    out->host.memory_free_bytes =
+        wire_get_int(reader, "memory_free_bytes", from->memory_free_bytes, -1, INT64_MAX);
+}
+
 void wire_get_report(struct wire_reader *reader, const Drover__Report *from, struct report *out)
 {
     wire_scope(reader, "report", -1);
@@ -115,6 +129,7 @@ void wire_get_report(struct wire_reader *reader, const Drover__Report *from, str
         out->order_count = (int)i + 1;
         get_order_status(reader, from->orders[i], &out->orders[i]);
     }
+    get_host(reader, from->host, out);
     get_views(reader, from, out);
 }
 
@@ -162,6 +177,17 @@ static Drover__ViewText *put_view(struct arena *arena, const struct view_text *v
     return out;
 }
 
+static Drover__HostReport *put_host(struct arena *arena, const struct host_report *host)
+{
+    Drover__HostReport *out = arena_alloc(arena, sizeof(*out));
+    drover__host_report__init(out);
+    out->zone = wire_put_text(host->zone);
+    out->host = wire_put_text(host->host);
+    out->can_start = host->can_start;
+    out->memory_free_bytes = host->memory_free_bytes;
+    return out;
+}
+
 Drover__Report *wire_put_report(struct arena *arena, const struct report *report)
 {
     Drover__Report *out = arena_alloc(arena, sizeof(*out));
@@ -177,6 +203,7 @@ Drover__Report *wire_put_report(struct arena *arena, const struct report *report
     for (int i = 0; i < report->node_count; i++) {
         out->nodes[i] = wire_put_node_report(arena, &report->nodes[i]);
     }
+    out->host = report->has_host ? put_host(arena, &report->host) : NULL;
     out->n_orders = wire_put_count(report->order_count, MESSAGE_ORDERS_MAX);
     out->orders = wire_put_pointers(arena, report->order_count);
     for (int i = 0; i < report->order_count; i++) {

@@ -61,7 +61,9 @@ static void get_plan(struct wire_reader *reader, const Drover__Plan *from, struc
                   sizeof(out->operation_id));
     out->topology_digest = from->topology_digest;
     out->batch_count = wire_get_count(reader, "batch_count", from->batch_count, PLAN_BATCHES_MAX);
-    out->slot_count = wire_get_count(reader, "slot_count", from->slot_count, SLOT_COUNT);
+    out->settled_count =
+        wire_get_count(reader, "settled_count", from->settled_count, out->batch_count);
+    out->slot_count = wire_get_count(reader, "slot_count", from->slot_count, PLAN_SLOTS_MAX);
     out->keys_estimate = from->keys_estimate;
     out->bytes_estimate = from->bytes_estimate;
     out->duration_estimate_ms =
@@ -89,6 +91,8 @@ static void get_batch(struct wire_reader *reader, const Drover__Batch *from, str
         wire_need_node_id(reader, "source", &from->source, &out->source);
         wire_need_node_id(reader, "target", &from->target, &out->target);
     }
+    wire_get_text(reader, "source_run_id", &from->source_run_id, out->source_run_id,
+                  sizeof(out->source_run_id));
     wire_get_slots(reader, "slots", from->slots, &out->slots);
     out->keys_estimate = from->keys_estimate;
     out->bytes_estimate = from->bytes_estimate;
@@ -206,7 +210,8 @@ static Drover__Plan *put_plan(struct arena *arena, const struct plan *plan)
     out->operation_id = wire_put_text(plan->operation_id);
     out->topology_digest = plan->topology_digest;
     out->batch_count = wire_put_count(plan->batch_count, PLAN_BATCHES_MAX);
-    out->slot_count = wire_put_count(plan->slot_count, SLOT_COUNT);
+    out->settled_count = wire_put_count(plan->settled_count, plan->batch_count);
+    out->slot_count = wire_put_count(plan->slot_count, PLAN_SLOTS_MAX);
     out->keys_estimate = plan->keys_estimate;
     out->bytes_estimate = plan->bytes_estimate;
     out->duration_estimate_ms = plan->duration_estimate_ms;
@@ -224,6 +229,7 @@ static Drover__Batch *put_batch(struct arena *arena, const struct batch *batch)
     out->index = wire_put_count(batch->index, PLAN_BATCHES_MAX - 1);
     out->source = wire_put_node_id(arena, &batch->source);
     out->target = wire_put_node_id(arena, &batch->target);
+    out->source_run_id = wire_put_text(batch->source_run_id);
     out->slots = wire_put_slots(arena, &batch->slots);
     CHECK((batch->kind == BATCH_TASK) == (batch->task != NULL));
     out->task = batch->task != NULL ? wire_put_task(arena, batch->task) : NULL;

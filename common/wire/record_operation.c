@@ -95,8 +95,8 @@ void wire_get_operation(struct wire_reader *reader,
     out->started_wall_ms =
         wire_get_int(reader, "started_wall_ms", from->started_wall_ms, 0, INT64_MAX);
     out->ended_wall_ms = wire_get_int(reader, "ended_wall_ms", from->ended_wall_ms, 0, INT64_MAX);
-    out->slots_total = wire_get_count(reader, "slots_total", from->slots_total, SLOT_COUNT);
-    out->slots_moved = wire_get_count(reader, "slots_moved", from->slots_moved, SLOT_COUNT);
+    out->slots_total = wire_get_count(reader, "slots_total", from->slots_total, PLAN_SLOTS_MAX);
+    out->slots_moved = wire_get_count(reader, "slots_moved", from->slots_moved, PLAN_SLOTS_MAX);
     out->keys_moved = from->keys_moved;
     out->bytes_moved = from->bytes_moved;
 }
@@ -165,8 +165,8 @@ Drover__Operation *wire_put_operation(struct arena *arena, const struct operatio
     out->created_wall_ms = operation->created_wall_ms;
     out->started_wall_ms = operation->started_wall_ms;
     out->ended_wall_ms = operation->ended_wall_ms;
-    out->slots_total = wire_put_count(operation->slots_total, SLOT_COUNT);
-    out->slots_moved = wire_put_count(operation->slots_moved, SLOT_COUNT);
+    out->slots_total = wire_put_count(operation->slots_total, PLAN_SLOTS_MAX);
+    out->slots_moved = wire_put_count(operation->slots_moved, PLAN_SLOTS_MAX);
     out->keys_moved = operation->keys_moved;
     out->bytes_moved = operation->bytes_moved;
     return out;
