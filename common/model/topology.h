@@ -36,6 +36,8 @@ struct topology_seen {
     const struct node_report *report; /* its id may not be empty */
     struct agent_id agent;            /* who serves it */
     int64_t age_ms; /* now - when the report was made: report->age_ms plus the way and the wait */
+    bool is_guest;  /* looked at because somebody named its address: it belongs to the cluster only
+                       once a member lists it */
 };
 
 /* Everything is borrowed for the length of topology_build(). */
@@ -57,8 +59,10 @@ struct topology_node {
         address; /* as the agent reaches it; else as other nodes know it; port 0 = unknown */
     struct agent_id agent; /* "" = no agent reports it */
     /* place in the cluster */
-    bool is_member; /* false: an agent sees it, but no live member lists it, and it holds no slots:
-                       a spare or removed */
+    bool is_member; /* false: an agent sees it, but no live member lists it: a spare, removed, or
+                       of another cluster, of which nothing else is taken over here */
+    bool is_alone;  /* its own view lists nobody but itself */
+    int32_t slots_claimed; /* that it says are its own, member or not; -1 = not known */
     enum node_role role;
     int primary;           /* replica: node index of its primary or NO_NODE; primary: NO_NODE */
     int shard;             /* index into shards or NO_SHARD */

@@ -75,6 +75,7 @@ static void build_release(struct build *build)
         free(build->views[i].row_of_node);
     }
     free(build->views);
+    free(build->foreign);
     free(build->seen);
 }
 
@@ -128,40 +129,6 @@ static int compare_views(const void *a, const void *b)
     return (first > second) - (first < second);
 }
 
-static int member_rows(const struct nodes_view *view, int *last_row)
-{
-    int count = 0;
-    for (int row = 0; row < view->row_count; row++) {
-        if ((view->rows[row].flags & NODES_FLAG_HANDSHAKE) == 0) {
-            count++;
-            *last_row = row;
-        }
-    }
-    return count;
-}
-
-/* A node that knows only itself, owns nothing and is known to nobody is no member of a cluster that
- * has slots. */
-static bool is_stray(const struct build *build, int index)
-{
-    const struct nodes_view *view = build->views[index].view;
-    int row = NODES_NO_ROW;
-    bool has_cluster = false;
-    if (view->range_count > 0 || member_rows(view, &row) != 1) {
-        return false;
-    }
-    for (int i = 0; i < build->view_count; i++) {
-        const struct nodes_view *other = build->views[i].view;
-        int other_row = i == index ? NODES_NO_ROW : nodes_view_find(other, &view->rows[row].id);
-        if (other_row != NODES_NO_ROW &&
-            (other->rows[other_row].flags & NODES_FLAG_HANDSHAKE) == 0) {
-            return false;
-        }
-        has_cluster = has_cluster || other->range_count > 0;
-    }
-    return has_cluster;
-}
-
 static void collect_views(struct build *build)
 {
     const struct topology_input *input = build->input;
@@ -179,19 +146,14 @@ static void collect_views(struct build *build)
         }
     }
     qsort(build->views, (size_t)build->view_count, sizeof(struct build_view), compare_views);
-    bool *is_dropped = xcalloc((size_t)build->view_count + 1, sizeof(bool));
-    for (int i = 0; i < build->view_count; i++) {
-        bool is_again = i > 0 && build->views[i].digest == build->views[i - 1].digest;
-        is_dropped[i] = is_again || is_stray(build, i);
-    }
     int kept = 0;
     for (int i = 0; i < build->view_count; i++) {
-        if (!is_dropped[i]) {
+        if (i == 0 || build->views[i].digest != build->views[i - 1].digest) {
             build->views[kept++] = build->views[i];
         }
     }
     build->view_count = kept;
-    free(is_dropped);
+    build_separate(build);
 }
 
 static int compare_nodes(const void *a, const void *b)
@@ -284,14 +246,15 @@ static int find_view(const struct build *build, uint64_t digest)
     return NO_VIEW;
 }
 
-static bool was_handed_in(const struct build *build, uint64_t digest)
+/* The view as it was handed in, of this cluster or not. */
+static const struct nodes_view *view_handed_in(const struct build *build, uint64_t digest)
 {
     for (int i = 0; i < build->input->view_count; i++) {
         if (build->input->view_digests[i] == digest) {
-            return true;
+            return build->input->views[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 static void node_set_report(struct build *build, int index, const struct topology_seen *seen)
@@ -305,6 +268,7 @@ static void node_set_report(struct build *build, int index, const struct topolog
     node->is_reachable = is_live(build, seen);
     node->is_cluster_ok = report->is_cluster_ok;
     node->is_cluster_enabled = report->is_cluster_enabled;
+    node->slots_claimed = report->slots_owned;
     node->is_loading = report->is_loading;
     node->is_link_up = report->is_link_up;
     node->is_valkey = report->is_valkey;
@@ -324,11 +288,14 @@ static void node_set_report(struct build *build, int index, const struct topolog
     if (!node->is_reachable) {
         return;
     }
+    const struct nodes_view *own = view_handed_in(build, report->view_digest);
+    int row = NODES_NO_ROW;
+    node->is_alone = own != NULL && build_member_rows(own, &row) == 1;
     node->view = find_view(build, report->view_digest);
     if (node->view != NO_VIEW) {
         struct topology_view *view = &topology->views[node->view];
         view->believer = view->believer == NO_NODE ? index : view->believer;
-    } else if (!was_handed_in(build, report->view_digest)) {
+    } else if (own == NULL && !seen->is_guest) {
         node->is_member = true; /* unknown until its view is there */
         topology->missing_view_of =
             topology->views_missing == 0 ? index : topology->missing_view_of;
@@ -396,6 +363,7 @@ static void fill_nodes(struct build *build)
                                        .shard = NO_SHARD,
                                        .view = NO_VIEW,
                                        .age_ms = -1,
+                                       .slots_claimed = -1,
                                        .keys = -1,
                                        .used_memory_bytes = -1,
                                        .maxmemory_bytes = -1,
@@ -506,10 +474,10 @@ static void fill_opens(struct build *build)
     int capacity = 0;
     for (int i = 0; i < build->input->seen_count; i++) {
         const struct node_report *report = build->seen[i]->report;
-        if (!is_live(build, build->seen[i])) {
+        int node = topology_find(topology, &report->id);
+        if (!is_live(build, build->seen[i]) || !topology->nodes[node].is_member) {
             continue;
         }
-        int node = topology_find(topology, &report->id);
         for (int j = 0; j < report->open_slot_count; j++) {
             const struct open_slot *open = &report->open_slots[j];
             if (open->slot >= SLOT_COUNT) {

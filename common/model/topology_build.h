@@ -1,6 +1,7 @@
 /* topology_build.h — what the files of the merge share; nobody else includes this.
  *
- * topology_build.c makes the nodes and the owner map, topology_compare.c finds what does not fit.
+ * topology_separate.c picks the views of one cluster, topology_build.c makes the nodes and the
+ * owner map, topology_compare.c finds what does not fit.
  */
 #ifndef DROVER_MODEL_TOPOLOGY_BUILD_H
 #define DROVER_MODEL_TOPOLOGY_BUILD_H
@@ -22,10 +23,17 @@ struct build {
     const struct topology_seen **seen; /* by id */
     struct build_view *views;          /* by digest */
     int view_count;
+    uint64_t *foreign; /* digests of live views that are of no or another cluster */
+    int foreign_count;
 };
 
 /* The row of a node in a live view, or NULL when it is not listed there. */
 const struct nodes_row *build_row(const struct build *build, int view, int node);
+/* How many members a view lists, itself included; one of their rows in 'row'. */
+int build_member_rows(const struct nodes_view *view, int *row);
+/* Sets apart what does not belong together: drops the live views that are of no or another cluster.
+ */
+void build_separate(struct build *build);
 /* Who owns the slot in a live view: node index or NO_NODE. */
 int build_owner(const struct build *build, int view, int slot);
 /* Fills disagreements, collisions and ghosts. */

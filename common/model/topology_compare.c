@@ -267,6 +267,16 @@ static bool is_live_digest(const struct build *build, uint64_t digest)
     return false;
 }
 
+static bool is_foreign_digest(const struct build *build, uint64_t digest)
+{
+    for (int i = 0; i < build->foreign_count; i++) {
+        if (build->foreign[i] == digest) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int compare_ghosts(const void *a, const void *b)
 {
     return node_id_compare(&((const struct topology_ghost *)a)->id,
@@ -290,7 +300,8 @@ static void find_ghosts(struct build *build)
     }
     for (int i = 0; i < build->input->view_count; i++) {
         const struct nodes_view *view = build->input->views[i];
-        if (is_live_digest(build, build->input->view_digests[i])) {
+        if (is_live_digest(build, build->input->view_digests[i]) ||
+            is_foreign_digest(build, build->input->view_digests[i])) {
             continue;
         }
         for (int row = 0; row < view->row_count; row++) {

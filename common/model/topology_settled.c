@@ -40,7 +40,12 @@ static bool has_members(const struct topology *topology, struct strbuf *why)
             return true;
         }
     }
+    bool has_reachable = false;
+    for (int i = 0; i < topology->node_count; i++) {
+        has_reachable = has_reachable || topology->nodes[i].is_reachable;
+    }
     strbuf_add_text(why, topology->node_count == 0 ? "no node has been observed yet"
+                         : has_reachable           ? "no node belongs to a cluster yet"
                                                    : "no member of the cluster can be reached");
     return false;
 }

@@ -91,8 +91,10 @@ void fake_build(struct fake_cluster *cluster)
         views[input.view_count] = &cluster->parsed[i];
         digests[input.view_count++] = report->view_digest;
         if (!cluster->is_unreported[i]) {
-            seen[input.seen_count++] = (struct topology_seen){
-                .report = report, .agent = {.text = "agent"}, .age_ms = report->age_ms};
+            seen[input.seen_count++] = (struct topology_seen){.report = report,
+                                                              .agent = {.text = "agent"},
+                                                              .age_ms = report->age_ms,
+                                                              .is_guest = cluster->is_guest[i]};
         }
     }
     struct err err = {0};

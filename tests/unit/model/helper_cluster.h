@@ -29,6 +29,7 @@ struct fake_cluster {
     struct fake_view views[FAKE_NODES_MAX];
     struct node_report reports[FAKE_NODES_MAX];
     bool is_unreported[FAKE_NODES_MAX];
+    bool is_guest[FAKE_NODES_MAX]; /* looked at because somebody named it */
     /* filled by fake_build() */
     struct nodes_view parsed[FAKE_NODES_MAX];
     struct topology topology;

@@ -246,13 +246,82 @@ static void test_spare_node(void **state)
     assert_int_equal(cluster.topology.shard_count, 3);
     assert_settled(&cluster);
     fake_release(&cluster);
-    /* But a server that is alone in the world is its own cluster. */
+    /* Nor is a server that is alone in the world and owns nothing: of it a cluster is made. */
     fake_init(&cluster, 1, false);
     fake_set_all(&cluster, 0, ROW("master", -1, 0, ""));
     fake_build(&cluster);
-    assert_true(cluster.topology.nodes[0].is_member);
-    fake_assert_unsettled(&cluster, "slots 0-16383 have no owner");
+    assert_false(cluster.topology.nodes[0].is_member);
+    assert_true(cluster.topology.nodes[0].is_alone);
+    fake_assert_unsettled(&cluster, "no node belongs to a cluster yet");
     fake_release(&cluster);
+    /* With slots it is one. */
+    fake_init(&cluster, 1, false);
+    fake_set_all(&cluster, 0, ROW("master", -1, 1, "0-16383"));
+    fake_build(&cluster);
+    assert_true(cluster.topology.nodes[0].is_member);
+    assert_settled(&cluster);
+    fake_release(&cluster);
+}
+
+/* Servers that know only themselves, and no cluster: each is a spare, nothing is merged. */
+static void test_only_spares(void **state)
+{
+    (void)state;
+    struct fake_cluster cluster;
+    fake_init(&cluster, 3, false);
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < 3; k++) {
+            cluster.views[i].rows[k].flags = NULL;
+        }
+        cluster.views[i].rows[i] = ROW("master", -1, 0, "");
+    }
+    fake_build(&cluster);
+    assert_int_equal(cluster.topology.node_count, 3);
+    assert_int_equal(cluster.topology.disagreement_count, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_false(cluster.topology.nodes[i].is_member);
+        assert_true(cluster.topology.nodes[i].is_alone);
+    }
+    fake_release(&cluster);
+}
+
+/* Another cluster beside ours is set apart: its slots, roles and open slots are not merged into
+ * ours, whichever config epochs it has. What somebody named to be added does not become ours by
+ * being bigger. */
+static void test_other_cluster(void **state)
+{
+    (void)state;
+    for (int guests = 0; guests < 2; guests++) {
+        struct fake_cluster cluster;
+        fake_init(&cluster, 5, false);
+        /* Nodes 0 and 1 are ours, 2 to 4 another cluster with higher epochs. */
+        for (int viewer = 0; viewer < 5; viewer++) {
+            for (int k = 0; k < 5; k++) {
+                cluster.views[viewer].rows[k].flags = NULL;
+            }
+        }
+        for (int viewer = 0; viewer < 2; viewer++) {
+            cluster.views[viewer].rows[0] = ROW("master", -1, 1, "0-8191");
+            cluster.views[viewer].rows[1] = ROW("master", -1, 2, "8192-16383");
+        }
+        for (int viewer = 2; viewer < 5; viewer++) {
+            cluster.views[viewer].rows[2] = ROW("master", -1, 11, "0-5000");
+            cluster.views[viewer].rows[3] = ROW("master", -1, 12, "5001-10000");
+            cluster.views[viewer].rows[4] = ROW("master", -1, 13, "10001-16383");
+            cluster.is_guest[viewer] = guests == 1;
+        }
+        fake_build(&cluster);
+        int ours = find(&cluster, guests == 1 ? 0 : 2);
+        int theirs = find(&cluster, guests == 1 ? 2 : 0);
+        assert_true(cluster.topology.nodes[ours].is_member);
+        assert_false(cluster.topology.nodes[theirs].is_member);
+        assert_int_equal(cluster.topology.owner[0], ours);
+        assert_int_equal(cluster.topology.shard_count, guests == 1 ? 2 : 3);
+        assert_int_equal(cluster.topology.disagreement_count, 0);
+        assert_int_equal(cluster.topology.ghost_count, 0);
+        assert_settled(&cluster);
+        fake_release(&cluster);
+    }
 }
 
 /* Handshakes and left-overs without address are ghosts, not nodes. */
@@ -503,6 +572,8 @@ int main(void)
         cmocka_unit_test(test_collision),
         cmocka_unit_test(test_membership),
         cmocka_unit_test(test_spare_node),
+        cmocka_unit_test(test_only_spares),
+        cmocka_unit_test(test_other_cluster),
         cmocka_unit_test(test_ghosts),
         cmocka_unit_test(test_other_reasons),
         cmocka_unit_test(test_missing_view),
