@@ -25,7 +25,7 @@
 #define VIEWS_WANTED_MAX 64              /* asked for at a time; the coordinator asks again */
 #define VIEW_BYTES_MAX (4 * 1024 * 1024) /* of texts in one report */
 
-enum { SERIAL_SESSION = 1, SERIAL_PROBE = 2, SERIAL_LAST_FIXED = 2 };
+enum { SERIAL_SESSION = 1, SERIAL_PROBE = 2, SERIAL_HOST = 3, SERIAL_LAST_FIXED = 3 };
 
 struct agent {
     struct agent_config config; /* with arrays of its own */
@@ -36,6 +36,10 @@ struct agent {
     struct fence_keeper fence;
     struct probe probe;
     struct order_book book;
+    struct request_ids host_ids;
+    uint64_t host_req;             /* a look at the host is on its way; 0 = none */
+    bool is_host_known;            /* memory_promised_bytes is of after the last change */
+    int64_t memory_promised_bytes; /* to servers of ours; -1 = not known */
     int64_t discover_due_ms;
     uint64_t views_wanted[VIEWS_WANTED_MAX];
     int view_wanted_count;
@@ -70,6 +74,12 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
     session_init(&a->session, &a->config, SERIAL_SESSION, now_ms);
     fence_keeper_init(&a->fence, config->fence_seen);
     a->is_probe_reported = true;
+    a->host_ids.serial = SERIAL_HOST;
+    a->memory_promised_bytes = -1;
+    memcpy(a->config.instances.agent, config->id.text, sizeof(a->config.instances.agent));
+    memcpy(a->config.instances.user, config->redis_user, sizeof(a->config.instances.user));
+    memcpy(a->config.instances.password, config->redis_password,
+           sizeof(a->config.instances.password));
     probe_init(&a->probe, SERIAL_PROBE, config->serves_all, config->probe_interval_ms);
     order_book_init(&a->book, &login, config->seed + 1, &a->last_serial);
     for (int i = 0; i < config->node_count; i++) {
@@ -181,6 +191,53 @@ static void hear_message(struct agent *a, const struct agent_event *event, struc
     }
 }
 
+/* ---- servers of ours on this host ---- */
+
+/* How much memory is promised is read anew at the start and whenever a server came or went. */
+static void look_at_host(struct agent *a, struct agent_effects *fx)
+{
+    if (a->is_host_known || a->host_req != 0 || a->config.instances.folder[0] == '\0') {
+        return;
+    }
+    a->is_host_known = true;
+    a->host_req = request_ids_next(&a->host_ids);
+    struct agent_effect *effect = agent_effects_add(fx, AGENT_FX_HOST);
+    effect->req_id = a->host_req;
+    effect->host.verb = HOST_LOOK;
+}
+
+static void hear_host(struct agent *a, const struct agent_event *event, struct agent_effects *fx)
+{
+    if (event->req_id == a->host_req) {
+        a->host_req = 0;
+        a->memory_promised_bytes = event->code == 0 ? event->facts->memory_promised_bytes : -1;
+        return;
+    }
+    if (event->code == 0 && event->host_verb == HOST_LAUNCH) {
+        probe_add(&a->probe, event->host_of, PROBE_DISCOVERED, a->now_ms);
+        a->is_host_known = false;
+    } else if (event->code == 0 && event->host_verb == HOST_RETIRE) {
+        probe_let_go(&a->probe, event->host_of);
+        a->is_host_known = false;
+    }
+    (void)order_book_answer(&a->book, event, fx);
+}
+
+static void describe_host(const struct agent *a, struct host_report *host)
+{
+    const struct instance_settings *offer = &a->config.instances;
+    bool can_start = offer->folder[0] != '\0';
+    *host = (struct host_report){.can_start = can_start, .memory_free_bytes = -1};
+    memcpy(host->zone, a->config.zone, sizeof(host->zone));
+    memcpy(host->host, offer->host, sizeof(host->host));
+    if (can_start && offer->memory_bytes > 0 && a->memory_promised_bytes >= 0) {
+        int64_t free_bytes = offer->memory_bytes - a->memory_promised_bytes;
+        host->memory_free_bytes = free_bytes > 0 ? free_bytes : 0;
+    }
+    host->port_first = can_start ? offer->port_first : 0;
+    host->port_last = can_start ? offer->port_last : 0;
+}
+
 /* ---- reports ---- */
 
 static void add_views(struct agent *a, struct report *report)
@@ -231,6 +288,8 @@ static void send_report(struct agent *a, bool is_held, struct agent_effects *fx)
     report.orders = order_book_statuses(&a->book, &report.order_count);
     if (is_held || has_urgent_nodes(a)) {
         report.has_nodes = true;
+        report.has_host = true;
+        describe_host(a, &report.host);
         report.nodes = probe_reports(&a->probe, a->now_ms, &report.node_count);
         a->probe.has_news = false;
         a->is_probe_reported = a->is_probe_reported || !probe_is_hurrying(&a->probe);
@@ -299,6 +358,7 @@ static bool may_begin(const struct agent *a)
 static void run_parts(struct agent *a, struct agent_effects *fx)
 {
     discover(a, fx);
+    look_at_host(a, fx);
     probe_run(&a->probe, a->now_ms, fx);
     order_book_run(&a->book, a->now_ms, may_begin(a), fx);
     bool is_clear = order_book_is_clear_below(&a->book, a->fence.seen);
@@ -340,6 +400,9 @@ void agent_step(struct agent *a, const struct agent_event *event, struct agent_e
     case AGENT_STOP:
         begin_stop(a);
         break;
+    case AGENT_HOST:
+        hear_host(a, event, fx);
+        break;
     }
     if (!a->is_over) {
         run_parts(a, fx);
@@ -352,6 +415,9 @@ int64_t agent_deadline(const struct agent *a)
         return NEVER;
     }
     int64_t deadline_ms = deadline_min(a->discover_due_ms, a->stop_by_ms);
+    if (!a->is_host_known && a->host_req == 0 && a->config.instances.folder[0] != '\0') {
+        deadline_ms = a->now_ms;
+    }
     deadline_ms = deadline_min(deadline_ms, probe_deadline(&a->probe));
     deadline_ms = deadline_min(deadline_ms, order_book_deadline(&a->book, a->now_ms, may_begin(a)));
     deadline_ms = deadline_min(deadline_ms, fence_keeper_deadline(&a->fence));

@@ -6,6 +6,7 @@
 #ifndef DROVER_AGENT_CORE_AGENT_H
 #define DROVER_AGENT_CORE_AGENT_H
 
+#include "agent/core/host_call.h"
 #include "common/base/clocktype.h"
 #include "common/base/logevent.h"
 #include "common/model/command.h"
@@ -13,6 +14,35 @@
 #include "common/model/reply.h"
 
 struct agent; /* owned by whoever called agent_new() */
+
+enum instance_supervisor {
+    SUPERVISOR_AUTO =
+        0, /* systemd where it is the host's init, else a process of its own session */
+    SUPERVISOR_SYSTEMD,
+    SUPERVISOR_NONE,
+};
+
+#define INSTANCE_PATH_SIZE 512
+
+/* What this host offers for servers that drover starts (TASK_START). Plain data. */
+struct instance_settings {
+    char folder[INSTANCE_PATH_SIZE]; /* absolute; "" = this agent starts no servers */
+    char agent[AGENT_ID_SIZE];       /* filled in by the agent */
+    char host[HOST_SIZE];          /* IP address that servers announce; "" = any may be asked for */
+    char bind[INSTANCE_PATH_SIZE]; /* addresses to listen at; "" = the announced one and loopback */
+    uint16_t port_first;           /* ports that servers may have, both ends included */
+    uint16_t port_last;
+    int64_t memory_bytes; /* for all servers of ours together; 0 = no limit */
+    enum instance_supervisor supervisor;
+    char user[128];     /* that drover logs in with, made in every conf; "" = the default user */
+    char password[128]; /* "" = servers without a password */
+    bool is_tls;
+    char tls_cert[INSTANCE_PATH_SIZE];
+    char tls_key[INSTANCE_PATH_SIZE];
+    char tls_ca[INSTANCE_PATH_SIZE];
+    char certificate_key[128]; /* shared with the coordinators: removal certificates must be signed
+                                  with it; "" = signatures are not looked at */
+};
 
 struct agent_config {
     struct agent_id id;
@@ -33,6 +63,8 @@ struct agent_config {
     char redis_user[128];      /* for MIGRATE's AUTH; "" = default user */
     char redis_password[128];  /* "" = none */
     int64_t probe_interval_ms; /* 0 = what the coordinator says */
+    char zone[64];             /* where the host stands, told to coordinators; "" = not said */
+    struct instance_settings instances;
 };
 
 enum agent_event_kind {
@@ -42,13 +74,14 @@ enum agent_event_kind {
     AGENT_FENCE_SAVED, /* the fence is on disk (code 0), or could not be written */
     AGENT_DISCOVERED,  /* servers that run on this host */
     AGENT_STOP,        /* finish what must not be cut, then EXIT */
+    AGENT_HOST,        /* the answer to a HOST effect */
 };
 
 struct agent_event {
     enum agent_event_kind kind;
     int64_t now_ms;                   /* monotonic; never goes back */
-    uint64_t req_id;                  /* MESSAGE, REDIS: of the effect that this answers */
-    int code;                         /* MESSAGE, REDIS, FENCE_SAVED: 0 or ERR_* */
+    uint64_t req_id;                  /* MESSAGE, REDIS, HOST: of the effect that this answers */
+    int code;                         /* MESSAGE, REDIS, FENCE_SAVED, HOST: 0 or ERR_* */
     const struct err *err;            /* detail when code is not 0; may be NULL */
     const struct message *message;    /* MESSAGE with code 0 */
     const struct reply_list *replies; /* REDIS: what arrived; all of it when code is 0 */
@@ -57,6 +90,9 @@ struct agent_event {
     int64_t fence;          /* FENCE_SAVED */
     const struct address *addresses; /* DISCOVERED */
     int address_count;
+    enum host_verb host_verb;       /* HOST: what was asked for */
+    const struct address *host_of;  /* HOST: of which server */
+    const struct host_facts *facts; /* HOST: never NULL, also when code is not 0 */
 };
 
 enum agent_effect_kind {
@@ -67,6 +103,7 @@ enum agent_effect_kind {
     AGENT_FX_DISCOVER,   /* look for servers on this host; answered by AGENT_DISCOVERED */
     AGENT_FX_LOG,
     AGENT_FX_EXIT, /* last effect ever */
+    AGENT_FX_HOST, /* files and processes of a server of ours; answered by AGENT_HOST, always */
 };
 
 /* Lanes: pipelines to one node wait for each other within a lane only. */
@@ -74,7 +111,7 @@ enum redis_lane { LANE_PROBE = 0, LANE_CONTROL = 1, LANE_COPY = 2, LANE_SCAN = 3
 
 struct agent_effect {
     enum agent_effect_kind kind;
-    uint64_t req_id;              /* SEND, REDIS */
+    uint64_t req_id;              /* SEND, REDIS, HOST */
     int coordinator_index;        /* SEND */
     struct message message;       /* SEND; owned by the effect */
     int64_t timeout_ms;           /* SEND, REDIS */
@@ -86,6 +123,7 @@ struct agent_effect {
     int64_t fence;          /* SAVE_FENCE */
     struct log_event log;   /* LOG; owned by the effect */
     struct err err;         /* EXIT: code 0 = clean */
+    struct host_call host;  /* HOST; owned by the effect */
 };
 
 struct agent_effects {

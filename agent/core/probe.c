@@ -60,6 +60,20 @@ void probe_add(struct probe *probe,
     (void)snprintf(node->report.reason, sizeof(node->report.reason), "not asked yet");
 }
 
+void probe_let_go(struct probe *probe, const struct address *address)
+{
+    for (int i = 0; i < probe->count; i++) {
+        struct probe_node *node = &probe->nodes[i];
+        if (address_is_equal(&node->report.address, address)) {
+            node_release(node);
+            probe->count--;
+            memmove(node, node + 1, (size_t)(probe->count - i) * sizeof(*node));
+            probe->has_news = true;
+            return;
+        }
+    }
+}
+
 /* ---- asking ---- */
 
 static uint64_t ask(struct probe *probe,

@@ -55,6 +55,8 @@ void probe_add(struct probe *probe,
                const struct address *address,
                enum probe_origin origin,
                int64_t now_ms);
+/* The node at this address is gone for good and is no longer asked nor reported. */
+void probe_let_go(struct probe *probe, const struct address *address);
 void probe_run(struct probe *probe, int64_t now_ms, struct agent_effects *fx);
 /* AGENT_REDIS: true when the answer was for the probe. */
 bool probe_answer(struct probe *probe, const struct agent_event *event, struct agent_effects *fx);

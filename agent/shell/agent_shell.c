@@ -5,6 +5,7 @@
 #include "agent/shell/agent_shell.h"
 
 #include "agent/shell/discover.h"
+#include "agent/shell/instance_host.h"
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
@@ -35,6 +36,7 @@ struct agent_shell {
     struct agent_effects effects; /* of the step in hand; empty between steps */
     struct bus_client *bus;
     struct redis_pool *redis;
+    struct instance_host *host;
     struct loop_timer *timer;
     char *fence_path;   /* owned */
     int lock;           /* descriptor of the lock file, -1 = none */
@@ -132,6 +134,11 @@ static void on_reply(void *user, const struct bus_result *result)
     }
 }
 
+static void on_host(void *user, struct agent_event *event)
+{
+    step(user, event);
+}
+
 static void on_timer(void *user)
 {
     struct agent_event event = {.kind = AGENT_TICK};
@@ -190,6 +197,9 @@ static void do_effect(struct agent_shell *shell, const struct agent_effect *effe
         if (shell->log != NULL) {
             log_sink_write(shell->log, &effect->log, clock_now_ms());
         }
+        return;
+    case AGENT_FX_HOST:
+        instance_host_submit(shell->host, effect->req_id, &effect->host);
         return;
     case AGENT_FX_EXIT:
         shell->has_exited = true;
@@ -335,6 +345,16 @@ struct agent_shell *agent_shell_new(const struct agent_shell_options *options, s
     if (shell->bus == NULL) {
         goto fail;
     }
+    struct instance_host_options host = {.loop = options->loop,
+                                         .folder = options->config.instances.folder,
+                                         .redis_program = options->redis_program,
+                                         .valkey_program = options->valkey_program,
+                                         .done = on_host,
+                                         .user = shell};
+    shell->host = instance_host_new(&host, err);
+    if (shell->host == NULL) {
+        goto fail;
+    }
     shell->timer = loop_timer_new(options->loop, on_timer, shell);
     start_core(shell, options, fence);
     loop_timer_set(shell->timer, clock_now_ms());
@@ -354,6 +374,7 @@ void agent_shell_free(struct agent_shell *shell)
     }
     bus_client_free(shell->bus);
     redis_pool_free(shell->redis);
+    instance_host_free(shell->host);
     loop_timer_free(shell->timer);
     agent_effects_release(&shell->effects);
     agent_free(shell->core);

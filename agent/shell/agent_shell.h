@@ -29,6 +29,8 @@ struct agent_shell_options {
     const char
         *state_folder; /* keeps the fence; made with mode 0700 when missing, locked while we run */
     bool discovers;    /* serve the redis-server and valkey-server processes of this host */
+    const char *redis_program;  /* for servers started here; NULL: redis-server, from PATH */
+    const char *valkey_program; /* likewise; NULL: valkey-server */
     struct agent_config config; /* incarnation, seed and fence_seen are filled in by the shell */
     /* Called once, when the core has ended by itself or after agent_shell_stop(); err->code 0 =
      * clean. */

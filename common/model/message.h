@@ -161,6 +161,8 @@ struct host_report {
     char host[HOST_SIZE];      /* as servers there announce themselves; "" = not said */
     bool can_start;            /* the agent starts servers when told to */
     int64_t memory_free_bytes; /* that new servers may take; -1 = not known */
+    uint16_t port_first; /* ports that new servers may have, both ends included; 0 = not said */
+    uint16_t port_last;
 };
 
 struct report {

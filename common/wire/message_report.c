@@ -100,6 +100,10 @@ static void get_host(struct wire_reader *reader, const Drover__HostReport *from,
     out->host.can_start = from->can_start != 0;
     out->host.memory_free_bytes =
         wire_get_int(reader, "memory_free_bytes", from->memory_free_bytes, -1, INT64_MAX);
+    out->host.port_first =
+        (uint16_t)wire_get_count(reader, "port_first", from->port_first, UINT16_MAX);
+    out->host.port_last =
+        (uint16_t)wire_get_count(reader, "port_last", from->port_last, UINT16_MAX);
 }
 
 void wire_get_report(struct wire_reader *reader, const Drover__Report *from, struct report *out)
@@ -185,6 +189,8 @@ static Drover__HostReport *put_host(struct arena *arena, const struct host_repor
     out->host = wire_put_text(host->host);
     out->can_start = host->can_start;
     out->memory_free_bytes = host->memory_free_bytes;
+    out->port_first = host->port_first;
+    out->port_last = host->port_last;
     return out;
 }
 

@@ -104,6 +104,21 @@ static void discovered(struct happening *what)
     world_agent_feed(agent, &event);
 }
 
+/* Hosts of the simulation start no servers: every such wish is refused. */
+static void host_refuses(struct happening *what)
+{
+    struct world_agent *agent = what->owner;
+    if (agent->core == NULL || what->tag != agent->process ||
+        world_hold_back(&agent->held, agent->is_paused, what)) {
+        return;
+    }
+    struct host_facts facts = {0};
+    const uint64_t *req_id = what->data;
+    struct agent_event event = {
+        .kind = AGENT_HOST, .req_id = *req_id, .code = ERR_REFUSED, .facts = &facts};
+    world_agent_feed(agent, &event);
+}
+
 static void restart(struct happening *what)
 {
     struct world_agent *agent = what->owner;
@@ -139,6 +154,14 @@ static void carry_out(struct world_agent *agent, const struct agent_effect *effe
     case AGENT_FX_DISCOVER:
         schedule_add(&world->schedule, 2 * MS_US,
                      &(struct happening){.run = discovered, .owner = agent, .tag = agent->process});
+        break;
+    case AGENT_FX_HOST:
+        schedule_add(&world->schedule, 2 * MS_US,
+                     &(struct happening){.run = host_refuses,
+                                         .release = free,
+                                         .owner = agent,
+                                         .data = xmemdup(&effect->req_id, sizeof(effect->req_id)),
+                                         .tag = agent->process});
         break;
     case AGENT_FX_LOG:
         log_effect(agent, &effect->log);
