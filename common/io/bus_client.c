@@ -237,8 +237,9 @@ static void request_ended(void *user)
             code = bus_transport_code(request->error);
             long long waited_ms = (long long)(clock_now_ms() - request->start_ms);
             if (code == ERR_TIMEOUT && !request->was_sent) {
-                err_set(&err, code, "coordinator %s: not connected within %lld ms", link->url,
-                        waited_ms);
+                const char *why = link->has_dialer ? bus_transport_why(link->dialer) : NULL;
+                err_set(&err, code, "coordinator %s: not connected within %lld ms%s%s", link->url,
+                        waited_ms, why != NULL ? ": " : "", why != NULL ? why : "");
                 err_hint(
                     &err,
                     "check that it runs and listens there, and that its certificate is trusted");

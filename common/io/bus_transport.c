@@ -267,3 +267,41 @@ int bus_transport_code(int nng_error)
     }
     return ERR_UNAVAILABLE;
 }
+
+/* ---- why a connection does not come about ---- */
+
+struct cause {
+    const char *counter; /* of nng's dialer */
+    const char *text;
+};
+
+/* The commonest comes first when several were counted equally often. */
+static const struct cause causes[] = {
+    {"auth", "one side does not trust the other's certificate, or it names another host"},
+    {"refused", "nobody listens there"},
+    {"timeout", "the host does not answer"},
+    {"proto", "what listens there is no coordinator"},
+    {"other",
+     "the host has no such name, or one side speaks TLS and the other does not, or the "
+     "coordinator wants a certificate"},
+};
+
+const char *bus_transport_why(nng_dialer dialer)
+{
+    nng_stat *all = NULL;
+    if (nng_stats_get(&all) != 0) {
+        return NULL;
+    }
+    const char *text = NULL;
+    uint64_t most = 0;
+    nng_stat *counters = nng_stat_find_dialer(all, dialer);
+    for (size_t i = 0; counters != NULL && i < sizeof(causes) / sizeof(causes[0]); i++) {
+        nng_stat *counter = nng_stat_find(counters, causes[i].counter);
+        if (counter != NULL && nng_stat_value(counter) > most) {
+            most = nng_stat_value(counter);
+            text = causes[i].text;
+        }
+    }
+    nng_stats_free(all);
+    return text;
+}

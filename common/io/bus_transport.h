@@ -32,4 +32,9 @@ nng_msg *bus_transport_message(const void *data, size_t size);
 /* The ERR_* that fits an nng error of a request on its way. */
 int bus_transport_code(int nng_error);
 
+/* Why this dialer has no connection, as far as nng's counters tell: what happened most often since
+ * it was made, in words for people. NULL: unknown. Reads all of nng's counters, so not for every
+ * request. */
+const char *bus_transport_why(nng_dialer dialer);
+
 #endif
