@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
+#include "coordinator/core/executor_facts.h"
 #include "coordinator/core/planner.h"
 #include "coordinator/core/state.h"
 
@@ -135,13 +136,25 @@ static int check_no_active(const struct coordinator *c, struct err *err)
 
 /* ---- plans ---- */
 
-static int make_plan(struct coordinator *c,
-                     const struct coordinator_command *command,
-                     struct plan *plan,
-                     struct err *err)
+static bool is_any_agent_connected(const struct coordinator *c)
+{
+    for (int i = 0; i < c->registry.count; i++) {
+        if (agent_is_connected(c, c->registry.entries[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* 0 when there is something to plan on, and it is what the person has seen. */
+static int check_seen(struct coordinator *c,
+                      const struct coordinator_command *command,
+                      struct err *err)
 {
     observe_tick(c, true);
-    if (c->observe.topology.node_count == 0) {
+    /* Nodes that are named by address are looked at because of the request. */
+    bool may_be_empty = command->request.address_count > 0 && is_any_agent_connected(c);
+    if (c->observe.topology.node_count == 0 && !may_be_empty) {
         (void)err_set(err, ERR_UNAVAILABLE, "no agent has reported a node yet");
         err_hint(err, "start drover-agent on the hosts, or see `drover why`");
         return ERR_UNAVAILABLE;
@@ -157,20 +170,64 @@ static int make_plan(struct coordinator *c,
         err_hint(err, "try again in a few seconds");
         return ERR_CONFLICT;
     }
+    return 0;
+}
+
+static int make_plan(struct coordinator *c,
+                     const struct coordinator_command *command,
+                     struct plan *plan,
+                     struct err *err)
+{
+    int code = check_seen(c, command, err);
+    if (code != 0) {
+        return code;
+    }
     struct plan_options options;
-    plan_options_init(&options);
-    options.batch_slots_max = c->config.batch_slots_max;
-    options.moves_max = c->config.moves_max;
-    options.moves_per_target_max = c->config.moves_per_target_max;
-    if (command->request.parallel_moves_max > 0 &&
-        command->request.parallel_moves_max < options.moves_max) {
-        options.moves_max = command->request.parallel_moves_max;
-    }
-    double limit = c->takeover.has_spec ? c->takeover.spec.memory_limit_percent : 0;
-    if (limit >= 1 && limit <= 100) {
-        options.memory_limit_percent = limit;
-    }
+    executor_plan_options(c, &command->request, &options);
     return plan_make(&c->observe.topology, &command->request, &options, plan, err);
+}
+
+/* ---- plans that grow ---- */
+
+/* What would be done first, or ERR_* with the reason when nothing would be. */
+static int ask_first(struct coordinator *c,
+                     const struct coordinator_command *command,
+                     struct lifecycle_answer *first,
+                     struct err *err)
+{
+    int code = check_seen(c, command, err);
+    if (code != 0) {
+        return code;
+    }
+    grow_ask(c, &command->request, NULL, first);
+    if (first->verdict == LIFECYCLE_REFUSED) {
+        code = err_set(err, first->code != 0 ? first->code : ERR_REFUSED, "%s", first->reason);
+        lifecycle_answer_release(first);
+    }
+    return code;
+}
+
+static int command_plan_growing(struct coordinator *c,
+                                uint64_t handle,
+                                const struct coordinator_command *command,
+                                struct err *err)
+{
+    struct lifecycle_answer first;
+    observe_wish(c, command->request.addresses, command->request.address_count);
+    int code = ask_first(c, command, &first, err);
+    if (code != 0) {
+        return code;
+    }
+    struct executor_facts facts;
+    struct strbuf text = {0};
+    executor_facts_init(&facts, c, &command->request, NULL, 0);
+    lifecycle_describe(&command->request, &facts.facts, &text);
+    executor_facts_release(&facts);
+    struct coordinator_effect *effect = answer(c, handle, NULL);
+    effect->description = strbuf_detach(&text);
+    grow_plan(c, &command->request, &first, &effect->plan);
+    lifecycle_answer_release(&first);
+    return 0;
 }
 
 static int command_plan(struct coordinator *c,
@@ -179,6 +236,9 @@ static int command_plan(struct coordinator *c,
                         struct err *err)
 {
     struct plan plan = {0};
+    if (lifecycle_applies(command->request.kind)) {
+        return command_plan_growing(c, handle, command, err);
+    }
     int code = make_plan(c, command, &plan, err);
     if (code != 0) {
         return code;
@@ -208,6 +268,48 @@ static int count_planned(const struct executor *executor)
     return count;
 }
 
+/* The new operation, journalled and begun or waiting for approval; takes the plan over. */
+static void begin_operation(struct coordinator *c,
+                            uint64_t handle,
+                            const struct coordinator_command *command,
+                            struct plan *plan)
+{
+    struct operation_run *o = executor_add(c, &command->request, plan);
+    executor_record_plan(c, o);
+    if (command->request.needs_approval) {
+        executor_record_operation(c, o);
+        struct log_event *log = turn_log(&c->turn, EVENT_OPERATION_STATE);
+        log_event_add(log, "op", o->op.id);
+        log_event_add(log, "to", operation_state_name(OPERATION_PLANNED));
+    } else {
+        operation_move(c, o, OPERATION_RUNNING, 0, "");
+    }
+    wait_for(c, handle, o, true);
+}
+
+/* A plan that grows begins with nothing: its first steps are decided once every node was read. */
+static int command_start_growing(struct coordinator *c,
+                                 uint64_t handle,
+                                 const struct coordinator_command *command,
+                                 struct err *err)
+{
+    struct lifecycle_answer first;
+    int code = ask_first(c, command, &first, err);
+    if (code != 0) {
+        return code;
+    }
+    struct plan plan = {.topology_digest = c->observe.digest};
+    if (first.verdict == LIFECYCLE_DONE) {
+        struct coordinator_effect *effect = answer(c, handle, NULL);
+        effect->plan = plan;
+        effect->description = xstrdup("nothing to do\n");
+    } else {
+        begin_operation(c, handle, command, &plan);
+    }
+    lifecycle_answer_release(&first);
+    return 0;
+}
+
 static int command_start(struct coordinator *c,
                          uint64_t handle,
                          const struct coordinator_command *command,
@@ -222,6 +324,9 @@ static int command_start(struct coordinator *c,
         code = err_set(err, ERR_LIMIT, "%d operations wait for approval already",
                        OPERATIONS_PLANNED_MAX);
     }
+    if (code == 0 && lifecycle_applies(command->request.kind)) {
+        return command_start_growing(c, handle, command, err);
+    }
     struct plan plan = {0};
     if (code == 0) {
         code = make_plan(c, command, &plan, err);
@@ -234,17 +339,7 @@ static int command_start(struct coordinator *c,
             plan; /* nothing to move is a success without an operation */
         return 0;
     }
-    struct operation_run *o = executor_add(c, &command->request, &plan);
-    executor_record_plan(c, o);
-    if (needs_approval) {
-        executor_record_operation(c, o);
-        struct log_event *log = turn_log(&c->turn, EVENT_OPERATION_STATE);
-        log_event_add(log, "op", o->op.id);
-        log_event_add(log, "to", operation_state_name(OPERATION_PLANNED));
-    } else {
-        operation_move(c, o, OPERATION_RUNNING, 0, "");
-    }
-    wait_for(c, handle, o, true);
+    begin_operation(c, handle, command, &plan);
     return 0;
 }
 
@@ -271,7 +366,7 @@ static int command_approve(struct coordinator *c, struct operation_run *o, struc
     }
     int code = check_no_active(c, err);
     observe_tick(c, true);
-    if (code == 0) {
+    if (code == 0 && !lifecycle_applies(o->op.request.kind)) {
         code = plan_check(&o->plan, &c->observe.topology, err);
     }
     if (code == 0) {
@@ -313,15 +408,18 @@ static int command_resume(struct coordinator *c, struct operation_run *o, struct
     }
     for (int i = 0; i < o->plan.batch_count; i++) {
         struct batch *batch = &o->plan.batches[i];
-        if (order_run_is_live(&o->runs[i]) || batch->state == BATCH_DONE ||
-            batch->state == BATCH_WAITING) {
+        bool is_over = batch->state == BATCH_DONE ||
+                       (batch->kind == BATCH_TASK && batch->state == BATCH_STOPPED);
+        if (order_run_is_live(&o->runs[i]) || is_over || batch->state == BATCH_WAITING) {
             continue;
         }
-        batch->state = BATCH_WAITING;
+        /* A task that failed may not be what is wanted now: the next round decides. */
+        batch->state = batch->kind == BATCH_TASK ? BATCH_STOPPED : BATCH_WAITING;
         o->runs[i].failures = 0;
         o->runs[i].not_before_ms = 0;
         (void)record_batch(c, o, i);
     }
+    o->idle_rounds = 0;
     operation_move(c, o, OPERATION_RUNNING, 0, "");
     return 0;
 }

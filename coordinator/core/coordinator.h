@@ -114,7 +114,9 @@ struct coordinator_effect {
     struct err err;                       /* COMMAND_DONE, EXIT */
     char operation_id[OPERATION_ID_SIZE]; /* COMMAND_DONE */
     struct plan plan;                     /* COMMAND_DONE of PLAN and START; owned */
-    struct log_event log;                 /* LOG; owned */
+    char *description; /* COMMAND_DONE of a PLAN that grows, or of a START that finds nothing to do:
+                          lines for people; else NULL; owned */
+    struct log_event log; /* LOG; owned */
 };
 
 struct coordinator_effects {

@@ -135,7 +135,7 @@ static bool is_within_limits(const struct coordinator *c,
            (!is_more_to_target || load.running_to_target < c->config.moves_per_target_max);
 }
 
-static void wait_for(struct operation_run *o, const char *what, const char *who)
+void operation_waits_for(struct operation_run *o, const char *what, const char *who)
 {
     if (o->waits[0] == '\0') {
         (void)snprintf(o->waits, sizeof(o->waits), "%s %s", what, who);
@@ -153,22 +153,24 @@ static struct agent_entry *choose_agent(struct coordinator *c,
     for (int e = 0; e < 2; e++) {
         int node = topology_find(topology, ends[e]);
         if (node == NO_NODE || topology->nodes[node].address.port == 0) {
-            wait_for(o, "waits for a report of node", ends[e]->text);
+            operation_waits_for(o, "waits for a report of node", ends[e]->text);
             return NULL;
         }
         if (!topology->nodes[node].is_reachable) {
-            wait_for(o, "waits until an agent reaches", topology_node_name(topology, node, name));
+            operation_waits_for(o, "waits until an agent reaches",
+                                topology_node_name(topology, node, name));
             return NULL;
         }
     }
     int source = topology_find(topology, &batch->source);
     struct agent_entry *agent = registry_find(&c->registry, &topology->nodes[source].agent);
     if (agent == NULL || !agent_is_connected(c, agent)) {
-        wait_for(o, "waits for an agent that serves", topology_node_name(topology, source, name));
+        operation_waits_for(o, "waits for an agent that serves",
+                            topology_node_name(topology, source, name));
         return NULL;
     }
     if (!agent_is_ready(c, agent)) {
-        wait_for(o, "waits for our fence to be confirmed by agent", agent->id.text);
+        operation_waits_for(o, "waits for our fence to be confirmed by agent", agent->id.text);
         return NULL;
     }
     return agent;
@@ -211,15 +213,16 @@ static void finish_without_order(struct coordinator *c, struct operation_run *o,
     sm_move(&o->runs[index].sm, RUN_ENDING, c->turn.now_ms);
 }
 
-static bool is_dispatchable(const struct operation_run *o, const struct batch *batch)
+bool is_dispatchable(const struct operation_run *o, const struct batch *batch)
 {
     switch (batch->state) {
     case BATCH_WAITING:
     case BATCH_FAILED:
         return true;
     case BATCH_STOPPED:
-        return o->op.state !=
-               OPERATION_RUNNING; /* to close what is open; `resume` makes it waiting again */
+        /* To close what is open; `resume` makes it waiting again. A task that was stopped is over:
+         * what comes instead is decided anew. */
+        return o->op.state != OPERATION_RUNNING && batch->kind == BATCH_MOVE;
     case BATCH_ORDERED:
     case BATCH_DONE:
     case BATCH_HELD:
@@ -228,19 +231,31 @@ static bool is_dispatchable(const struct operation_run *o, const struct batch *b
     return false;
 }
 
+/* Which process had the slots when the batch first touched them: travels with every order of it and
+ * is journalled with the first. */
+static void note_source(const struct coordinator *c, struct batch *batch)
+{
+    const struct topology *topology = &c->observe.topology;
+    int source = topology_find(topology, &batch->source);
+    if (batch->attempt == 0 && source != NO_NODE) {
+        (void)snprintf(batch->source_run_id, sizeof(batch->source_run_id), "%s",
+                       topology->nodes[source].run_id);
+    }
+}
+
 int dispatch_batches(struct coordinator *c, struct operation_run *o)
 {
-    int open = 0;
+    int open = dispatch_tasks(c, o);
     struct live live = {.count = 0};
-    for (int i = 0; i < o->plan.batch_count && live.count < LIVE_MAX; i++) {
-        if (order_run_is_live(&o->runs[i])) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count && live.count < LIVE_MAX; i++) {
+        if (order_run_is_live(&o->runs[i]) && o->plan.batches[i].kind == BATCH_MOVE) {
             live.items[live.count++] = i;
         }
     }
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         struct batch *batch = &o->plan.batches[i];
         struct order_run *run = &o->runs[i];
-        if (order_run_is_live(run) || !is_dispatchable(o, batch)) {
+        if (batch->kind != BATCH_MOVE || order_run_is_live(run) || !is_dispatchable(o, batch)) {
             continue;
         }
         count_moved(c, o, i);
@@ -254,23 +269,19 @@ int dispatch_batches(struct coordinator *c, struct operation_run *o)
         }
         open++;
         if (journal_is_frozen(&c->journal)) {
-            wait_for(o, "waits for", "the store to take writes");
+            operation_waits_for(o, "waits for", "the store to take writes");
             continue;
         }
         if (run->not_before_ms > c->turn.now_ms) {
-            wait_for(o, "pauses after a failure:", batch->reason);
+            operation_waits_for(o, "pauses after a failure:", batch->reason);
             continue;
         }
-        if (!is_within_limits(c, o, &live, batch)) {
+        if (!is_within_limits(c, o, &live, batch) || is_in_use_by_task(o, batch)) {
             continue;
         }
         struct agent_entry *agent = choose_agent(c, o, batch);
         if (agent != NULL) {
-            int source = topology_find(&c->observe.topology, &batch->source);
-            if (run->source_run_id[0] == '\0' && batch->attempt == 0) {
-                (void)snprintf(run->source_run_id, sizeof(run->source_run_id), "%s",
-                               c->observe.topology.nodes[source].run_id);
-            }
+            note_source(c, batch);
             order_run_start(c, o, i, agent, &slots);
             live.items[live.count++] = i;
         }

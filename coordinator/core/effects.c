@@ -23,6 +23,7 @@ static void effect_release(struct coordinator_effect *effect)
     free(effect->records);
     message_release(&effect->message);
     plan_release(&effect->plan);
+    free(effect->description);
     log_event_release(&effect->log);
     *effect = (struct coordinator_effect){0};
 }

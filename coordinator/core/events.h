@@ -11,45 +11,46 @@
 #define EVENT_RING_MAX 1000 /* what `drover events` shows; about 200 bytes each */
 
 /* X(id, level, name, meaning) */
-#define COORDINATOR_EVENTS(X)                                                                     \
-    X(EVENT_FOLLOWING, LOG_INFO, "election.following", "another coordinator leads")               \
-    X(EVENT_CAMPAIGNING, LOG_INFO, "election.campaigning", "nobody leads; we claim it")           \
-    X(EVENT_LEADING, LOG_INFO, "election.leading", "we lead under this fence")                    \
-    X(EVENT_TERM_ENDED, LOG_WARN, "election.term_ended",                                          \
-      "we lead no more; all work in hand dropped")                                                \
-    X(EVENT_RESIGNED, LOG_INFO, "election.resigned", "the lease was given back on stop")          \
-    X(EVENT_STORE_FAILED, LOG_WARN, "store.failed",                                               \
-      "the store does not answer or does not take writes")                                        \
-    X(EVENT_STORE_BACK, LOG_INFO, "store.back", "the store answers again")                        \
-    X(EVENT_STORE_UNREADABLE, LOG_ERROR, "store.unreadable", "a record this version cannot read") \
-    X(EVENT_JOURNAL_AMBIGUOUS, LOG_WARN, "journal.ambiguous",                                     \
-      "a write timed out; it is read back")                                                       \
-    X(EVENT_LOADED, LOG_INFO, "takeover.loaded", "the journal was read")                          \
-    X(EVENT_AGENT_HELLO, LOG_INFO, "agent.hello", "an agent was registered")                      \
-    X(EVENT_AGENT_REFUSED, LOG_WARN, "agent.refused", "an agent was turned away")                 \
-    X(EVENT_AGENT_FENCED, LOG_INFO, "agent.fenced", "an agent confirmed our fence")               \
-    X(EVENT_AGENT_LOST, LOG_WARN, "agent.lost", "an agent does not report any more")              \
-    X(EVENT_AGENT_ASSIGNED, LOG_INFO, "agent.assigned",                                           \
-      "an agent also serves a node of another host")                                              \
-    X(EVENT_VIEW_REFUSED, LOG_WARN, "view.refused", "a CLUSTER NODES text could not be read")     \
-    X(EVENT_TOPOLOGY_SETTLED, LOG_INFO, "topology.settled", "slots may be moved")                 \
-    X(EVENT_TOPOLOGY_UNSETTLED, LOG_WARN, "topology.unsettled", "slots may not be moved")         \
-    X(EVENT_OPERATION_STATE, LOG_INFO, "operation.state", "an operation changed its state")       \
-    X(EVENT_OPERATION_HELD, LOG_ERROR, "operation.held", "an operation needs a person")           \
-    X(EVENT_BATCH_ORDERED, LOG_INFO, "batch.ordered", "a batch was given to an agent")            \
-    X(EVENT_BATCH_DONE, LOG_INFO, "batch.done", "every slot of a batch is the target's")          \
-    X(EVENT_BATCH_STOPPED, LOG_INFO, "batch.stopped",                                             \
-      "slots in hand finished, the rest not begun")                                               \
-    X(EVENT_BATCH_RETRY, LOG_WARN, "batch.retry", "a batch failed and will be tried again")       \
-    X(EVENT_BATCH_HELD, LOG_ERROR, "batch.held", "a batch needs a person")                        \
-    X(EVENT_BATCH_SILENT, LOG_WARN, "batch.silent",                                               \
-      "an order's agent is not heard; waits for its expiry")                                      \
-    X(EVENT_BATCH_TAKEN_BACK, LOG_WARN, "batch.taken_back",                                       \
-      "an order expired; the batch may go to anybody")                                            \
-    X(EVENT_BATCH_ADOPTED, LOG_INFO, "batch.adopted", "an order of an earlier term was found")    \
-    X(EVENT_BATCH_RETARGETED, LOG_WARN, "batch.retargeted",                                       \
-      "source or target failed over; the batch follows")                                          \
-    X(EVENT_SCAN_STATE, LOG_INFO, "scan.state", "a scan for a plan began or ended")               \
+#define COORDINATOR_EVENTS(X)                                                                      \
+    X(EVENT_FOLLOWING, LOG_INFO, "election.following", "another coordinator leads")                \
+    X(EVENT_CAMPAIGNING, LOG_INFO, "election.campaigning", "nobody leads; we claim it")            \
+    X(EVENT_LEADING, LOG_INFO, "election.leading", "we lead under this fence")                     \
+    X(EVENT_TERM_ENDED, LOG_WARN, "election.term_ended",                                           \
+      "we lead no more; all work in hand dropped")                                                 \
+    X(EVENT_RESIGNED, LOG_INFO, "election.resigned", "the lease was given back on stop")           \
+    X(EVENT_STORE_FAILED, LOG_WARN, "store.failed",                                                \
+      "the store does not answer or does not take writes")                                         \
+    X(EVENT_STORE_BACK, LOG_INFO, "store.back", "the store answers again")                         \
+    X(EVENT_STORE_UNREADABLE, LOG_ERROR, "store.unreadable", "a record this version cannot read")  \
+    X(EVENT_JOURNAL_AMBIGUOUS, LOG_WARN, "journal.ambiguous",                                      \
+      "a write timed out; it is read back")                                                        \
+    X(EVENT_LOADED, LOG_INFO, "takeover.loaded", "the journal was read")                           \
+    X(EVENT_AGENT_HELLO, LOG_INFO, "agent.hello", "an agent was registered")                       \
+    X(EVENT_AGENT_REFUSED, LOG_WARN, "agent.refused", "an agent was turned away")                  \
+    X(EVENT_AGENT_FENCED, LOG_INFO, "agent.fenced", "an agent confirmed our fence")                \
+    X(EVENT_AGENT_LOST, LOG_WARN, "agent.lost", "an agent does not report any more")               \
+    X(EVENT_AGENT_ASSIGNED, LOG_INFO, "agent.assigned",                                            \
+      "an agent also serves a node of another host")                                               \
+    X(EVENT_VIEW_REFUSED, LOG_WARN, "view.refused", "a CLUSTER NODES text could not be read")      \
+    X(EVENT_TOPOLOGY_SETTLED, LOG_INFO, "topology.settled", "slots may be moved")                  \
+    X(EVENT_TOPOLOGY_UNSETTLED, LOG_WARN, "topology.unsettled", "slots may not be moved")          \
+    X(EVENT_OPERATION_STATE, LOG_INFO, "operation.state", "an operation changed its state")        \
+    X(EVENT_OPERATION_HELD, LOG_ERROR, "operation.held", "an operation needs a person")            \
+    X(EVENT_OPERATION_GROWN, LOG_INFO, "operation.grown", "what comes next was added to its plan") \
+    X(EVENT_BATCH_ORDERED, LOG_INFO, "batch.ordered", "a batch was given to an agent")             \
+    X(EVENT_BATCH_DONE, LOG_INFO, "batch.done", "every slot of a batch is the target's")           \
+    X(EVENT_BATCH_STOPPED, LOG_INFO, "batch.stopped",                                              \
+      "slots in hand finished, the rest not begun")                                                \
+    X(EVENT_BATCH_RETRY, LOG_WARN, "batch.retry", "a batch failed and will be tried again")        \
+    X(EVENT_BATCH_HELD, LOG_ERROR, "batch.held", "a batch needs a person")                         \
+    X(EVENT_BATCH_SILENT, LOG_WARN, "batch.silent",                                                \
+      "an order's agent is not heard; waits for its expiry")                                       \
+    X(EVENT_BATCH_TAKEN_BACK, LOG_WARN, "batch.taken_back",                                        \
+      "an order expired; the batch may go to anybody")                                             \
+    X(EVENT_BATCH_ADOPTED, LOG_INFO, "batch.adopted", "an order of an earlier term was found")     \
+    X(EVENT_BATCH_RETARGETED, LOG_WARN, "batch.retargeted",                                        \
+      "source or target failed over; the batch follows")                                           \
+    X(EVENT_SCAN_STATE, LOG_INFO, "scan.state", "a scan for a plan began or ended")                \
     X(EVENT_COMMAND_REFUSED, LOG_INFO, "command.refused", "an operator's request was turned down")
 
 enum event_id {

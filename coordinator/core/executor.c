@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
+#include "coordinator/core/lifecycle.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -99,6 +100,7 @@ static struct operation_run *add_run(struct coordinator *c, enum operation_state
     o->foreign_since_ms = NEVER;
     o->stuck_since_ms = NEVER;
     o->next_look_ms = NEVER;
+    o->grow_wait_since_ms = NEVER;
     executor->operations[executor->count++] = o;
     executor->is_dirty = true;
     return o;
@@ -227,6 +229,7 @@ void operation_move(struct coordinator *c,
     o->ending_since_ms = NEVER;
     o->foreign_since_ms = NEVER;
     o->stuck_since_ms = NEVER;
+    o->grow_wait_since_ms = NEVER;
     o->waits[0] = '\0';
     executor_record_operation(c, o);
     struct log_event *log =
@@ -254,6 +257,9 @@ static void sum_up(struct operation_run *o)
     for (int i = 0; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
         const struct order_run *run = &o->runs[i];
+        if (batch->kind == BATCH_TASK) {
+            continue; /* the sums are of moves */
+        }
         struct slotset done = batch->slots_done;
         o->op.keys_moved += batch->keys_moved;
         o->op.bytes_moved += batch->bytes_moved;
@@ -274,13 +280,20 @@ struct tally {
     int first_held; /* batch, or -1 */
 };
 
+/* A task that was stopped is over: if it is still wanted, the next round has it. */
+static bool is_over(const struct batch *batch)
+{
+    return batch->state == BATCH_DONE ||
+           (batch->kind == BATCH_TASK && batch->state == BATCH_STOPPED);
+}
+
 static struct tally tally_batches(const struct operation_run *o)
 {
-    struct tally tally = {.first_held = -1};
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    struct tally tally = {.done = o->plan.settled_count, .first_held = -1};
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         if (order_run_is_live(&o->runs[i])) {
             tally.live++;
-        } else if (o->plan.batches[i].state == BATCH_DONE) {
+        } else if (is_over(&o->plan.batches[i])) {
             tally.done++;
         } else if (o->plan.batches[i].state == BATCH_HELD) {
             tally.held++;
@@ -295,8 +308,14 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
 {
     const struct batch *batch = &o->plan.batches[tally->first_held];
     char reason[TEXT_SIZE];
-    (void)snprintf(reason, sizeof(reason), "batch %d of %d: %.130s", batch->index,
-                   o->plan.batch_count, batch->reason);
+    if (batch->kind == BATCH_TASK) {
+        char task[TEXT_SIZE];
+        task_format(batch->task, task, sizeof(task));
+        (void)snprintf(reason, sizeof(reason), "%.60s: %.96s", task, batch->reason);
+    } else {
+        (void)snprintf(reason, sizeof(reason), "batch %d of %d: %.130s", batch->index,
+                       o->plan.batch_count, batch->reason);
+    }
     bool is_untouched = o->op.slots_moved == 0 && o->op.keys_moved == 0;
     struct slotset open = {0};
     for (int i = 0; i < c->observe.topology.open_count; i++) {
@@ -305,13 +324,16 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
     for (int i = 0; i < o->plan.batch_count && is_untouched; i++) {
         is_untouched = !slotset_intersects(&o->plan.batches[i].slots, &open);
     }
+    if (lifecycle_applies(o->op.request.kind)) {
+        is_untouched = is_untouched && !grow_has_begun(o);
+    }
     bool is_sure = is_untouched && batch->reason_code != ERR_CONFLICT;
     operation_move(c, o, is_sure ? OPERATION_FAILED : OPERATION_HELD, batch->reason_code, reason);
 }
 
 /* Nodes are read every few seconds; whoever waits for the end of an operation should not wait for
  * that. */
-static void ask_for_probes(struct coordinator *c)
+void executor_ask_for_probes(struct coordinator *c)
 {
     for (int i = 0; i < c->registry.count; i++) {
         struct agent_entry *agent = c->registry.entries[i];
@@ -329,6 +351,9 @@ static void tick_verifying(struct coordinator *c, struct operation_run *o)
         o->ending_since_ms = c->turn.now_ms;
     }
     if (verify_operation(c, o, &err) == 0) {
+        if (lifecycle_applies(o->op.request.kind) && !grow_tick(c, o)) {
+            return;
+        }
         bool is_patient = c->turn.now_ms - o->ending_since_ms < SETTLE_MS;
         if (c->observe.is_settled || !is_patient) {
             operation_move(c, o, OPERATION_DONE, 0, "");
@@ -345,7 +370,7 @@ static void tick_verifying(struct coordinator *c, struct operation_run *o)
         operation_move(c, o, OPERATION_HELD, ERR_CONFLICT, reason);
         return;
     }
-    ask_for_probes(c);
+    executor_ask_for_probes(c);
     o->next_look_ms = c->turn.now_ms + PROBE_AGAIN_MS;
 }
 
@@ -406,9 +431,9 @@ static void ask_for_stops(struct coordinator *c, struct operation_run *o)
 static bool is_open_left(struct coordinator *c, struct operation_run *o)
 {
     const struct topology *topology = &c->observe.topology;
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
-        if (batch->state == BATCH_DONE || batch->attempt == 0) {
+        if (batch->state == BATCH_DONE || batch->attempt == 0 || batch->kind == BATCH_TASK) {
             continue;
         }
         const struct node_id *ends[] = {&batch->source, &batch->target};

@@ -54,6 +54,10 @@ struct operation_run {
     bool is_fit;            /* it fitted the plan */
     char waits[WAIT_TEXT_SIZE]; /* what it waits for; "" = nothing */
     int64_t next_look_ms;       /* when to look again though nothing happened */
+    /* Of a plan that grows. */
+    int batches_recorded;       /* while loading: how many batches the stored plan counts */
+    int idle_rounds;            /* in a row that changed nothing */
+    int64_t grow_wait_since_ms; /* since when what comes next has to wait; NEVER = does not */
 };
 
 struct executor {
@@ -100,12 +104,47 @@ int64_t executor_deadline(const struct coordinator *c);
 /* dispatch.c: gives idle batches to agents. Returns the number of batches that can still be given,
  * now or later. */
 int dispatch_batches(struct coordinator *c, struct operation_run *o);
+/* True when the batch's state lets it be ordered. */
+bool is_dispatchable(const struct operation_run *o, const struct batch *batch);
+/* "<what> <who>" into o->waits, unless something stands there. */
+void operation_waits_for(struct operation_run *o, const char *what, const char *who);
+
+/* dispatch_task.c: the same for the tasks among them. */
+int dispatch_tasks(struct coordinator *c, struct operation_run *o);
+/* True while a task that lives has a node of this batch for itself. */
+bool is_in_use_by_task(const struct operation_run *o, const struct batch *batch);
+/* The task with the addresses that its nodes have now. */
+void task_order_fill(const struct coordinator *c, const struct batch *batch, struct task *out);
+
 /* The slots of a batch that are still to move; when the operation ends early only those that are
  * open. */
 void batch_slots_left(const struct coordinator *c,
                       const struct operation_run *o,
                       int index,
                       struct slotset *slots);
+
+/* executor_grow.c: plans that grow. */
+struct lifecycle_answer;
+/* What comes next for the request, of operation 'o' or (NULL) of none yet. Release the answer. */
+void grow_ask(const struct coordinator *c,
+              const struct operation_request *request,
+              const struct operation_run *o,
+              struct lifecycle_answer *out);
+/* The plan of a dry run: the batches of the answer, which are taken over. */
+void grow_plan(const struct coordinator *c,
+               const struct operation_request *request,
+               struct lifecycle_answer *answer,
+               struct plan *out);
+/* All batches have ended and were verified: asks what comes next and begins it. True when that is
+ * nothing. */
+bool grow_tick(struct coordinator *c, struct operation_run *o);
+/* True when an agent may have done something: not when all it was asked was turned down. */
+bool grow_has_begun(const struct operation_run *o);
+/* After loading: drops what was journalled of a round that was never begun. False when the journal
+ * contradicts itself. */
+bool grow_adopt(struct coordinator *c, struct operation_run *o);
+/* Has every node read soon, at most a few times a second. */
+void executor_ask_for_probes(struct coordinator *c);
 
 /* follow.c: keeps the plan true to the nodes. */
 void follow_failovers(struct coordinator *c, struct operation_run *o);

@@ -89,11 +89,30 @@ static bool find_new_ends(const struct coordinator *c,
     return !node_id_is_equal(source, &batch->source) || !node_id_is_equal(target, &batch->target);
 }
 
+/* A replica of a primary that was replaced is not wanted any more: what is, is decided anew. */
+static void follow_task(struct coordinator *c, struct operation_run *o, int index)
+{
+    struct batch *batch = &o->plan.batches[index];
+    bool is_idle = !order_run_is_live(&o->runs[index]) &&
+                   (batch->state == BATCH_WAITING || batch->state == BATCH_FAILED);
+    if (!is_idle || batch->task->kind != TASK_REPLICATE ||
+        stand_in(c, &batch->task->peer) == NULL) {
+        return;
+    }
+    batch->state = BATCH_STOPPED;
+    (void)snprintf(batch->reason, sizeof(batch->reason), "its primary was replaced");
+    (void)record_batch(c, o, index);
+}
+
 void follow_failovers(struct coordinator *c, struct operation_run *o)
 {
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         struct batch *batch = &o->plan.batches[i];
         struct order_run *run = &o->runs[i];
+        if (batch->kind == BATCH_TASK) {
+            follow_task(c, o, i);
+            continue;
+        }
         struct node_id source;
         struct node_id target;
         if (!find_new_ends(c, batch, &source, &target)) {
@@ -113,7 +132,7 @@ void follow_failovers(struct coordinator *c, struct operation_run *o)
         if (!node_id_is_equal(&source, &batch->source)) {
             log_retarget(c, o, i, "source", &batch->source, &source);
             batch->source = source;
-            run->source_run_id[0] = '\0';
+            batch->source_run_id[0] = '\0';
         }
         if (!node_id_is_equal(&target, &batch->target)) {
             log_retarget(c, o, i, "target", &batch->target, &target);
@@ -138,9 +157,9 @@ static bool is_all_reported(const struct coordinator *c, struct operation_run *o
         (void)snprintf(o->waits, sizeof(o->waits), "waits for the nodes' reports");
         return false;
     }
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
-        if (batch->state == BATCH_DONE) {
+        if (batch->state == BATCH_DONE || batch->kind == BATCH_TASK) {
             continue;
         }
         const struct node_id *ends[] = {&batch->source, &batch->target};
@@ -197,8 +216,11 @@ static int undo_lost(struct coordinator *c, struct operation_run *o)
 {
     const struct topology *topology = &c->observe.topology;
     int lost = 0;
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         struct batch *batch = &o->plan.batches[i];
+        if (batch->kind == BATCH_TASK) {
+            continue;
+        }
         int source = topology_find(topology, &batch->source);
         int before = lost;
         SLOTSET_FOREACH (slot, &batch->slots) {
@@ -210,6 +232,7 @@ static int undo_lost(struct coordinator *c, struct operation_run *o)
         }
         if (lost > before) {
             batch->state = BATCH_WAITING;
+            batch->source_run_id[0] = '\0'; /* it was not the owner all the time */
             (void)record_batch(c, o, i);
         }
     }
@@ -267,11 +290,11 @@ int verify_operation(struct coordinator *c, struct operation_run *o, struct err 
 {
     const struct topology *topology = &c->observe.topology;
     struct slotset planned = {0};
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         slotset_union(&planned, &o->plan.batches[i].slots);
     }
     int code = verify_views(c, o, err);
-    if (code == 0) {
+    if (code == 0 && !slotset_is_empty(&planned)) {
         code = verify_slots(topology, &planned, err);
     }
     if (code != 0) {
@@ -282,9 +305,9 @@ int verify_operation(struct coordinator *c, struct operation_run *o, struct err 
         return err_set(err, ERR_CONFLICT,
                        "%d slots are their source's again and will be moved once more", lost);
     }
-    for (int i = 0; i < o->plan.batch_count; i++) {
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
-        if (!owns_all(topology, &batch->slots, &batch->target)) {
+        if (batch->kind == BATCH_MOVE && !owns_all(topology, &batch->slots, &batch->target)) {
             return err_set(err, ERR_CONFLICT, "not all slots of batch %d are owned by %.8s", i,
                            batch->target.text);
         }

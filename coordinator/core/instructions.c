@@ -28,7 +28,29 @@ static void add_id(struct order_id **ids, int *count, const struct order_id *id)
     (*ids)[(*count)++] = *id;
 }
 
-/* What both kinds of orders share. False when an end of the pair has no address now. */
+static void fill_name(const struct coordinator *c,
+                      const struct batch *batch,
+                      const char *operation_id,
+                      struct order *order)
+{
+    (void)snprintf(order->id.operation_id, sizeof(order->id.operation_id), "%s", operation_id);
+    order->id.batch_index = batch->index;
+    order->fence = c->election.fence;
+    order->valid_for_ms = c->config.order_valid_ms;
+    order->big_key_bytes_max = c->config.big_key_bytes_max;
+}
+
+static void fill_task(const struct coordinator *c,
+                      const struct batch *batch,
+                      const char *operation_id,
+                      struct order *order)
+{
+    fill_name(c, batch, operation_id, order);
+    order->kind = ORDER_TASK;
+    task_order_fill(c, batch, &order->task);
+}
+
+/* What moves and scans share. False when an end of the pair has no address now. */
 static bool fill_order(const struct coordinator *c,
                        const struct batch *batch,
                        const char *operation_id,
@@ -40,21 +62,17 @@ static bool fill_order(const struct coordinator *c,
     if (source == NO_NODE || target == NO_NODE) {
         return false;
     }
-    (void)snprintf(order->id.operation_id, sizeof(order->id.operation_id), "%s", operation_id);
-    order->id.batch_index = batch->index;
-    order->fence = c->election.fence;
-    order->valid_for_ms = c->config.order_valid_ms;
+    fill_name(c, batch, operation_id, order);
     order->source = batch->source;
     order->target = batch->target;
     order->source_address = topology->nodes[source].address;
     order->target_address = topology->nodes[target].address;
-    order->big_key_bytes_max = c->config.big_key_bytes_max;
     return true;
 }
 
-static void add_moves(const struct coordinator *c,
-                      const struct agent_entry *agent,
-                      struct instructions *out)
+static void add_batches(const struct coordinator *c,
+                        const struct agent_entry *agent,
+                        struct instructions *out)
 {
     const struct operation_run *o = executor_active(c);
     for (int i = 0; o != NULL && i < o->plan.batch_count; i++) {
@@ -67,13 +85,17 @@ static void add_moves(const struct coordinator *c,
             continue;
         }
         struct order order = {.kind = ORDER_MOVE};
-        if (!fill_order(c, batch, o->op.id, &order)) {
+        if (batch->kind == BATCH_TASK) {
+            fill_task(c, batch, o->op.id, &order);
+        } else if (fill_order(c, batch, o->op.id, &order)) {
+            order.slots = *run->slots;
+            (void)snprintf(order.source_run_id, sizeof(order.source_run_id), "%s",
+                           batch->source_run_id);
+        } else {
             continue;
         }
         order.id.attempt = batch->attempt;
-        order.slots = *run->slots;
         order.speed = o->op.request.speed;
-        (void)snprintf(order.source_run_id, sizeof(order.source_run_id), "%s", run->source_run_id);
         *add_order(out) = order;
     }
 }
@@ -201,7 +223,7 @@ enum instructions_weight instructions_build(struct coordinator *c,
     }
     if (agent_is_ready(c, agent) && !c->takeover.is_loading) {
         if (election_is_fresh(&c->election, c->turn.now_ms)) {
-            add_moves(c, agent, out);
+            add_batches(c, agent, out);
             add_scans(c, agent, out);
         }
         if (c->executor.unreadable[0] == '\0') {

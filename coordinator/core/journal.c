@@ -281,7 +281,8 @@ static bool record_is_same(const struct record *a, const struct record *b)
         return a->as.operation.state == b->as.operation.state &&
                strcmp(a->as.operation.reason, b->as.operation.reason) == 0;
     case RECORD_PLAN:
-        return a->as.plan.topology_digest == b->as.plan.topology_digest;
+        return a->as.plan.topology_digest == b->as.plan.topology_digest &&
+               a->as.plan.batch_count == b->as.plan.batch_count;
     case RECORD_BATCH:
         return a->as.batch.state == b->as.batch.state &&
                a->as.batch.attempt == b->as.batch.attempt &&

@@ -31,6 +31,7 @@ void observe_release(struct observe *observe)
     free(observe->successions);
     free(observe->lineages);
     free(observe->last_views);
+    free(observe->wishes);
     strbuf_release(&observe->unsettled);
     topology_release(&observe->topology);
     *observe = (struct observe){0};
@@ -78,13 +79,22 @@ static void complete_view(struct coordinator *c,
     }
 }
 
+static bool has_room(const struct observe *observe, const struct nodes_view *view)
+{
+    int big = 0;
+    for (int i = 0; i < observe->view_count; i++) {
+        big += observe->views[i].view->row_count > SMALL_VIEW_ROWS ? 1 : 0;
+    }
+    return observe->view_count < TOPOLOGY_VIEWS_MAX &&
+           (view->row_count <= SMALL_VIEW_ROWS || big < VIEWS_KEPT_MAX);
+}
+
 static void keep_view(struct coordinator *c,
                       const struct report *report,
                       const struct view_text *text)
 {
     struct observe *observe = &c->observe;
-    if (text->digest == 0 || find_view(observe, text->digest) >= 0 ||
-        observe->view_count == VIEWS_KEPT_MAX) {
+    if (text->digest == 0 || find_view(observe, text->digest) >= 0) {
         return;
     }
     struct nodes_view *view = xcalloc(1, sizeof(*view));
@@ -97,6 +107,11 @@ static void keep_view(struct coordinator *c,
         log_event_add(log, "text", err.code != 0 ? err.text : "too long");
         free(view);
         return; /* stays wanted and is asked for again after a while */
+    }
+    if (!has_room(observe, view)) {
+        nodes_view_release(view);
+        free(view);
+        return;
     }
     complete_view(c, report, text, view);
     observe->views =
@@ -134,16 +149,6 @@ struct candidate {
     struct topology_seen seen;
     bool is_own; /* the agent found it by itself: most likely it runs on the same host */
 };
-
-static bool is_assigned(const struct agent_entry *agent, const struct address *address)
-{
-    for (int i = 0; i < agent->assigned_count; i++) {
-        if (address_is_equal(&agent->assigned[i], address)) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* By id; then the better one first: youngest class, own host, lowest agent. */
 static int candidate_compare(const void *left, const void *right)
@@ -183,8 +188,9 @@ static int collect(const struct coordinator *c, struct candidate **out)
             items[count++] = (struct candidate){
                 .seen = {.report = report,
                          .agent = agent->id,
-                         .age_ms = report->age_ms + waited_ms},
-                .is_own = !is_assigned(agent, &report->address),
+                         .age_ms = report->age_ms + waited_ms,
+                         .is_guest = observe_is_wished(c, &report->address)},
+                .is_own = !agent_is_assigned(agent, &report->address),
             };
         }
     }
@@ -466,82 +472,6 @@ static int build_topology(struct coordinator *c,
     return code;
 }
 
-static void drop_assigned(struct agent_entry *agent, int index)
-{
-    agent->assigned_count--;
-    memmove(&agent->assigned[index], &agent->assigned[index + 1],
-            (size_t)(agent->assigned_count - index) * sizeof(*agent->assigned));
-    agent->is_assignment_new = true;
-    agent->has_news = true;
-}
-
-static void assign(struct coordinator *c, const struct topology_node *node)
-{
-    struct agent_entry *best = NULL;
-    for (int i = 0; i < c->registry.count; i++) {
-        struct agent_entry *agent = c->registry.entries[i];
-        if (!agent_is_connected(c, agent)) {
-            continue;
-        }
-        if (is_assigned(agent, &node->address)) {
-            return; /* told already; it may need a moment, or cannot reach the node either */
-        }
-        if (best == NULL ||
-            agent->node_count + agent->assigned_count < best->node_count + best->assigned_count) {
-            best = agent;
-        }
-    }
-    if (best == NULL || best->assigned_count >= REPORT_NODES_MAX) {
-        return;
-    }
-    best->assigned =
-        xreallocarray(best->assigned, (size_t)best->assigned_count + 1, sizeof(*best->assigned));
-    best->assigned[best->assigned_count++] = node->address;
-    best->is_assignment_new = true;
-    best->has_news = true;
-    char text[ADDRESS_TEXT_SIZE];
-    struct log_event *log = turn_log(&c->turn, EVENT_AGENT_ASSIGNED);
-    log_event_add(log, "agent", best->id.text);
-    log_event_add(log, "node", address_format(&node->address, text));
-}
-
-/* Takes back what an agent on the spot serves now, then hands out what nobody serves. */
-static void tick_assignment(struct coordinator *c)
-{
-    struct observe *observe = &c->observe;
-    for (int i = 0; i < c->registry.count; i++) {
-        struct agent_entry *agent = c->registry.entries[i];
-        for (int n = agent->assigned_count - 1; n >= 0; n--) {
-            bool is_needed = false;
-            for (int t = 0; t < observe->topology.node_count && !is_needed; t++) {
-                const struct topology_node *node = &observe->topology.nodes[t];
-                is_needed =
-                    address_is_equal(&node->address, &agent->assigned[n]) &&
-                    (node->agent.text[0] == '\0' || strcmp(node->agent.text, agent->id.text) == 0);
-            }
-            if (!is_needed) {
-                drop_assigned(agent, n);
-            }
-        }
-    }
-    bool is_all_served = true;
-    for (int t = 0; t < observe->topology.node_count; t++) {
-        const struct topology_node *node = &observe->topology.nodes[t];
-        if (node->agent.text[0] == '\0' && node->address.port != 0) {
-            is_all_served = false;
-            if (observe->unserved_since_ms != NEVER &&
-                c->turn.now_ms - observe->unserved_since_ms >= UNSERVED_MS) {
-                assign(c, node);
-            }
-        }
-    }
-    if (is_all_served) {
-        observe->unserved_since_ms = NEVER;
-    } else if (observe->unserved_since_ms == NEVER) {
-        observe->unserved_since_ms = c->turn.now_ms;
-    }
-}
-
 /* ---- the build ---- */
 
 static void note_settled(struct coordinator *c)
@@ -601,7 +531,7 @@ void observe_tick(struct coordinator *c, bool is_now)
     observe->is_dirty = false;
     observe->built_ms = c->turn.now_ms;
     observe->builds++;
-    tick_assignment(c);
+    observe_assign(c);
     c->executor.is_dirty = true;
 }
 

@@ -19,6 +19,11 @@
 #define TOPOLOGY_IDLE_INTERVAL_MS 1000
 #define UNSERVED_MS 6000 /* a node that no agent reports for so long is given to one */
 #define SUCCESSIONS_MAX 256
+#define WISHES_MAX 1024 /* addresses that dry runs named lately */
+#define WISH_MS 60000   /* after a dry run its addresses are looked at for so long */
+#define SMALL_VIEW_ROWS                                                          \
+    8 /* views of so few nodes are kept beyond VIEWS_KEPT_MAX: many lone servers \
+         may become one cluster */
 
 struct kept_view {
     uint64_t digest;
@@ -51,6 +56,12 @@ struct lineage {
     struct node_id primary;
 };
 
+/* An address that somebody named: its node is wanted in the reports though no member lists it. */
+struct wish {
+    struct address address;
+    int64_t until_ms;
+};
+
 struct observe {
     struct topology topology;
     uint64_t digest; /* of the topology */
@@ -72,6 +83,8 @@ struct observe {
     struct lineage *lineages; /* by node; owned */
     int lineage_count;
     int64_t unserved_since_ms; /* NEVER = every node is served */
+    struct wish *wishes;       /* of dry runs; owned */
+    int wish_count;
 };
 
 void observe_init(struct observe *observe);
@@ -84,6 +97,16 @@ void observe_views(struct coordinator *c, const struct report *report);
 /* Builds the topology if it is due, or now when 'is_now'. */
 void observe_tick(struct coordinator *c, bool is_now);
 int64_t observe_deadline(const struct coordinator *c);
+
+/* Has the addresses' nodes looked at for a while. Those of the active operation are looked at
+ * without asking. */
+void observe_wish(struct coordinator *c, const struct address *addresses, int count);
+/* observe_assign.c: hands nodes that no agent reports to an agent that can. After each build. */
+void observe_assign(struct coordinator *c);
+struct agent_entry;
+bool agent_is_assigned(const struct agent_entry *agent, const struct address *address);
+/* True when the node at this address is looked at because somebody named it. */
+bool observe_is_wished(const struct coordinator *c, const struct address *address);
 
 /* Who took the slots of 'id', as far as known; NULL = nobody. Follows chains. */
 const struct node_id *observe_successor(const struct observe *observe, const struct node_id *id);

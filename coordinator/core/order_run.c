@@ -90,9 +90,15 @@ void order_run_start(struct coordinator *c,
     run->ticket = record_batch(c, o, index);
     sm_move(&run->sm, RUN_ORDERING, c->turn.now_ms);
     struct log_event *log = log_batch(c, EVENT_BATCH_ORDERED, o, index);
-    log_event_add(log, "source", batch->source.text);
-    log_event_add(log, "target", batch->target.text);
-    log_event_add_int(log, "slots", slotset_count(slots));
+    if (batch->kind == BATCH_TASK) {
+        char text[TEXT_SIZE];
+        task_format(batch->task, text, sizeof(text));
+        log_event_add(log, "task", text);
+    } else {
+        log_event_add(log, "source", batch->source.text);
+        log_event_add(log, "target", batch->target.text);
+        log_event_add_int(log, "slots", slotset_count(slots));
+    }
     log_event_add_int(log, "fence", c->election.fence);
 }
 
@@ -114,8 +120,7 @@ void order_run_inherit(struct coordinator *c,
 
 /* ---- results ---- */
 
-/* No second try can help: a person must change something first. */
-static bool is_permanent(int code)
+bool code_is_permanent(int code)
 {
     return code == ERR_AUTH || code == ERR_REFUSED || code == ERR_VERSION || code == ERR_INVALID ||
            code == ERR_LIMIT || code == ERR_CONFIG;
@@ -135,8 +140,8 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     run->failures = is_progress ? 1 : run->failures + 1;
     set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_INTERNAL,
                status->reason);
-    if (is_permanent(status->reason_code) || run->failures >= c->config.attempts_max) {
-        if (!is_permanent(status->reason_code)) {
+    if (code_is_permanent(status->reason_code) || run->failures >= c->config.attempts_max) {
+        if (!code_is_permanent(status->reason_code)) {
             (void)snprintf(batch->reason, sizeof(batch->reason),
                            "gave up after %d attempts: %.120s", run->failures, status->reason);
         }
@@ -159,6 +164,35 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     log_event_add_int(log, "pause_ms", pause_ms);
 }
 
+static void end_done(struct coordinator *c, struct operation_run *o, int index)
+{
+    struct order_run *run = &o->runs[index];
+    struct batch *batch = &o->plan.batches[index];
+    set_reason(batch, 0, "");
+    batch->state = BATCH_DONE;
+    run->failures = 0;
+    struct log_event *log = log_batch(c, EVENT_BATCH_DONE, o, index);
+    if (batch->kind == BATCH_TASK) {
+        log_event_add(log, "task", task_kind_name(batch->task->kind));
+        return;
+    }
+    log_event_add_int(log, "slots", slotset_count(&batch->slots));
+    log_event_add_int(log, "keys", (int64_t)batch->keys_moved);
+    log_event_add(log, "replicas_synced", run->status->is_replica_synced ? "yes" : "no");
+}
+
+/* Takes over what the order did. True when that is all: of a task only its own word counts. */
+static bool is_batch_complete(struct batch *batch, const struct order_status *status)
+{
+    struct slotset done = status->slots_done;
+    slotset_intersect(&done, &batch->slots);
+    slotset_union(&batch->slots_done, &done);
+    batch->keys_moved += status->keys_moved;
+    batch->bytes_moved += status->bytes_moved;
+    return batch->kind == BATCH_TASK ? status->state == ORDER_DONE
+                                     : slotset_is_equal(&batch->slots_done, &batch->slots);
+}
+
 /* The order ended with slots_done of its slots. Decides what becomes of the batch; the caller
  * journals it. */
 static void end_order(struct coordinator *c, struct operation_run *o, int index)
@@ -167,23 +201,11 @@ static void end_order(struct coordinator *c, struct operation_run *o, int index)
     struct batch *batch = &o->plan.batches[index];
     const struct order_status *status = run->status;
     int before = slotset_count(&batch->slots_done);
-    struct slotset done = status->slots_done;
-    slotset_intersect(&done, &batch->slots);
-    slotset_union(&batch->slots_done, &done);
-    batch->keys_moved += status->keys_moved;
-    batch->bytes_moved += status->bytes_moved;
-    bool is_complete = slotset_is_equal(&batch->slots_done, &batch->slots);
-    bool is_progress = slotset_count(&batch->slots_done) > before;
-    if (is_complete) {
-        set_reason(batch, 0, "");
-        batch->state = BATCH_DONE;
-        run->failures = 0;
-        struct log_event *log = log_batch(c, EVENT_BATCH_DONE, o, index);
-        log_event_add_int(log, "slots", slotset_count(&batch->slots));
-        log_event_add_int(log, "keys", (int64_t)batch->keys_moved);
-        log_event_add(log, "replicas_synced", status->is_replica_synced ? "yes" : "no");
+    if (is_batch_complete(batch, status)) {
+        end_done(c, o, index);
         return;
     }
+    bool is_progress = slotset_count(&batch->slots_done) > before;
     switch (status->state) {
     case ORDER_DONE:
         if (run->is_closing) {

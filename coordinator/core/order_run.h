@@ -46,10 +46,9 @@ struct order_run {
     uint64_t ticket;       /* ORDERING, ENDING: the write that is waited for */
     uint64_t incarnation;  /* of the agent that it was given to */
     bool is_stop_wanted;
-    bool is_closing;                 /* carries only slots that are open, to leave none behind */
-    char source_run_id[RUN_ID_SIZE]; /* when it was first ordered in this term; "" = not yet */
-    struct slotset *slots;           /* of the live order; NULL in IDLE; owned */
-    struct order_status *status;     /* last heard of the live order; NULL = nothing; owned */
+    bool is_closing;             /* carries only slots that are open, to leave none behind */
+    struct slotset *slots;       /* of the live order, none of a task's; NULL in IDLE; owned */
+    struct order_status *status; /* last heard of the live order; NULL = nothing; owned */
 };
 
 void order_run_init(struct order_run *run, int64_t now_ms);
@@ -72,6 +71,8 @@ void order_run_inherit(struct coordinator *c,
 void order_run_tick(struct coordinator *c, struct operation_run *o, int index);
 int64_t order_run_deadline(const struct coordinator *c, const struct order_run *run);
 
+/* True for codes with which no second try can help: a person must change something first. */
+bool code_is_permanent(int code);
 /* Writes a batch record; returns the ticket. */
 uint64_t record_batch(struct coordinator *c, const struct operation_run *o, int index);
 

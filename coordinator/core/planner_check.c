@@ -45,6 +45,9 @@ static int check_batch(const struct topology *topology,
                        bool allows_moved,
                        struct err *err)
 {
+    if (batch->kind == BATCH_TASK) {
+        return 0; /* the agent that carries it out looks at its conditions */
+    }
     int target = find_end(topology, &batch->target, "target", err);
     if (target < 0) {
         return target;
@@ -97,7 +100,7 @@ int plan_check(const struct plan *plan, const struct topology *topology, struct 
 /* The batch that has the slot, or NULL. */
 static const struct batch *batch_of(const struct plan *plan, int slot)
 {
-    for (int i = 0; i < plan->batch_count; i++) {
+    for (int i = plan->settled_count; i < plan->batch_count; i++) {
         if (slotset_has(&plan->batches[i].slots, slot)) {
             return &plan->batches[i];
         }
@@ -107,7 +110,7 @@ static const struct batch *batch_of(const struct plan *plan, int slot)
 
 int plan_check_begun(const struct plan *plan, const struct topology *topology, struct err *err)
 {
-    for (int i = 0; i < plan->batch_count; i++) {
+    for (int i = plan->settled_count; i < plan->batch_count; i++) {
         int code = check_batch(topology, &plan->batches[i], true, err);
         if (code != 0) {
             return code;
@@ -228,6 +231,12 @@ void plan_format(const struct plan *plan, const struct topology *topology, struc
     for (int i = 0; i < plan->batch_count; i++) {
         const struct batch *batch = &plan->batches[i];
         strbuf_addf(out, "batch %d: ", batch->index);
+        if (batch->kind == BATCH_TASK) {
+            char text[TEXT_SIZE];
+            task_format(batch->task, text, sizeof(text));
+            strbuf_addf(out, "%s\n", text);
+            continue;
+        }
         format_name(topology, &batch->source, out);
         strbuf_add_text(out, " -> ");
         format_name(topology, &batch->target, out);

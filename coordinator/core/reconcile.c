@@ -1,6 +1,7 @@
 /* reconcile.c — see reconcile.h. */
 #include "coordinator/core/reconcile.h"
 
+#include "coordinator/core/lifecycle.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -67,15 +68,44 @@ static void say_silent(const struct coordinator *c,
     }
 }
 
+/* Of a plan that grows: how far it is, and the first task under way. */
+static void say_steps(const struct operation_run *o, struct strbuf *out)
+{
+    if (!lifecycle_applies(o->op.request.kind)) {
+        return;
+    }
+    int done = 0;
+    const struct batch *doing = NULL;
+    for (int i = 0; i < o->plan.batch_count; i++) {
+        const struct batch *batch = &o->plan.batches[i];
+        done += batch->state == BATCH_DONE ? 1 : 0;
+        bool is_doing = batch->kind == BATCH_TASK && order_run_is_live(&o->runs[i]);
+        doing = doing == NULL && is_doing ? batch : doing;
+    }
+    strbuf_addf(out, "%d of %d steps known so far done", done, o->plan.batch_count);
+    if (doing != NULL) {
+        char text[TEXT_SIZE];
+        task_format(doing->task, text, sizeof(text));
+        strbuf_addf(out, ", now: %s", text);
+    }
+    if (o->op.slots_total > 0) {
+        strbuf_add_text(out, ", ");
+    }
+}
+
 static void say_operation(const struct coordinator *c,
                           const struct operation_run *o,
                           struct strbuf *out)
 {
     const struct operation *op = &o->op;
-    int percent = op->slots_total > 0 ? (int)((int64_t)100 * op->slots_moved / op->slots_total) : 0;
-    strbuf_addf(out, "%s (%s) is %s: %d of %d slots moved (%d %%)", op->id,
-                operation_kind_name(op->request.kind), operation_state_name(op->state),
-                op->slots_moved, op->slots_total, percent);
+    strbuf_addf(out, "%s (%s) is %s: ", op->id, operation_kind_name(op->request.kind),
+                operation_state_name(op->state));
+    say_steps(o, out);
+    if (op->slots_total > 0 || !lifecycle_applies(op->request.kind)) {
+        int percent =
+            op->slots_total > 0 ? (int)((int64_t)100 * op->slots_moved / op->slots_total) : 0;
+        strbuf_addf(out, "%d of %d slots moved (%d %%)", op->slots_moved, op->slots_total, percent);
+    }
     switch (op->state) {
     case OPERATION_RUNNING:
     case OPERATION_PAUSING:

@@ -27,6 +27,7 @@ static void agent_entry_clear(struct agent_entry *agent)
     agent->order_count = 0;
     agent->assigned = NULL;
     agent->assigned_count = 0;
+    agent->has_host = false;
 }
 
 void registry_release(struct registry *registry)
@@ -339,6 +340,10 @@ static void ingest(struct coordinator *c, struct agent_entry *agent, const struc
         copy_nodes(agent, report);
         agent->nodes_received_ms = c->turn.now_ms;
         c->observe.is_dirty = true;
+    }
+    if (report->has_host) {
+        agent->has_host = true;
+        agent->host = report->host;
     }
     int order_count =
         report->order_count < AGENT_ORDERS_MAX ? report->order_count : AGENT_ORDERS_MAX;

@@ -57,6 +57,8 @@ struct agent_entry {
     struct node_report *nodes; /* owned */
     int node_count;
     int64_t nodes_received_ms;
+    bool has_host; /* 'host' was said */
+    struct host_report host;
     struct order_status *orders; /* owned */
     int order_count;
     uint64_t orders_sequence; /* counts reports, so that "not listed any more" can be told from "not

@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
+#include "coordinator/core/lifecycle.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -76,6 +77,7 @@ static void load_plan(struct coordinator *c, const struct stored_record *stored)
     struct record copy = {0};
     record_copy(&copy, &stored->record);
     o->plan = copy.as.plan;
+    o->batches_recorded = o->plan.batch_count;
     o->plan.batches = NULL;
     o->plan.batch_count = 0;
     o->has_plan = true;
@@ -196,7 +198,8 @@ static void adopt(struct coordinator *c, struct operation_run *o)
         struct batch *batch = &o->plan.batches[i];
         if (batch->state == BATCH_ORDERED) {
             order_run_inherit(c, o, i, expires_ms);
-        } else if (batch->state == BATCH_STOPPED && o->op.state == OPERATION_RUNNING) {
+        } else if (batch->state == BATCH_STOPPED && batch->kind == BATCH_MOVE &&
+                   o->op.state == OPERATION_RUNNING) {
             batch->state =
                 BATCH_WAITING; /* a resume that the journal knows only as the operation's state */
         }
@@ -212,6 +215,14 @@ static int slots_planned(const struct operation_run *o)
     return count;
 }
 
+static bool is_plan_whole(struct coordinator *c, struct operation_run *o, bool is_open)
+{
+    if (lifecycle_applies(o->op.request.kind)) {
+        return !is_open || c->executor.unreadable[0] != '\0' || grow_adopt(c, o);
+    }
+    return slots_planned(o) == o->plan.slot_count;
+}
+
 static void finish(struct coordinator *c)
 {
     struct executor *executor = &c->executor;
@@ -225,10 +236,10 @@ static void finish(struct coordinator *c)
         struct operation_run *o = executor->operations[i];
         bool is_open = !operation_state_is_final(o->op.state);
         open += is_open ? 1 : 0;
-        bool is_whole = o->has_plan && slots_planned(o) == o->plan.slot_count;
         if (o->has_plan) {
             executor_make_runs(c, o);
         }
+        bool is_whole = o->has_plan && is_plan_whole(c, o, is_open);
         if (is_open && !is_whole && executor->unreadable[0] == '\0') {
             (void)snprintf(executor->unreadable, sizeof(executor->unreadable), "plans/%s",
                            o->op.id);
