@@ -12,14 +12,13 @@ void order_book_init(struct order_book *book,
                      uint64_t seed,
                      uint32_t *last_serial)
 {
-    *book = (struct order_book){.login = *login, .last_serial = last_serial};
+    *book = (struct order_book){.means.login = *login, .last_serial = last_serial};
     prng_init(&book->prng, seed);
 }
 
 static void entry_free(struct order_entry *entry)
 {
-    slot_mover_free(entry->mover);
-    key_scan_free(entry->scan);
+    order_work_free(entry->work);
     free(entry);
 }
 
@@ -57,28 +56,6 @@ static void end_entry(struct order_book *book,
                                          .reason_code = code};
     (void)snprintf(entry->ended.reason, sizeof(entry->ended.reason), "%s", reason);
     book->has_result = true;
-}
-
-/* What an order from outside must look like before anything is done with it. */
-static const char *order_fault(const struct order *order)
-{
-    if (order->kind != ORDER_MOVE && order->kind != ORDER_SCAN) {
-        return "an order of a kind this agent does not know";
-    }
-    if (slotset_is_empty(&order->slots)) {
-        return "an order without slots";
-    }
-    if (order->source_address.port == 0 || node_id_is_empty(&order->source)) {
-        return "an order without a source";
-    }
-    bool has_target = order->target_address.port != 0 && !node_id_is_empty(&order->target);
-    if (order->kind == ORDER_MOVE && !has_target) {
-        return "a move without a target";
-    }
-    if (order->kind == ORDER_MOVE && node_id_is_equal(&order->source, &order->target)) {
-        return "a move from a node to itself";
-    }
-    return NULL;
 }
 
 static void drop_oldest_ended(struct order_book *book)
@@ -119,7 +96,7 @@ void order_book_give(struct order_book *book,
     entry->waits_for = "waits to begin";
     ARRAY_RESERVE(book->entries, book->count, book->capacity);
     book->entries[book->count++] = entry;
-    const char *fault = order_fault(order);
+    const char *fault = order_work_fault(order, &book->means);
     if (order->fence < fence) {
         end_entry(book, entry, ORDER_FAILED, ERR_FENCED,
                   "ordered under a fence that is no longer valid");
@@ -144,10 +121,8 @@ static void stop_entry(struct order_book *book, struct order_entry *entry)
     entry->is_stopping = true;
     if (entry->state == ENTRY_WAITING) {
         end_entry(book, entry, ORDER_STOPPED, 0, "stopped before it began");
-    } else if (entry->mover != NULL) {
-        slot_mover_stop(entry->mover);
-    } else if (entry->scan != NULL) {
-        key_scan_end(entry->scan, 0, "stopped");
+    } else if (entry->work != NULL) {
+        order_work_stop(entry->work);
     }
 }
 
@@ -191,10 +166,8 @@ static void freeze_entry(struct order_book *book,
 {
     if (entry->state == ENTRY_WAITING) {
         end_entry(book, entry, ORDER_EXPIRED, code, reason);
-    } else if (entry->mover != NULL) {
-        slot_mover_freeze(entry->mover, code, reason);
-    } else if (entry->scan != NULL) {
-        key_scan_end(entry->scan, code, reason);
+    } else if (entry->work != NULL) {
+        order_work_freeze(entry->work, code, reason);
     }
 }
 
@@ -212,8 +185,8 @@ bool order_book_is_clear_below(const struct order_book *book, int64_t fence)
 {
     for (int i = 0; i < book->count; i++) {
         const struct order_entry *entry = book->entries[i];
-        if (entry->order.fence < fence && entry->mover != NULL &&
-            !slot_mover_is_over(entry->mover)) {
+        if (entry->order.fence < fence && entry->work != NULL &&
+            order_work_may_change(entry->work)) {
             return false;
         }
     }
@@ -222,12 +195,61 @@ bool order_book_is_clear_below(const struct order_book *book, int64_t fence)
 
 /* ---- running ---- */
 
-static bool is_same_source(const struct order_entry *a, const struct order_entry *b)
+/* The nodes an order works on; a member that is only asked is none of them. */
+struct worked_node {
+    const struct node_id *id;
+    const struct address *address;
+};
+
+static int worked_nodes(const struct order *order, struct worked_node nodes[2])
 {
-    return node_id_is_equal(&a->order.source, &b->order.source);
+    const struct task *task = &order->task;
+    switch (order->kind) {
+    case ORDER_MOVE:
+        nodes[0] = (struct worked_node){&order->source, &order->source_address};
+        nodes[1] = (struct worked_node){&order->target, &order->target_address};
+        return 2;
+    case ORDER_SCAN:
+        return 0;
+    case ORDER_TASK:
+        break;
+    }
+    nodes[0] = (struct worked_node){&task->node, &task->node_address};
+    nodes[1] = (struct worked_node){&task->peer, &task->peer_address};
+    bool is_for_both = task->kind == TASK_REPLICATE || task->kind == TASK_FAILOVER ||
+                       (task->kind == TASK_REPAIR && task->peer_address.port != 0);
+    return is_for_both ? 2 : 1;
 }
 
-/* The first in line for a source goes; a scan disturbs nobody. */
+static bool is_same_node(const struct worked_node *a, const struct worked_node *b)
+{
+    bool has_ids = !node_id_is_empty(a->id) && !node_id_is_empty(b->id);
+    return has_ids ? node_id_is_equal(a->id, b->id)
+                   : a->address->port != 0 && address_is_equal(a->address, b->address);
+}
+
+/* Two moves may share a target, and one's target may be the other's source; a task shares no node
+ * with anybody. */
+static bool is_clash(const struct order *a, const struct order *b)
+{
+    if (a->kind == ORDER_MOVE && b->kind == ORDER_MOVE) {
+        return node_id_is_equal(&a->source, &b->source);
+    }
+    struct worked_node of_a[2];
+    struct worked_node of_b[2];
+    int count_a = worked_nodes(a, of_a);
+    int count_b = worked_nodes(b, of_b);
+    for (int i = 0; i < count_a; i++) {
+        for (int k = 0; k < count_b; k++) {
+            if (is_same_node(&of_a[i], &of_b[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The first in line for a node goes; a scan disturbs nobody. */
 static const char *obstacle(const struct order_book *book,
                             const struct order_entry *entry,
                             bool may_begin)
@@ -238,10 +260,11 @@ static const char *obstacle(const struct order_book *book,
     if (order_book_running_count(book) >= ORDERS_RUNNING_MAX) {
         return "waits: this agent runs as many orders as it may";
     }
-    for (int i = 0; entry->order.kind == ORDER_MOVE && i < book->count; i++) {
+    for (int i = 0; i < book->count; i++) {
         const struct order_entry *other = book->entries[i];
-        if (other != entry && other->mover != NULL && is_same_source(entry, other)) {
-            return "waits for another move from the same source";
+        if (other != entry && other->work != NULL && is_clash(&entry->order, &other->order)) {
+            return other->order.kind == ORDER_MOVE ? "waits for another move of the same node"
+                                                   : "waits for a task of the same node";
         }
     }
     return NULL;
@@ -251,12 +274,8 @@ static void start_entry(struct order_book *book, struct order_entry *entry, int6
 {
     entry->state = ENTRY_RUNNING;
     entry->serial = ++*book->last_serial;
-    if (entry->order.kind == ORDER_SCAN) {
-        entry->scan = key_scan_new(&entry->order, entry->serial, now_ms);
-    } else {
-        entry->mover = slot_mover_new(&entry->order, &book->login, entry->serial,
-                                      prng_next(&book->prng), now_ms);
-    }
+    entry->work =
+        order_work_new(&entry->order, &book->means, entry->serial, prng_next(&book->prng), now_ms);
     book->has_news = true;
 }
 
@@ -265,37 +284,25 @@ static void step_entry(struct order_book *book,
                        const struct agent_event *event,
                        struct agent_effects *fx)
 {
-    if (entry->mover != NULL) {
-        slot_mover_step(entry->mover, event, fx);
-    } else if (entry->scan != NULL) {
-        key_scan_step(entry->scan, event, fx);
-    }
+    order_work_step(entry->work, event, fx);
     book->has_news = true;
 }
 
 static void collect_result(struct order_book *book, struct order_entry *entry)
 {
-    if (entry->mover != NULL && slot_mover_is_over(entry->mover)) {
-        slot_mover_status(entry->mover, &entry->ended);
-    } else if (entry->scan != NULL && key_scan_is_over(entry->scan)) {
-        key_scan_status(entry->scan, &entry->ended);
-    } else {
+    if (entry->work == NULL || !order_work_is_over(entry->work)) {
         return;
     }
-    slot_mover_free(entry->mover);
-    key_scan_free(entry->scan);
-    entry->mover = NULL;
-    entry->scan = NULL;
+    order_work_status(entry->work, &entry->ended);
+    order_work_free(entry->work);
+    entry->work = NULL;
     entry->state = ENTRY_ENDED;
     book->has_result = true;
 }
 
 static int64_t entry_deadline(const struct order_entry *entry)
 {
-    if (entry->mover != NULL) {
-        return slot_mover_deadline(entry->mover);
-    }
-    return entry->scan != NULL ? key_scan_deadline(entry->scan) : NEVER;
+    return entry->work != NULL ? order_work_deadline(entry->work) : NEVER;
 }
 
 void order_book_run(struct order_book *book,
@@ -381,10 +388,8 @@ struct order_status *order_book_statuses(const struct order_book *book, int *cou
     struct order_status *statuses = xcalloc((size_t)book->count, sizeof(*statuses));
     for (int i = 0; i < book->count; i++) {
         const struct order_entry *entry = book->entries[i];
-        if (entry->mover != NULL) {
-            slot_mover_status(entry->mover, &statuses[i]);
-        } else if (entry->scan != NULL) {
-            key_scan_status(entry->scan, &statuses[i]);
+        if (entry->work != NULL) {
+            order_work_status(entry->work, &statuses[i]);
         } else if (entry->state == ENTRY_ENDED) {
             statuses[i] = entry->ended;
         } else {

@@ -4,13 +4,13 @@
  * fence and until its expiry; renewals move the expiry. Once a higher fence is seen, orders of
  * older fences are frozen: their running command ends, nothing follows, and they are reported as
  * expired. Ended orders stay until the coordinator says that their result is safe. One source is
- * never worked on by two moves at once. Source: docs/design.md section 5. */
+ * never worked on by two moves at once, a node never by two tasks, nor by a task and a move.
+ * Source: docs/design.md section 5. */
 #ifndef DROVER_AGENT_CORE_ORDER_BOOK_H
 #define DROVER_AGENT_CORE_ORDER_BOOK_H
 
 #include "agent/core/agent.h"
-#include "agent/core/key_scan.h"
-#include "agent/core/slot_mover.h"
+#include "agent/core/order_work.h"
 #include "common/base/prng.h"
 
 #define ORDERS_MAX 256 /* known at once, ended ones included; more are refused with ERR_LIMIT */
@@ -27,8 +27,7 @@ struct order_entry {
     enum order_entry_state state;
     int64_t expires_ms;
     bool is_stopping;
-    struct slot_mover *mover;  /* RUNNING, MOVE; owned */
-    struct key_scan *scan;     /* RUNNING, SCAN; owned */
+    struct order_work *work;   /* RUNNING; owned */
     uint32_t serial;           /* of its request ids */
     struct order_status ended; /* ENDED */
     const char *waits_for;     /* WAITING: in words */
@@ -38,7 +37,7 @@ struct order_book {
     struct order_entry **entries; /* in the order of arrival; owned */
     int count;
     int capacity;
-    struct mover_login login;
+    struct order_means means; /* set means.instances before the first order, to start servers */
     struct prng prng;
     uint32_t *last_serial; /* the agent's counter of serials */
     bool has_news;         /* something worth a progress report, soon */

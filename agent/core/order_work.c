@@ -1,0 +1,166 @@
+/* order_work.c — see order_work.h. */
+#include "agent/core/order_work.h"
+
+#include "agent/core/key_scan.h"
+#include "agent/core/task_runner.h"
+#include "common/base/alloc.h"
+
+#include <stdlib.h>
+
+/* One of them, the rest NULL; owned. */
+struct order_work {
+    struct slot_mover *mover;
+    struct key_scan *scan;
+    struct node_task *task;
+};
+
+/* ---- what an order from outside must look like ---- */
+
+static const char *task_fault(const struct order *order, const struct order_means *means)
+{
+    (void)means;
+    if (task_validate(&order->task, NULL) != 0) {
+        return "a task that lacks what its kind must name";
+    }
+    if (!node_task_knows(order->task.kind)) {
+        return "a task of a kind this agent cannot carry out";
+    }
+    return NULL;
+}
+
+static const char *slots_fault(const struct order *order)
+{
+    if (slotset_is_empty(&order->slots)) {
+        return "an order without slots";
+    }
+    if (order->source_address.port == 0 || node_id_is_empty(&order->source)) {
+        return "an order without a source";
+    }
+    bool has_target = order->target_address.port != 0 && !node_id_is_empty(&order->target);
+    if (order->kind == ORDER_MOVE && !has_target) {
+        return "a move without a target";
+    }
+    if (order->kind == ORDER_MOVE && node_id_is_equal(&order->source, &order->target)) {
+        return "a move from a node to itself";
+    }
+    return NULL;
+}
+
+const char *order_work_fault(const struct order *order, const struct order_means *means)
+{
+    switch (order->kind) {
+    case ORDER_MOVE:
+    case ORDER_SCAN:
+        return slots_fault(order);
+    case ORDER_TASK:
+        return task_fault(order, means);
+    }
+    return "an order of a kind this agent does not know";
+}
+
+/* ---- the machines ---- */
+
+struct order_work *order_work_new(const struct order *order,
+                                  const struct order_means *means,
+                                  uint32_t serial,
+                                  uint64_t seed,
+                                  int64_t now_ms)
+{
+    struct order_work *work = xcalloc(1, sizeof(*work));
+    switch (order->kind) {
+    case ORDER_MOVE:
+        work->mover = slot_mover_new(order, &means->login, serial, seed, now_ms);
+        break;
+    case ORDER_SCAN:
+        work->scan = key_scan_new(order, serial, now_ms);
+        break;
+    case ORDER_TASK:
+        work->task = node_task_new(order, serial, seed, now_ms);
+        break;
+    }
+    return work;
+}
+
+void order_work_free(struct order_work *work)
+{
+    if (work == NULL) {
+        return;
+    }
+    slot_mover_free(work->mover);
+    key_scan_free(work->scan);
+    node_task_free(work->task);
+    free(work);
+}
+
+void order_work_step(struct order_work *work,
+                     const struct agent_event *event,
+                     struct agent_effects *fx)
+{
+    if (work->mover != NULL) {
+        slot_mover_step(work->mover, event, fx);
+    } else if (work->scan != NULL) {
+        key_scan_step(work->scan, event, fx);
+    } else if (work->task != NULL) {
+        node_task_step(work->task, event, fx);
+    }
+}
+
+int64_t order_work_deadline(const struct order_work *work)
+{
+    if (work->mover != NULL) {
+        return slot_mover_deadline(work->mover);
+    }
+    if (work->scan != NULL) {
+        return key_scan_deadline(work->scan);
+    }
+    return work->task != NULL ? node_task_deadline(work->task) : NEVER;
+}
+
+void order_work_stop(struct order_work *work)
+{
+    if (work->mover != NULL) {
+        slot_mover_stop(work->mover);
+    } else if (work->scan != NULL) {
+        key_scan_end(work->scan, 0, "stopped");
+    } else if (work->task != NULL) {
+        node_task_stop(work->task);
+    }
+}
+
+void order_work_freeze(struct order_work *work, int code, const char *reason)
+{
+    if (work->mover != NULL) {
+        slot_mover_freeze(work->mover, code, reason);
+    } else if (work->scan != NULL) {
+        key_scan_end(work->scan, code, reason);
+    } else if (work->task != NULL) {
+        node_task_freeze(work->task, code, reason);
+    }
+}
+
+bool order_work_is_over(const struct order_work *work)
+{
+    if (work->mover != NULL) {
+        return slot_mover_is_over(work->mover);
+    }
+    if (work->scan != NULL) {
+        return key_scan_is_over(work->scan);
+    }
+    return work->task == NULL || node_task_is_over(work->task);
+}
+
+bool order_work_may_change(const struct order_work *work)
+{
+    return work->scan == NULL && !order_work_is_over(work);
+}
+
+void order_work_status(const struct order_work *work, struct order_status *status)
+{
+    if (work->mover != NULL) {
+        slot_mover_status(work->mover, status);
+    } else if (work->scan != NULL) {
+        key_scan_status(work->scan, status);
+    } else if (work->task != NULL) {
+        node_task_status(work->task, status);
+    }
+}
