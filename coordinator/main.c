@@ -3,6 +3,7 @@
 #include "agent/shell/agent_shell.h"
 #include "common/base/alloc.h"
 #include "common/io/daemon.h"
+#include "common/io/signer.h"
 #include "common/io/store.h"
 #include "coordinator/shell/api.h"
 #include "coordinator/shell/coordinator_shell.h"
@@ -37,6 +38,8 @@ static const struct option option_rows[] = {
      .placeholder = "FILE", .help = "PEM file of the API's certificate; serves https with it."},
     {.key = "api-key", .flag = "api-key", .env = "DROVER_API_KEY", .type = OPTION_STRING,
      .placeholder = "FILE", .help = "PEM file of its key."},
+    {.key = "certificate-key-file", .flag = "certificate-key-file", .env = "DROVER_CERTIFICATE_KEY_FILE", .type = OPTION_STRING,
+     .placeholder = "FILE", .help = "PEM file of an Ed25519 private key that signs removal certificates; unsigned without it."},
     DAEMON_ROWS_BUS_TLS,
 
     {.section = "Store (etcd)", .key = "etcd-user", .flag = "etcd-user", .env = "DROVER_ETCD_USER", .type = OPTION_STRING,
@@ -84,6 +87,7 @@ struct program {
     struct store *store;
     struct coordinator_shell *shell;
     struct api *api;
+    struct signer *signer;     /* of removal certificates; NULL = none */
     struct agent_shell *agent; /* standalone only */
     char *state_folder;        /* owned */
     char api_host[HOST_SIZE];  /* where the API listens */
@@ -278,7 +282,7 @@ static int start_parts(struct daemon *daemon,
         return err->code;
     }
     program->parts_running++;
-    struct api_options api = {.shell = program->shell, .http = *http};
+    struct api_options api = {.shell = program->shell, .http = *http, .signer = program->signer};
     program->api = api_new(&api, err);
     if (program->api == NULL) {
         return err->code;
@@ -306,6 +310,20 @@ static void stop_parts(struct daemon *daemon)
     }
 }
 
+static int read_signer(const struct daemon *daemon, struct err *err)
+{
+    struct program *program = daemon->user;
+    struct err detail = {0};
+    const char *file = options_text(daemon->options, "certificate-key-file");
+    if (file == NULL) {
+        return 0;
+    }
+    program->signer = signer_new(file, &detail);
+    return program->signer != NULL
+               ? 0
+               : options_err(daemon->options, "certificate-key-file", err, "%s", detail.text);
+}
+
 static int read_settings(struct daemon *daemon,
                          struct coordinator_config *config,
                          struct http_options *http,
@@ -317,6 +335,7 @@ static int read_settings(struct daemon *daemon,
     code = code == 0
                ? daemon_read_secret(daemon, "etcd-password-file", &program->etcd_password, err)
                : code;
+    code = code == 0 ? read_signer(daemon, err) : code;
     code = code == 0 ? read_coordinator(daemon, config, err) : code;
     code = code == 0 ? read_api(daemon, http, config, err) : code;
     return code == 0 ? read_state_folder(daemon, err) : code;
@@ -365,5 +384,6 @@ int main(int argc, char **argv)
     int exit_code = daemon_main(&daemon, argc, argv);
     free(program.state_folder);
     strbuf_release(&program.etcd_password);
+    signer_free(program.signer);
     return exit_code;
 }

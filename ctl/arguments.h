@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #define ARGUMENT_VALUES_MAX 1200 /* weights of a thousand nodes and some more */
-#define ARGUMENT_WORDS_MAX 16
+#define ARGUMENT_WORDS_MAX 1024  /* addresses of `create` and `add` */
 
 struct ctl;
 

@@ -63,8 +63,10 @@ int verb_agents(struct ctl *ctl, struct err *err);
 int verb_why(struct ctl *ctl, struct err *err);
 int verb_events(struct ctl *ctl, struct err *err);
 int verb_watch(struct ctl *ctl, struct err *err);
-int verb_plan(struct ctl *ctl, struct err *err);  /* all three */
-int verb_start(struct ctl *ctl, struct err *err); /* rebalance, reshard, drain */
+int verb_plan(struct ctl *ctl, struct err *err);  /* of every kind */
+int verb_start(struct ctl *ctl, struct err *err); /* likewise */
+int verb_doctor(struct ctl *ctl, struct err *err);
+int verb_certificate(struct ctl *ctl, struct err *err);
 int verb_apply(struct ctl *ctl, struct err *err);
 int verb_ops(struct ctl *ctl, struct err *err);
 int verb_op_show(struct ctl *ctl, struct err *err);

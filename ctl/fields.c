@@ -59,4 +59,8 @@ void field_progress(const json_t *operation, struct progress *out)
     out->bytes_per_s = field_real(progress, "bytes_per_s");
     out->eta_ms = field_int(progress, "eta_ms");
     out->elapsed_ms = field_int(progress, "elapsed_ms");
+    out->plan_grows = field_is(operation, "plan_grows");
+    out->steps_done = at_least_zero(field_int(operation, "batches_done"));
+    out->steps_total = at_least_zero(field_int(operation, "batches_total"));
+    (void)snprintf(out->step, sizeof(out->step), "%s", field_text(operation, "step"));
 }

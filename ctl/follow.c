@@ -29,6 +29,7 @@ struct follow {
     char line_state[16]; /* state it told */
     int64_t slots_done;  /* at the last change */
     int64_t keys_done;
+    int64_t steps_done;
     int64_t moved_ms; /* when one of them changed */
     int64_t why_ms;   /* when it was last said why nothing moves */
     bool has_bar;     /* a line stands on the screen without its end */
@@ -108,7 +109,8 @@ static void look_for_stall(struct follow *follow, const json_t *operation, int64
     struct progress progress;
     field_progress(operation, &progress);
     if (follow->moved_ms == 0 || progress.slots_done != follow->slots_done ||
-        progress.keys_done != follow->keys_done) {
+        progress.keys_done != follow->keys_done || progress.steps_done != follow->steps_done) {
+        follow->steps_done = progress.steps_done;
         follow->slots_done = progress.slots_done;
         follow->keys_done = progress.keys_done;
         follow->moved_ms = now_ms;
@@ -128,11 +130,22 @@ static void say_done(const json_t *operation, struct strbuf *out)
     struct progress progress;
     field_progress(operation, &progress);
     strbuf_addf(out, "%s is done: ", field_text(operation, "id"));
-    units_add_exact(out, progress.slots_done);
-    strbuf_add_text(out, " slots, ");
-    units_add_exact(out, progress.keys_done);
-    strbuf_add_text(out, " keys, ");
-    units_add_bytes(out, (double)progress.bytes_done);
+    if (progress.plan_grows && progress.steps_done == 0) {
+        strbuf_add_text(out, "there was nothing to do\n");
+        return;
+    }
+    if (progress.plan_grows) {
+        strbuf_addf(out, "%lld step%s", (long long)progress.steps_done,
+                    progress.steps_done == 1 ? "" : "s");
+    }
+    if (!progress.plan_grows || progress.slots_done > 0) {
+        strbuf_add_text(out, progress.plan_grows ? ", " : "");
+        units_add_exact(out, progress.slots_done);
+        strbuf_add_text(out, " slots, ");
+        units_add_exact(out, progress.keys_done);
+        strbuf_add_text(out, " keys, ");
+        units_add_bytes(out, (double)progress.bytes_done);
+    }
     strbuf_add_text(out, " in ");
     units_add_duration(out, progress.elapsed_ms);
     if (progress.elapsed_ms > 0 && progress.keys_done > 0) {

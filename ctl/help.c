@@ -36,7 +36,8 @@ static void add_options(const struct ctl_option *options, struct strbuf *out)
 void arguments_format_overview(struct strbuf *out)
 {
     strbuf_add_text(out,
-                    "drover moves the slots of a Redis or Valkey cluster without losing a key.\n\n"
+                    "drover runs a Redis or Valkey cluster: nodes join, slots move, nodes leave, "
+                    "no key is lost.\n\n"
                     "usage: drover VERB [WORDS] [OPTIONS]\n\n");
     for (const struct ctl_verb *verb = ctl_verbs; verb->name != NULL; verb++) {
         struct strbuf left = {0};

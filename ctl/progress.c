@@ -17,7 +17,7 @@ static double part(int64_t done, int64_t total)
     return done <= 0 ? 0 : (double)done / (double)total;
 }
 
-double progress_fraction(const struct progress *progress)
+static double moves_fraction(const struct progress *progress)
 {
     double slots = part(progress->slots_done, progress->slots_total);
     /* Keys are estimated; only slots say that all is done, and without keys they say it alone. */
@@ -25,6 +25,19 @@ double progress_fraction(const struct progress *progress)
         return slots;
     }
     return (slots + part(progress->keys_done, progress->keys_total)) / 2;
+}
+
+double progress_fraction(const struct progress *progress)
+{
+    if (!progress->plan_grows) {
+        return moves_fraction(progress);
+    }
+    if (strcmp(progress->state, "done") == 0) {
+        return 1;
+    }
+    /* One more step than is known: whether there is none is only known at the end. */
+    double steps = part(progress->steps_done, progress->steps_total + 1);
+    return progress->slots_total <= 0 ? steps : (steps + moves_fraction(progress)) / 2;
 }
 
 void progress_add_bar(struct strbuf *out, double fraction, int width)
@@ -44,8 +57,30 @@ static void add_percent(struct strbuf *out, const struct progress *progress)
     units_add_percent(out, (int64_t)(progress_fraction(progress) * 1e6), 1000000);
 }
 
+/* An operation of steps alone has no slots, keys and bytes to tell. */
+static bool has_moves(const struct progress *progress)
+{
+    return !progress->plan_grows || progress->slots_total > 0;
+}
+
+static void add_steps(struct strbuf *out, const struct progress *progress)
+{
+    if (progress->plan_grows && progress->steps_total > 0) {
+        strbuf_addf(out, "%lld of %lld steps", (long long)progress->steps_done,
+                    (long long)progress->steps_total);
+    }
+}
+
+static void add_step(struct strbuf *out, const struct progress *progress)
+{
+    strbuf_add_text(out, progress->step);
+}
+
 static void add_slots(struct strbuf *out, const struct progress *progress)
 {
+    if (!has_moves(progress)) {
+        return;
+    }
     units_add_exact(out, progress->slots_done);
     strbuf_add_char(out, '/');
     units_add_exact(out, progress->slots_total);
@@ -54,18 +89,26 @@ static void add_slots(struct strbuf *out, const struct progress *progress)
 
 static void add_keys(struct strbuf *out, const struct progress *progress)
 {
+    if (!has_moves(progress)) {
+        return;
+    }
     units_add_count(out, (double)progress->keys_done);
     strbuf_add_text(out, " keys");
 }
 
 static void add_bytes(struct strbuf *out, const struct progress *progress)
 {
-    units_add_bytes(out, (double)progress->bytes_done);
+    if (has_moves(progress)) {
+        units_add_bytes(out, (double)progress->bytes_done);
+    }
 }
 
 static void add_rate(struct strbuf *out, const struct progress *progress)
 {
-    if (strcmp(progress->state, "running") != 0 && progress->slots_per_s <= 0) {
+    bool is_idle = strcmp(progress->state, "running") != 0 && progress->slots_per_s <= 0;
+    /* Between two moves of a plan that grows, a rate of nothing tells nothing. */
+    bool is_between = progress->plan_grows && progress->slots_per_s < 1;
+    if (is_idle || is_between || !has_moves(progress)) {
         return;
     }
     if (progress->keys_per_s >= 1) {
@@ -81,6 +124,10 @@ static void add_left(struct strbuf *out, const struct progress *progress)
 {
     if (strcmp(progress->state, "running") != 0) {
         strbuf_add_text(out, progress->state);
+    } else if (progress->plan_grows && (progress->step[0] != '\0' || progress->eta_ms < 0 ||
+                                        progress->slots_done >= progress->slots_total)) {
+        strbuf_add_text(
+            out, progress->steps_done == progress->steps_total ? "looking what is next" : "");
     } else if (progress->slots_done >= progress->slots_total && progress->slots_total > 0) {
         strbuf_add_text(out, "checking every view");
     } else if (progress->eta_ms >= 0) {
@@ -92,7 +139,7 @@ static void add_left(struct strbuf *out, const struct progress *progress)
 }
 
 static void (*const parts[])(struct strbuf *, const struct progress *) = {
-    add_percent, add_left, add_slots, add_keys, add_bytes, add_rate,
+    add_percent, add_left, add_steps, add_step, add_slots, add_keys, add_bytes, add_rate,
 };
 #define PART_COUNT (sizeof(parts) / sizeof(parts[0]))
 

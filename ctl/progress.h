@@ -5,6 +5,7 @@
 
 #include "common/base/strbuf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* As the API tells it (progress of an operation). */
@@ -21,11 +22,17 @@ struct progress {
     double bytes_per_s;
     int64_t eta_ms;     /* -1 = not known */
     int64_t elapsed_ms; /* -1 = not begun */
+    /* Of operations whose plan grows; steps_total counts the steps known so far. */
+    bool plan_grows;
+    int64_t steps_done;
+    int64_t steps_total;
+    char step[160]; /* what is under way besides moves; "" = nothing */
 };
 
 /* The part that is done, 0..1: slots and keys count half each, so that a plan does not look
  * finished when only its empty slots have moved. Bytes would tell more, but their estimate is too
- * rough. */
+ * rough. Where the plan grows, steps count half or, without slots, alone; then nothing is 1
+ * before the state is "done". */
 double progress_fraction(const struct progress *progress);
 /* "[######>------]" of 'width' characters, at least 3. */
 void progress_add_bar(struct strbuf *out, double fraction, int width);

@@ -113,6 +113,37 @@ static void add_pair(struct strbuf *out, const char *name, const char *value)
     }
 }
 
+/* What a request on a node's life names besides its node. */
+static void add_life(const json_t *request, struct strbuf *out)
+{
+    const json_t *addresses = field_list(request, "addresses");
+    const char *target = field_text(request, "target_address");
+    for (size_t i = 0; i < json_array_size(addresses); i++) {
+        strbuf_addf(out, "%s%s", i == 0 ? " of " : ", ",
+                    json_string_value(json_array_get(addresses, i)));
+    }
+    if (field_is(request, "as_replica")) {
+        strbuf_add_text(out, " as replica");
+    }
+    if (field_int(request, "slot_count") < 0 && field_text(request, "target")[0] != '\0') {
+        strbuf_addf(out, " of %s", target[0] == '\0' ? field_text(request, "target") : target);
+    }
+    if (field_int(request, "primaries") > 0) {
+        strbuf_addf(out, " to %lld primaries", (long long)field_int(request, "primaries"));
+    }
+    if (field_int(request, "replicas") >= 0) {
+        strbuf_addf(out, " with %lld replicas each", (long long)field_int(request, "replicas"));
+    }
+    static const char *const words[] = {"dead",  "keep_running", "without_slots",
+                                        "force", "replace",      "unreachable_ok"};
+    static const char *const texts[] = {", which is dead", ", kept running",
+                                        ", without slots", ", by force",
+                                        ", replacing",     ", covering what does not answer"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        strbuf_add_text(out, field_is(request, words[i]) ? texts[i] : "");
+    }
+}
+
 static void add_request(const json_t *operation, struct strbuf *out)
 {
     const json_t *request = field_object(operation, "request");
@@ -127,29 +158,46 @@ static void add_request(const json_t *operation, struct strbuf *out)
     if (field_text(request, "node")[0] != '\0') {
         strbuf_addf(&text, " of %s", node[0] == '\0' ? field_text(request, "node") : node);
     }
+    add_life(request, &text);
     strbuf_addf(&text, ", speed %s, asked for by %s", field_text(request, "speed"),
                 field_text(operation, "requested_by"));
     add_pair(out, "what", strbuf_text(&text));
     strbuf_release(&text);
 }
 
+/* Slots, keys and bytes of a move; a task has none. */
+static void add_batch_amounts(struct table *table, const json_t *batch, bool is_task)
+{
+    struct strbuf bytes = {0};
+    units_add_bytes(&bytes, (double)field_int(batch, "bytes_moved"));
+    if (is_task) {
+        table_cell(table, "", PAINT_NONE);
+        table_cell(table, "", PAINT_NONE);
+        table_cell(table, "", PAINT_NONE);
+    } else {
+        table_cellf(table, PAINT_NONE, "%lld/%lld", (long long)field_int(batch, "slots_done"),
+                    (long long)field_int(batch, "slot_count"));
+        table_cellf(table, PAINT_NONE, "%lld/%lld", (long long)field_int(batch, "keys_moved"),
+                    (long long)field_int(batch, "keys_estimate"));
+        table_cell(table, strbuf_text(&bytes), PAINT_NONE);
+    }
+    strbuf_release(&bytes);
+}
+
 static void add_batch_row(struct table *table, const json_t *batch, bool is_wide)
 {
+    const json_t *task = field_object(batch, "task");
+    const char *text = field_text(task, "text");
     const char *state = field_text(batch, "state");
     const json_t *order = field_object(batch, "order");
     const char *reason = field_text(batch, "reason");
-    struct strbuf bytes = {0};
-    const char *doing = field_text(order, "doing");
-    units_add_bytes(&bytes, (double)field_int(batch, "bytes_moved"));
+    struct strbuf what = {0};
+    const char *doing = reason[0] != '\0' ? reason : field_text(order, "doing");
     table_cellf(table, PAINT_NONE, "%lld", (long long)field_int(batch, "index"));
     table_cell(table, state, paint_of_state(strcmp(state, "waiting") == 0 ? "ok" : state));
-    table_cell(table, field_text(batch, "source_address"), PAINT_NONE);
-    table_cell(table, field_text(batch, "target_address"), PAINT_NONE);
-    table_cellf(table, PAINT_NONE, "%lld/%lld", (long long)field_int(batch, "slots_done"),
-                (long long)field_int(batch, "slot_count"));
-    table_cellf(table, PAINT_NONE, "%lld/%lld", (long long)field_int(batch, "keys_moved"),
-                (long long)field_int(batch, "keys_estimate"));
-    table_cell(table, strbuf_text(&bytes), PAINT_NONE);
+    table_cell(table, task == NULL ? field_text(batch, "source_address") : "", PAINT_NONE);
+    table_cell(table, task == NULL ? field_text(batch, "target_address") : "", PAINT_NONE);
+    add_batch_amounts(table, batch, task != NULL);
     table_cellf(table, PAINT_NONE, "%lld", (long long)field_int(batch, "attempt"));
     if (is_wide) {
         struct strbuf call = {0};
@@ -159,8 +207,9 @@ static void add_batch_row(struct table *table, const json_t *batch, bool is_wide
         table_cell(table, field_text(batch, "slots"), PAINT_NONE);
         strbuf_release(&call);
     }
-    table_cell(table, reason[0] != '\0' ? reason : doing, PAINT_NONE);
-    strbuf_release(&bytes);
+    strbuf_addf(&what, "%s%s%s", text, text[0] != '\0' && doing[0] != '\0' ? ": " : "", doing);
+    table_cell(table, strbuf_text(&what), PAINT_NONE);
+    strbuf_release(&what);
 }
 
 static void add_batches(const struct ctl *ctl, const json_t *batches, struct strbuf *out)

@@ -128,19 +128,28 @@ static void add_big_keys(const json_t *keys, struct strbuf *out)
     }
 }
 
-void show_plan(const struct ctl *ctl, const json_t *plan, bool has_batches, struct strbuf *out)
+/* Operations whose plan grows: what is foreseen, a line each. */
+static void add_steps(const json_t *plan, const char *kind, struct strbuf *out)
+{
+    const json_t *steps = field_list(plan, "steps");
+    strbuf_addf(out, "Plan of the %s, as far as it can be known now:\n", kind);
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const char *text = json_string_value(json_array_get(steps, i));
+        strbuf_addf(out, "  %s\n", text == NULL ? "" : text);
+    }
+}
+
+/* Who gives what to whom, of plans that are known as a whole. */
+static void add_moves(const struct ctl *ctl,
+                      const json_t *plan,
+                      bool has_batches,
+                      struct strbuf *out)
 {
     const json_t *batches = field_list(plan, "batches");
-    const char *kind = field_text(field_object(plan, "request"), "kind");
-    if (json_array_size(batches) == 0) {
-        strbuf_addf(out, "Nothing to move: the %s is already fulfilled.\n", kind);
-        return;
-    }
-    bool is_scanned = field_is(plan, "is_scanned");
-    strbuf_addf(out, "Plan of the %s: ", kind);
+    strbuf_addf(out, "Plan of the %s: ", field_text(field_object(plan, "request"), "kind"));
     units_add_exact(out, field_int(plan, "slot_count"));
     strbuf_addf(out, " slots in %zu batches, %s", json_array_size(batches),
-                is_scanned ? "" : "about ");
+                field_is(plan, "is_scanned") ? "" : "about ");
     units_add_count(out, (double)field_int(plan, "keys_estimate"));
     strbuf_add_text(out, " keys, ");
     units_add_bytes(out, (double)field_int(plan, "bytes_estimate"));
@@ -152,4 +161,20 @@ void show_plan(const struct ctl *ctl, const json_t *plan, bool has_batches, stru
         add_batches(ctl, batches, out);
     }
     add_big_keys(field_list(plan, "big_keys"), out);
+}
+
+void show_plan(const struct ctl *ctl, const json_t *plan, bool has_batches, struct strbuf *out)
+{
+    const json_t *batches = field_list(plan, "batches");
+    const char *kind = field_text(field_object(plan, "request"), "kind");
+    bool is_move = strcmp(kind, "rebalance") == 0 || strcmp(kind, "reshard") == 0 ||
+                   strcmp(kind, "drain") == 0;
+    if (json_array_size(field_list(plan, "steps")) > 0) {
+        add_steps(plan, kind, out);
+    } else if (json_array_size(batches) == 0) {
+        strbuf_addf(out, "Nothing to %s: the %s is already fulfilled.\n", is_move ? "move" : "do",
+                    kind);
+    } else {
+        add_moves(ctl, plan, has_batches, out);
+    }
 }

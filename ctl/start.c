@@ -1,208 +1,16 @@
-/* start.c — plans and starts: plan, apply, rebalance, reshard, drain. */
+/* start.c — plans and starts: plan, apply, and every verb that makes an operation. */
 #include "ctl/ctl.h"
 
 #include "common/base/alloc.h"
-#include "common/base/check.h"
-#include "common/base/slotset.h"
 #include "ctl/fields.h"
+#include "ctl/request.h"
 
 #include <errno.h>
-#include <math.h>
-#include <pwd.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define REQUESTED_BY_MAX 63
-
-/* ---- the request ---- */
-
-static void set(json_t *object, const char *key, json_t *value)
-{
-    int failed = value == NULL ? -1 : json_object_set_new(object, key, value);
-    CHECK(failed == 0);
-}
-
-/* A text of the command line; what is no UTF-8 cannot be sent. */
-static int set_text(json_t *object, const char *key, const char *text, struct err *err)
-{
-    json_t *value = json_string(text);
-    if (value == NULL) {
-        return err_set(err, ERR_INVALID, "\"%.60s\" is no UTF-8 text", text);
-    }
-    set(object, key, value);
-    return 0;
-}
-
-static int add_number(json_t *request,
-                      const char *key,
-                      const struct arguments *arguments,
-                      const char *option,
-                      double max,
-                      struct err *err)
-{
-    const char *text = arguments_text(arguments, option);
-    char *end = NULL;
-    if (text == NULL) {
-        return 0;
-    }
-    errno = 0;
-    double value = strtod(text, &end);
-    if (*text == '\0' || *end != '\0' || errno != 0 || !isfinite(value) || value < 0 ||
-        value > max) {
-        return err_set(err, ERR_INVALID, "--%s is \"%.40s\", allowed is a number from 0 to %g",
-                       option, text, max);
-    }
-    set(request, key, json_real(value));
-    return 0;
-}
-
-/* --weight NODE=W */
-static int add_weights(json_t *request, const struct arguments *arguments, struct err *err)
-{
-    json_t *weights = NULL;
-    int index = 0;
-    const char *text = NULL;
-    while ((text = arguments_next(arguments, "weight", &index)) != NULL) {
-        const char *equals = strrchr(text, '=');
-        char *end = NULL;
-        double value = equals == NULL ? -1 : strtod(equals + 1, &end);
-        if (equals == NULL || equals == text || equals[1] == '\0' || *end != '\0' ||
-            !isfinite(value) || value < 0) {
-            int code =
-                err_set(err, ERR_INVALID, "--weight is \"%.100s\", which is not NODE=W", text);
-            err_hint(err, "as --weight 10.0.0.4:6379=2, with a weight of 0 or more");
-            return code;
-        }
-        char *node = xmemdup(text, (size_t)(equals - text) + 1);
-        node[equals - text] = '\0';
-        if (weights == NULL) {
-            weights = json_object();
-            set(request, "weights", weights);
-        }
-        if (json_object_get(weights, node) != NULL) {
-            int code = err_set(err, ERR_INVALID, "--weight of \"%.100s\" is given twice", node);
-            free(node);
-            return code;
-        }
-        set(weights, node, json_real(value));
-        free(node);
-    }
-    return 0;
-}
-
-/* --from A,B --from C */
-static int add_sources(json_t *request, const struct arguments *arguments, struct err *err)
-{
-    json_t *sources = NULL;
-    int index = 0;
-    int code = 0;
-    const char *text = NULL;
-    while (code == 0 && (text = arguments_next(arguments, "from", &index)) != NULL) {
-        char *copy = xstrdup(text);
-        char *rest = NULL;
-        for (char *node = strtok_r(copy, ", ", &rest); node != NULL;
-             node = strtok_r(NULL, ", ", &rest)) {
-            if (sources == NULL) {
-                sources = json_array();
-                set(request, "sources", sources);
-            }
-            if (json_array_append_new(sources, json_string(node)) != 0) {
-                code = err_set(err, ERR_INVALID, "--from \"%.60s\" is no node", node);
-            }
-        }
-        free(copy);
-    }
-    return code;
-}
-
-static int add_reshard(json_t *request, const struct arguments *arguments, struct err *err)
-{
-    const char *to = arguments_text(arguments, "to");
-    const char *ranges = arguments_text(arguments, "slot-ranges");
-    long count = 0;
-    int code = arguments_int(arguments, "slots", 1, SLOT_COUNT, 0, &count, err);
-    if (code == 0 && ranges != NULL) {
-        struct slotset slots;
-        code = slotset_parse(&slots, ranges, err);
-        if (code != 0) {
-            err_wrap(err, "--slot-ranges");
-            return code;
-        }
-        set(request, "slots", json_string(ranges));
-    }
-    if (code == 0 && (to == NULL || (count == 0) == (ranges == NULL))) {
-        code = err_set(err, ERR_INVALID,
-                       "a reshard needs --to NODE and one of --slots N and --slot-ranges RANGES");
-        err_hint(err, "as in: drover reshard --slots 1000 --to 10.0.0.4:6379");
-    }
-    if (code != 0) {
-        return code;
-    }
-    if (ranges == NULL) {
-        set(request, "slot_count", json_integer(count));
-    }
-    code = set_text(request, "target", to, err);
-    return code != 0 ? code : add_sources(request, arguments, err);
-}
-
-/* Who asks: "ann@host". */
-static void add_requested_by(json_t *request)
-{
-    char host[40] = "";
-    const struct passwd *user = getpwuid(getuid());
-    (void)gethostname(host, sizeof(host) - 1);
-    char *text = xasprintf("%.20s@%s", user == NULL ? "?" : user->pw_name, host);
-    json_t *value = json_string(text);
-    if (value != NULL && strlen(text) <= REQUESTED_BY_MAX) {
-        set(request, "requested_by", value);
-    } else {
-        json_decref(value);
-    }
-    free(text);
-}
-
-/* The body for POST plans and operations from the command line; a new reference or NULL with err.
- */
-static json_t *make_request(const struct ctl *ctl, struct err *err)
-{
-    const struct arguments *arguments = &ctl->arguments;
-    const char *name = arguments->verb->name;
-    const char *kind = strncmp(name, "plan ", 5) == 0 ? name + 5 : name;
-    json_t *request = json_object();
-    long parallel = 0;
-    set(request, "kind", json_string(kind));
-    int code = arguments_int(arguments, "parallel", 1, 16384, 0, &parallel, err);
-    if (code == 0 && parallel > 0) {
-        set(request, "parallel_moves_max", json_integer(parallel));
-    }
-    if (code == 0 && arguments_text(arguments, "speed") != NULL) {
-        code = set_text(request, "speed", arguments_text(arguments, "speed"), err);
-    }
-    if (code == 0) {
-        code = add_weights(request, arguments, err);
-    }
-    if (code == 0 && strcmp(kind, "rebalance") == 0) {
-        code = add_number(request, "threshold_percent", arguments, "threshold", 100, err);
-    } else if (code == 0 && strcmp(kind, "reshard") == 0) {
-        code = add_reshard(request, arguments, err);
-    } else if (code == 0) {
-        code = set_text(request, "node", arguments->words[0], err);
-    }
-    if (code != 0) {
-        json_decref(request);
-        return NULL;
-    }
-    if (arguments_has(arguments, "needs-approval")) {
-        set(request, "needs_approval", json_true());
-    }
-    if (arguments_has(arguments, "scan")) {
-        set(request, "scan", json_true());
-    }
-    add_requested_by(request);
-    return request;
-}
+#define ADDRESSES_NAMED 6 /* in a question; more are counted */
 
 /* ---- plan ---- */
 
@@ -230,7 +38,7 @@ int verb_plan(struct ctl *ctl, struct err *err)
     const char *path = arguments_text(&ctl->arguments, "out");
     bool is_to_screen = path != NULL && strcmp(path, "-") == 0;
     json_t *answer = NULL;
-    json_t *request = make_request(ctl, err);
+    json_t *request = request_make(&ctl->arguments, err);
     if (request == NULL) {
         return err->code;
     }
@@ -273,12 +81,90 @@ static int check_can_ask(const struct ctl *ctl, struct err *err)
     return code;
 }
 
+/* A node as the plan names it, else as it was asked for. */
+static void add_node(const json_t *request, const char *key, struct strbuf *out)
+{
+    struct strbuf address_key = {0};
+    strbuf_addf(&address_key, "%s_address", key);
+    const char *address = field_text(request, strbuf_text(&address_key));
+    const char *name = field_text(request, key);
+    if (address[0] != '\0') {
+        strbuf_addf(out, "%s (%.8s)", address, name);
+    } else {
+        strbuf_add_text(out, name);
+    }
+    strbuf_release(&address_key);
+}
+
+static void add_addresses(const json_t *request, struct strbuf *out)
+{
+    const json_t *addresses = field_list(request, "addresses");
+    size_t count = json_array_size(addresses);
+    for (size_t i = 0; i < count && i < ADDRESSES_NAMED; i++) {
+        strbuf_addf(out, "%s%s", i == 0 ? "" : ", ",
+                    json_string_value(json_array_get(addresses, i)));
+    }
+    if (count > ADDRESSES_NAMED) {
+        strbuf_addf(out, " and %zu more", count - ADDRESSES_NAMED);
+    }
+}
+
+/* What is to be done, as the question before it. */
+static void add_question(const json_t *plan, struct strbuf *out)
+{
+    const json_t *request = field_object(plan, "request");
+    const char *kind = field_text(request, "kind");
+    if (strcmp(kind, "create") == 0) {
+        strbuf_add_text(out, "Make one cluster of ");
+        add_addresses(request, out);
+        strbuf_add_text(out, " now?");
+    } else if (strcmp(kind, "add") == 0) {
+        strbuf_add_text(out, "Add ");
+        add_addresses(request, out);
+        strbuf_add_text(out, field_is(request, "as_replica") ? " as a replica now?" : " now?");
+    } else if (strcmp(kind, "remove") == 0) {
+        strbuf_add_text(out, "Remove ");
+        add_node(request, "node", out);
+        strbuf_add_text(out, field_is(request, "dead")
+                                 ? " for good? What it holds alone is given up."
+                                 : " for good?");
+    } else if (strcmp(kind, "replicate") == 0) {
+        strbuf_add_text(out, "Make ");
+        add_node(request, "node", out);
+        strbuf_add_text(out, " a replica of ");
+        add_node(request, "target", out);
+        strbuf_add_text(out, " now?");
+    } else if (strcmp(kind, "failover") == 0) {
+        strbuf_add_text(out, "Let ");
+        add_node(request, "node", out);
+        strbuf_add_text(out, field_is(request, "force")
+                                 ? " take over by force? Writes that did not reach it are lost."
+                                 : " take over now?");
+    } else if (strcmp(kind, "scale") == 0) {
+        strbuf_add_text(out, "Scale the cluster now?");
+    } else if (strcmp(kind, "repair") == 0) {
+        strbuf_add_text(out, field_is(request, "unreachable_ok")
+                                 ? "Repair this now? Keys of primaries that do not answer are lost."
+                                 : "Repair this now?");
+    } else {
+        strbuf_addf(out, "Move %lld slots now?", (long long)field_int(plan, "slot_count"));
+    }
+}
+
 static int confirm(const json_t *plan, struct err *err)
 {
-    char *question = xasprintf("\nMove %lld slots now?", (long long)field_int(plan, "slot_count"));
-    bool is_yes = terminal_ask(question);
-    free(question);
+    struct strbuf question = {0};
+    strbuf_add_char(&question, '\n');
+    add_question(plan, &question);
+    bool is_yes = terminal_ask(question.data);
+    strbuf_release(&question);
     return is_yes ? 0 : err_set(err, ERR_CANCELLED, "nothing was started");
+}
+
+static bool has_work(const json_t *plan)
+{
+    return json_array_size(field_list(plan, "batches")) > 0 ||
+           json_array_size(field_list(plan, "steps")) > 0;
 }
 
 static void say_started(const struct ctl *ctl, const json_t *operation, bool is_new)
@@ -345,10 +231,11 @@ static int plan_then_start(struct ctl *ctl, json_t *request, struct err *err)
     show_plan(ctl, plan, false, &out);
     terminal_write(&out);
     strbuf_release(&out);
-    if (json_array_size(field_list(plan, "batches")) > 0) {
+    if (has_work(plan)) {
         code = confirm(plan, err);
         if (code == 0) {
-            code = set_text(request, "topology_digest", field_text(plan, "topology_digest"), err);
+            code = request_set_text(request, "topology_digest", field_text(plan, "topology_digest"),
+                                    err);
         }
         if (code == 0) {
             code = start(ctl, request, true, err);
@@ -360,8 +247,11 @@ static int plan_then_start(struct ctl *ctl, json_t *request, struct err *err)
 
 int verb_start(struct ctl *ctl, struct err *err)
 {
+    if (arguments_has(&ctl->arguments, "dry-run")) {
+        return verb_plan(ctl, err);
+    }
     int code = check_can_ask(ctl, err);
-    json_t *request = code == 0 ? make_request(ctl, err) : NULL;
+    json_t *request = code == 0 ? request_make(&ctl->arguments, err) : NULL;
     if (request == NULL) {
         return code != 0 ? code : err->code;
     }
@@ -411,13 +301,14 @@ int verb_apply(struct ctl *ctl, struct err *err)
     code = request == NULL ? err_set(err, ERR_INVALID, "%.200s holds no plan of drover", path)
                            : clean_request(request, err);
     if (code == 0) {
-        code = set_text(request, "topology_digest", field_text(plan, "topology_digest"), err);
-        add_requested_by(request);
+        code =
+            request_set_text(request, "topology_digest", field_text(plan, "topology_digest"), err);
+        request_sign(request);
     }
     if (code == 0 && arguments_has(&ctl->arguments, "needs-approval")) {
-        set(request, "needs_approval", json_true());
+        request_set(request, "needs_approval", json_true());
     }
-    bool is_empty = json_array_size(field_list(plan, "batches")) == 0;
+    bool is_empty = !has_work(plan);
     if (code == 0 && ctl->format != CTL_JSON) {
         struct strbuf out = {0};
         show_plan(ctl, plan, false, &out);

@@ -45,6 +45,42 @@ static const struct ctl_option reshard_options[] = {RESHARD_OPTIONS, MOVE_OPTION
 static const struct ctl_option drain_options[] = {
     {"weight", 'w', "NODE=W", true, "share of a node that gets slots, against the others' 1; repeatable"},
     MOVE_OPTIONS, START_OPTIONS, END};
+#define ADD_OPTIONS                                                                                               \
+    {"replica-of", 'r', "NODE", false, "as replicas of this primary"},                                            \
+    {"as-replica", '\0', NULL, false, "as replicas of whoever lacks one most"},                                   \
+    {"no-slots", '\0', NULL, false, "join only; `drover rebalance` gives them slots later"}
+#define REMOVE_OPTIONS                                                                                            \
+    {"dead", '\0', NULL, false, "it does not answer and never will: what it holds alone is given up"},            \
+    {"keep-running", '\0', NULL, false, "leave its server running, and its host with it"}
+#define SCALE_OPTIONS                                                                                             \
+    {"primaries", 'p', "N", false, "how many primaries there shall be"},                                          \
+    {"replicas", 'r', "R", false, "how many replicas each of them shall have"}
+#define REPAIR_OPTIONS                                                                                            \
+    {"replace", '\0', NULL, false, "a key that is on both sides of a half moved slot: the owner's copy wins"},    \
+    {"unreachable-ok", '\0', NULL, false, "give slots of primaries that do not answer to others; their keys are lost"}
+#define CREATE_OPTIONS                                                                                            \
+    {"replicas", 'r', "R", false, "how many replicas each primary gets (0)"}
+#define PLAN_OUT {"out", '\0', "FILE", false, "write the plan as JSON, for `drover apply`; - is the screen"}
+static const struct ctl_option plan_create_options[] = {CREATE_OPTIONS, PLAN_OUT, END};
+static const struct ctl_option plan_add_options[] = {ADD_OPTIONS, MOVE_OPTIONS, PLAN_OUT, END};
+static const struct ctl_option plan_remove_options[] = {REMOVE_OPTIONS, MOVE_OPTIONS, PLAN_OUT, END};
+static const struct ctl_option plan_scale_options[] = {SCALE_OPTIONS, MOVE_OPTIONS, PLAN_OUT, END};
+static const struct ctl_option plan_repair_options[] = {REPAIR_OPTIONS, PLAN_OUT, END};
+static const struct ctl_option create_options[] = {CREATE_OPTIONS, START_OPTIONS, END};
+static const struct ctl_option add_options[] = {ADD_OPTIONS, MOVE_OPTIONS, START_OPTIONS, END};
+static const struct ctl_option remove_options[] = {REMOVE_OPTIONS, MOVE_OPTIONS, START_OPTIONS, END};
+static const struct ctl_option scale_options[] = {SCALE_OPTIONS, MOVE_OPTIONS, START_OPTIONS, END};
+static const struct ctl_option replicate_options[] = {
+    {"of", '\0', "NODE", false, "the primary"}, START_OPTIONS, END};
+static const struct ctl_option failover_options[] = {
+    {"force", 'f', NULL, false, "without its primary's consent: writes that did not reach it are lost"},
+    START_OPTIONS, END};
+static const struct ctl_option repair_options[] = {
+    {"dry-run", '\0', NULL, false, "only show what would be done"}, REPAIR_OPTIONS, START_OPTIONS, END};
+static const struct ctl_option certificate_options[] = {
+    {"wait", 'w', NULL, false, "wait until the node may be switched off"},
+    {"limit", 'l', "TIME", false, "with --wait: give up after this (10m)"},
+    END};
 static const struct ctl_option apply_options[] = {START_OPTIONS, END};
 static const struct ctl_option slots_options[] = {
     {"slot",  's', "SLOT", false, "only who owns this slot"},
@@ -66,6 +102,7 @@ static const struct ctl_option watch_options[] = {
 static const struct ctl_option no_options[] = {END};
 /* clang-format on */
 
+#define NODES_MAX 1000 /* as many as one request takes */
 #define PLAN_DETAILS                                                                               \
     "Nothing is changed. The plan is bound to the topology that it was made from; when that has\n" \
     "changed, `drover apply` refuses it."
@@ -94,6 +131,16 @@ const struct ctl_verb ctl_verbs[] = {
      verb_plan},
     {"plan drain", "NODE", 1, 1, plan_drain_options, "Dry run: empty a node over the others",
      PLAN_DETAILS, "  drover plan drain 10.0.0.4:6379\n", verb_plan},
+    {"plan create", "HOST:PORT...", 1, NODES_MAX, plan_create_options, "Dry run: a new cluster",
+     PLAN_DETAILS, "  drover plan create 10.0.0.{1,2,3,4,5,6}:6379 --replicas 1\n", verb_plan},
+    {"plan add", "HOST:PORT...", 1, NODES_MAX, plan_add_options, "Dry run: nodes join",
+     PLAN_DETAILS, "  drover plan add 10.0.0.4:6379\n", verb_plan},
+    {"plan remove", "NODE", 1, 1, plan_remove_options, "Dry run: a node leaves for good",
+     PLAN_DETAILS, "  drover plan remove 10.0.0.4:6379\n", verb_plan},
+    {"plan scale", NULL, 0, 0, plan_scale_options, "Dry run: more or fewer primaries and replicas",
+     PLAN_DETAILS, "  drover plan scale --primaries 5 --replicas 1\n", verb_plan},
+    {"plan repair", NULL, 0, 0, plan_repair_options, "Dry run: what `drover repair` would do",
+     PLAN_DETAILS, "  drover plan repair\n", verb_plan},
     {"apply", "FILE", 1, 1, apply_options, "Start a plan that was written by `drover plan --out`",
      "Refused with exit code 6 when the topology has changed since. Applying the same plan twice\n"
      "while it runs is the same as once.",
@@ -110,6 +157,48 @@ const struct ctl_verb ctl_verbs[] = {
     {"drain", "NODE", 1, 1, drain_options, "Empty a node over the others, so that it may leave",
      START_DETAILS, "  drover drain 10.0.0.4:6379\n  drover drain 3f2a91c0 --yes --detach\n",
      verb_start},
+    {"create", "HOST:PORT...", 1, NODES_MAX, create_options,
+     "Make a cluster of empty nodes that run",
+     "The nodes must be empty, in cluster mode and reachable by an agent. Primaries and replicas "
+     "are\n"
+     "spread over hosts and zones as well as they allow.",
+     "  drover create 10.0.0.1:6379 10.0.0.2:6379 10.0.0.3:6379\n"
+     "  drover create 10.0.0.{1,2,3,4,5,6}:6379 --replicas 1 --yes\n",
+     verb_start},
+    {"add", "HOST:PORT...", 1, NODES_MAX, add_options,
+     "Nodes that run join the cluster and get slots, or become replicas", START_DETAILS,
+     "  drover add 10.0.0.4:6379\n  drover add 10.0.0.4:6379 10.0.0.5:6379 --yes\n"
+     "  drover add 10.0.0.9:6379 --replica-of 10.0.0.4:6379\n",
+     verb_start},
+    {"remove", "NODE", 1, 1, remove_options,
+     "A node is emptied, forgotten by all, and stopped when drover started it",
+     "Refused while its slots have nowhere to go. The end of it is the removal certificate: see\n"
+     "`drover certificate`. Running it again on a node that has left changes nothing.",
+     "  drover remove 10.0.0.4:6379\n  drover remove 3f2a91c0 --dead --yes\n", verb_start},
+    {"scale", NULL, 0, 0, scale_options, "Reach so many primaries, with so many replicas each",
+     START_DETAILS,
+     "  drover scale --primaries 5\n  drover scale --primaries 3 --replicas 1 --yes\n", verb_start},
+    {"replicate", "NODE", 1, 1, replicate_options, "Make a node the replica of a primary",
+     "Refused while the node has slots, or keys of its own as a primary.",
+     "  drover replicate 10.0.0.9:6379 --of 10.0.0.4:6379\n", verb_start},
+    {"failover", "REPLICA", 1, 1, failover_options, "Let a replica take over from its primary",
+     "Without --force both agree, and no write is lost.", "  drover failover 10.0.0.9:6379\n",
+     verb_start},
+    {"doctor", NULL, 0, 0, no_options, "What is wrong, who thinks what, and what to do about it",
+     "Exit code 0 when nothing is wrong (notes may be shown), 6 when something is.",
+     "  drover doctor\n  drover doctor -o wide\n  drover doctor -o json | jq .findings[].code\n",
+     verb_doctor},
+    {"repair", NULL, 0, 0, repair_options, "Mend what `drover doctor` finds, as far as rules allow",
+     "What must be a person's decision is left alone and named.",
+     "  drover repair --dry-run\n  drover repair --yes\n", verb_start},
+    {"certificate", "NODE", 1, 1, certificate_options,
+     "The proof that a node may be switched off, signed",
+     "Exit code 6 while something stands against it. A node that has left is named by its whole "
+     "id,\n"
+     "or by the address it had. The JSON of -o json is what others check: docs/api.md says how.",
+     "  drover certificate 10.0.0.4:6379\n"
+     "  drover certificate 3f2a91c0... --wait -o json > node.certificate\n",
+     verb_certificate},
     {"ops", NULL, 0, 0, ops_options, "The operations, newest first", NULL,
      "  drover ops\n  drover ops --state running\n", verb_ops},
     {"op show", "ID", 1, 1, no_options, "One operation with its batches", NULL,

@@ -32,6 +32,8 @@ static const struct api_route routes[] = {
     {"/v1/slots",         true,   api_get_slots,       NULL                     },
     {"/v1/shards",        true,   api_get_shards,      NULL                     },
     {"/v1/agents",        true,   api_get_agents,      NULL                     },
+    {"/v1/doctor",        true,   api_get_doctor,      NULL                     },
+    {"/v1/certificates/", true,   api_get_certificate, NULL                     },
     {"/v1/plans",         true,   NULL,                api_post_plan            },
     {"/v1/operations",    true,   api_get_operations,  api_post_operation       },
     {"/v1/operations/",   true,   api_get_operation,   api_post_operation_verb  },
@@ -115,7 +117,7 @@ int api_status_of(int code)
     }
 }
 
-static json_t *error_json(const struct api *api, const struct err *err)
+json_t *api_error_json(const struct api *api, const struct err *err)
 {
     json_t *error = json_object();
     json_t *body = json_object();
@@ -132,7 +134,7 @@ static json_t *error_json(const struct api *api, const struct err *err)
 
 void api_respond_error(struct api *api, struct http_request *request, const struct err *err)
 {
-    api_respond(api, request, api_status_of(err->code), error_json(api, err));
+    api_respond(api, request, api_status_of(err->code), api_error_json(api, err));
 }
 
 static void respond_not_leader(struct api *api, struct http_request *request)
@@ -174,7 +176,7 @@ static void respond_not_allowed(struct api *api,
     err_set(&err, ERR_INVALID, "%.20s is not possible at %.200s", http_request_method(request),
             http_request_path(request));
     err_hint(&err, "possible here: %s", allow);
-    respond(api, request, 405, error_json(api, &err), allow);
+    respond(api, request, 405, api_error_json(api, &err), allow);
 }
 
 /* Browsers name the page that a request comes from: a page of another site must not start or stop
@@ -239,6 +241,10 @@ static void on_timer(void *user)
         api_streams_keepalive(api);
         api->keepalive_ms = now_ms + API_KEEPALIVE_MS;
     }
+    if (now_ms >= api->doctor_ms) {
+        api_doctor_tick(api);
+        api->doctor_ms = now_ms + API_DOCTOR_MS;
+    }
     loop_timer_set(api->timer, now_ms + API_TICK_MS);
 }
 
@@ -248,6 +254,7 @@ struct api *api_new(const struct api_options *options, struct err *err)
     struct http_handler handler = {.on_request = on_request, .user = api};
     struct loop *loop = coordinator_shell_loop(options->shell);
     api->shell = options->shell;
+    api->signer = options->signer;
     api->started_ms = clock_now_ms();
     api->server = http_server_new(loop, &options->http, &handler, err);
     if (api->server == NULL) {
@@ -269,6 +276,7 @@ void api_free(struct api *api)
     loop_timer_free(api->timer);
     api_pending_free(api);
     api_streams_free(api);
+    doctor_memory_release(&api->doctor_memory);
     http_server_free(api->server);
     free(api);
 }

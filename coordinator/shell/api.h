@@ -10,6 +10,7 @@
 
 #include "common/base/err.h"
 #include "common/io/http_server.h"
+#include "common/io/signer.h"
 #include "coordinator/shell/coordinator_shell.h"
 
 #include <stdint.h>
@@ -19,6 +20,8 @@ struct api;
 struct api_options {
     struct coordinator_shell *shell; /* stays the caller's; must outlive the API */
     struct http_options http;        /* where to listen; copied */
+    struct signer *signer; /* of removal certificates; NULL = they are not signed; stays the
+                              caller's, must outlive the API */
 };
 
 /* Listens. NULL and 'err' on failure: ERR_CONFIG, e.g. the address is in use. */

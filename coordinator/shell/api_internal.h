@@ -3,6 +3,7 @@
 #define DROVER_COORDINATOR_SHELL_API_INTERNAL_H
 
 #include "common/model/topology.h"
+#include "coordinator/core/doctor.h"
 #include "coordinator/shell/api.h"
 #include "coordinator/shell/api_progress.h"
 
@@ -16,6 +17,8 @@
 #define API_TICK_MS 1000       /* how often speeds are sampled while something runs */
 #define API_KEEPALIVE_MS 15000 /* a comment on quiet streams, so that a dead peer is noticed */
 
+#define API_DOCTOR_MS 10000 /* how often the doctor looks, to know since when a thing is wrong */
+
 struct api_stream;
 struct api_pending;
 
@@ -27,6 +30,7 @@ struct api_meter {
 struct api {
     struct coordinator_shell *shell;
     struct http_server *server;
+    const struct signer *signer; /* NULL = certificates are not signed */
     struct loop_timer *timer;
     int64_t started_ms;
     struct api_meter meters[API_METERS_MAX];
@@ -35,7 +39,9 @@ struct api {
     struct api_stream *streams; /* list; owned */
     int stream_count;
     int64_t keepalive_ms; /* when the streams get their next comment */
-    uint64_t answers[6];  /* by hundreds of the status */
+    int64_t doctor_ms;    /* when the doctor looks next */
+    struct doctor_memory doctor_memory;
+    uint64_t answers[6]; /* by hundreds of the status */
 };
 
 /* ---- answers (api.c) ---- */
@@ -45,6 +51,8 @@ void api_respond(struct api *api, struct http_request *request, int status, json
 /* {"error": {...}} with the status that fits err->code. */
 void api_respond_error(struct api *api, struct http_request *request, const struct err *err);
 int api_status_of(int code);
+/* The body of an error, for answers that say more; a new reference. */
+json_t *api_error_json(const struct api *api, const struct err *err);
 const struct coordinator *api_core(const struct api *api);
 
 /* ---- JSON values (api_json.c) ---- */
@@ -103,6 +111,14 @@ void api_post_operation(struct api *api, struct http_request *request, const cha
 void api_post_operation_verb(struct api *api, struct http_request *request, const char *rest);
 void api_get_events(struct api *api, struct http_request *request, const char *rest);
 void api_get_metrics(struct api *api, struct http_request *request, const char *rest);
+void api_get_doctor(struct api *api, struct http_request *request, const char *rest);
+void api_get_certificate(struct api *api, struct http_request *request, const char *rest);
+
+/* Puts the facts, the very text that is signed, and its signature into 'out'. */
+int api_sign_facts(const struct signer *signer, json_t *facts, json_t *out, struct err *err)
+    WARN_UNUSED;
+/* Notes what is wrong now; called by the timer. */
+void api_doctor_tick(struct api *api);
 
 /* ---- streams (api_events.c) ---- */
 

@@ -258,14 +258,57 @@ static void test_progress_states(void **state)
     strbuf_release(&text);
 }
 
+/* A plan that grows tells its steps; slots, keys and rates only when it moves some. */
+static void test_progress_steps(void **state)
+{
+    (void)state;
+    struct progress joining = {.state = "running",
+                               .plan_grows = true,
+                               .steps_done = 2,
+                               .steps_total = 3,
+                               .eta_ms = -1,
+                               .step = "join 10.0.0.4:7000 to the cluster of 10.0.0.1:7000"};
+    struct strbuf text = {0};
+    progress_add_plain(&text, &joining);
+    assert_string_equal(strbuf_text(&text),
+                        "50%  2 of 3 steps  join 10.0.0.4:7000 to the cluster of 10.0.0.1:7000");
+    /* Nothing is all done while more may follow. */
+    joining.steps_done = 3;
+    joining.step[0] = '\0';
+    TEXT(progress_add_plain(&text, &joining));
+    assert_string_equal(strbuf_text(&text), "75%  looking what is next  3 of 3 steps");
+    struct progress moving = half;
+    moving.plan_grows = true;
+    moving.steps_done = 1;
+    moving.steps_total = 3;
+    TEXT(progress_add_plain(&text, &moving));
+    assert_string_equal(
+        strbuf_text(&text),
+        "36%  ETA 1m 05s  1 of 3 steps  1,843/4,096 slots  1.2M keys  310.0 MiB  60.3k keys/s");
+    for (int width = 3; width < 160; width++) {
+        TEXT(progress_add_line(&text, &moving, width));
+        assert_true(text_width(strbuf_text(&text)) <= width);
+    }
+    (void)snprintf(joining.state, sizeof(joining.state), "done");
+    TEXT(progress_add_plain(&text, &joining));
+    assert_string_equal(strbuf_text(&text), "100%  done  3 of 3 steps");
+    strbuf_release(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes),         cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_durations),     cmocka_unit_test(test_percent),
-        cmocka_unit_test(test_table),         cmocka_unit_test(test_table_utf8),
-        cmocka_unit_test(test_progress_line), cmocka_unit_test(test_progress_fraction),
-        cmocka_unit_test(test_bar),           cmocka_unit_test(test_progress_states),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_utf8),
+        cmocka_unit_test(test_progress_line),
+        cmocka_unit_test(test_progress_fraction),
+        cmocka_unit_test(test_bar),
+        cmocka_unit_test(test_progress_states),
+        cmocka_unit_test(test_progress_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
