@@ -1,0 +1,119 @@
+/* lifecycle_parts.h — what the decisions of lifecycle.h share; nobody else includes this.
+ *
+ * One decision is made in stages. A stage adds tasks or moves, or waits, or refuses; the first that
+ * says anything ends the decision. A stage whose wish is already seen says nothing. */
+#ifndef DROVER_COORDINATOR_CORE_LIFECYCLE_PARTS_H
+#define DROVER_COORDINATOR_CORE_LIFECYCLE_PARTS_H
+
+#include "coordinator/core/lifecycle.h"
+#include "coordinator/core/placement.h"
+
+#define REPLICAS_BARRIER 1       /* cluster-migration-barrier as Redis has it by default */
+#define PRIMARIES_FOR_FAILOVER 3 /* fewer cannot outvote a dead one */
+#define REPEATS_MAX 3 /* a task that was undone by somebody so often is not asked for again */
+
+struct decision {
+    const struct operation_request *request;
+    const struct lifecycle_facts *facts;
+    const struct topology *topology;
+    struct lifecycle_answer *answer;
+    int capacity;               /* of answer->batches */
+    struct placement placement; /* as things are */
+    char unseen[TEXT_SIZE];     /* a task that is done but not seen yet; "" = none */
+    struct strbuf *why;         /* reasons of choices, a line each; NULL = not wanted */
+};
+
+/* --- saying ----------------------------------------------------------------------------------*/
+/* True when something was said: later stages have to wait. */
+bool decision_is_made(const struct decision *d);
+void decide_refuse(struct decision *d, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+void decide_wait(struct decision *d, const char *format, ...) PRINTF_LIKE(2, 3);
+/* What DONE says; nothing is ended by it. */
+void decide_note(struct decision *d, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Waits unless the topology is settled. */
+void decide_settled(struct decision *d);
+/* Takes 'task' over as a batch, unless the same is done already and just not seen. */
+void decide_task(struct decision *d, const struct task *task);
+/* Takes the batches of a plan over and releases it. */
+void decide_plan(struct decision *d, struct plan *plan);
+/* A plan that could not be made: unsettled waits, the rest is refused. */
+void decide_plan_failed(struct decision *d, int code, const struct err *err);
+
+/* --- tasks that many need --------------------------------------------------------------------*/
+void task_of_node(const struct decision *d,
+                  enum task_kind kind,
+                  int node,
+                  int peer,
+                  struct task *out);
+void decide_join(struct decision *d, const struct address *address);
+void decide_replicate(struct decision *d, int node, int primary);
+/* Leaves, or refuses when something still rests on it. */
+void decide_leave(struct decision *d, int node, bool is_dead);
+/* Servers of ours that left in this operation are stopped. */
+void decide_stops(struct decision *d);
+
+/* --- asking ----------------------------------------------------------------------------------*/
+/* A live primary to ask, always the same one: with slots if there is any, then by id; never
+ * 'not_this'. NO_NODE when there is none. */
+int find_peer(const struct topology *topology, int not_this);
+/* The member at an address, or NO_NODE. */
+int find_member_at(const struct topology *topology, const struct address *address);
+bool is_live(const struct topology_node *node); /* member, reachable, not failed */
+bool is_live_primary(const struct topology_node *node);
+bool is_online_replica(const struct topology_node *node); /* live, and its link is up */
+int count_online_replicas(const struct topology *topology, int primary);
+/* Online replicas that a primary must keep: 1, or 0 where the spec or the fleet does without. */
+int barrier_of(const struct decision *d, int primary);
+/* This operation moved slots away from the node, it has none any more, and it was given no other
+ * duty since. */
+bool was_emptied(const struct decision *d, int node);
+int count_uncovered(const struct topology *topology);
+const char *name_of(const struct decision *d, int node, char text[TOPOLOGY_NAME_SIZE]);
+
+/* --- moves (lifecycle_moves.c) ---------------------------------------------------------------*/
+/* All slots of the 'leaving' nodes to the other primaries that have slots, each slot moved once, by
+ * who has least and has room. */
+void decide_drain(struct decision *d, const int *leaving, int count);
+/* Even shares over all primaries with slots and over 'chosen', which may have none yet. */
+void decide_rebalance(struct decision *d, const int *chosen, int count);
+
+/* --- nodes and replicas (lifecycle_spares.c, lifecycle_replicas.c) -----------------------------*/
+/* Nodes that run and may join: reachable, empty, no members. result is owned by the caller. */
+int list_spares(const struct decision *d, struct address **result);
+/* How many more servers the hosts could start. */
+int count_startable(const struct decision *d);
+/* Starts 'count' more servers, 'primaries' of them placed as primaries. */
+void decide_starts(struct decision *d, int count, int primaries);
+/* The spare that is best for one more primary joins, or for one more replica. */
+void decide_join_spare(struct decision *d, bool is_primary);
+struct replica_wish {
+    int wanted;     /* of each shard; -1 = as many as there are */
+    bool may_leave; /* members that serve nothing leave */
+};
+/* Every shard gets its replicas: first from those that are over or serve nothing, then from spares.
+ * What is over leaves. */
+void decide_replicas(struct decision *d, const struct replica_wish *wish);
+/* Replicas of a primary that was emptied find other primaries, those with the fewest first; what
+ * Redis attached to whoever took its last slot is evened out. */
+void decide_rehome(struct decision *d, int node);
+/* Gives 'count' nodes to the shards that lack replicas most. */
+void decide_replicate_to_poorest(struct decision *d, const int *nodes, int count);
+
+/* --- the kinds -------------------------------------------------------------------------------*/
+void decide_create(struct decision *d);
+void decide_add(struct decision *d);
+void decide_remove(struct decision *d);
+void decide_scale(struct decision *d);
+void decide_replicate_request(struct decision *d);
+void decide_failover(struct decision *d);
+void decide_repair(struct decision *d);
+/* A replica takes over from its primary: checks and the task. */
+void decide_handover(struct decision *d, int replica, bool is_forced);
+
+/* lifecycle_next() with the reasons of choices. */
+void lifecycle_decide(const struct operation_request *request,
+                      const struct lifecycle_facts *facts,
+                      struct lifecycle_answer *out,
+                      struct strbuf *why);
+
+#endif
