@@ -128,14 +128,17 @@ static void add_big_keys(const json_t *keys, struct strbuf *out)
     }
 }
 
-/* Operations whose plan grows: what is foreseen, a line each. */
+/* Operations whose plan grows: what is foreseen, a line each; the last says how it ends. */
 static void add_steps(const json_t *plan, const char *kind, struct strbuf *out)
 {
     const json_t *steps = field_list(plan, "steps");
-    strbuf_addf(out, "Plan of the %s, as far as it can be known now:\n", kind);
+    bool is_fulfilled = field_is(plan, "is_fulfilled");
+    if (!is_fulfilled) {
+        strbuf_addf(out, "Plan of the %s, as far as it can be known now:\n", kind);
+    }
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const char *text = json_string_value(json_array_get(steps, i));
-        strbuf_addf(out, "  %s\n", text == NULL ? "" : text);
+        strbuf_addf(out, "%s%s\n", is_fulfilled ? "" : "  ", text == NULL ? "" : text);
     }
 }
 

@@ -163,8 +163,8 @@ static int confirm(const json_t *plan, struct err *err)
 
 static bool has_work(const json_t *plan)
 {
-    return json_array_size(field_list(plan, "batches")) > 0 ||
-           json_array_size(field_list(plan, "steps")) > 0;
+    return !field_is(plan, "is_fulfilled") && (json_array_size(field_list(plan, "batches")) > 0 ||
+                                               json_array_size(field_list(plan, "steps")) > 0);
 }
 
 static void say_started(const struct ctl *ctl, const json_t *operation, bool is_new)
@@ -200,7 +200,9 @@ static int start(struct ctl *ctl, const json_t *request, bool is_planned, struct
     const json_t *plan = field_object(answer, "plan");
     bool is_left = arguments_has(&ctl->arguments, "detach") || operation == NULL ||
                    strcmp(field_text(operation, "state"), "planned") == 0;
-    if (!is_json && !is_planned && plan != NULL) {
+    /* A plan that grows begins with nothing. */
+    bool is_shown = plan != NULL && (operation == NULL || has_work(plan));
+    if (!is_json && !is_planned && is_shown) {
         struct strbuf out = {0};
         show_plan(ctl, plan, false, &out);
         terminal_write(&out);

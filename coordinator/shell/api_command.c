@@ -46,7 +46,8 @@ static const struct operation *find_operation(const struct coordinator *core, co
 static void command_done(void *user,
                          const struct err *err,
                          const char *operation_id,
-                         const struct plan *plan)
+                         const struct plan *plan,
+                         const char *description)
 {
     struct api_pending *pending = user;
     struct api *api = pending->api;
@@ -67,6 +68,7 @@ static void command_done(void *user,
     if (plan != NULL) {
         json_t *body = api_plan_json(plan, topology);
         api_set(body, "request", api_request_json(&pending->asked, topology));
+        api_set_steps(body, description);
         api_set(out, "plan", body);
     }
     api_respond(api, pending->request, pending->kind == COMMAND_START ? 201 : 200, out);

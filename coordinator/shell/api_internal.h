@@ -82,6 +82,8 @@ void api_set_node(json_t *object,
 json_t *api_operation_json(struct api *api, const struct operation *operation, bool has_batches);
 /* topology may be NULL: no addresses then. */
 json_t *api_plan_json(const struct plan *plan, const struct topology *topology);
+/* "steps", from lines for people (NULL = none), and "is_fulfilled" of a plan with its batches. */
+void api_set_steps(json_t *plan, const char *description);
 json_t *api_request_json(const struct operation_request *request, const struct topology *topology);
 /* "kind" of a batch, and its "task" when it is one. */
 void api_set_task(json_t *out, const struct batch *batch);

@@ -148,6 +148,25 @@ json_t *api_plan_json(const struct plan *plan, const struct topology *topology)
     return out;
 }
 
+/* A plan that grows is foreseen in words; its first line tells when there is nothing to do. */
+void api_set_steps(json_t *plan, const char *description)
+{
+    static const char nothing[] = "nothing to do";
+    json_t *steps = json_array();
+    bool is_fulfilled = description == NULL ? json_array_size(json_object_get(plan, "batches")) == 0
+                                            : strncmp(description, nothing, strlen(nothing)) == 0;
+    for (const char *line = description; line != NULL && *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        struct strbuf text = {0};
+        strbuf_add(&text, line, len);
+        append(steps, api_text(strbuf_text(&text)));
+        strbuf_release(&text);
+        line += len + (line[len] == '\n');
+    }
+    api_set(plan, "steps", steps);
+    api_set(plan, "is_fulfilled", json_boolean(is_fulfilled));
+}
+
 /* ---- handlers ---- */
 
 static bool is_same_request(const struct operation_request *a, const struct operation_request *b)

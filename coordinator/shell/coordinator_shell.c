@@ -25,7 +25,8 @@ struct waiting {
     void (*done)(void *user,
                  const struct err *err,
                  const char *operation_id,
-                 const struct plan *plan);
+                 const struct plan *plan,
+                 const char *description);
     void *user;
     bool is_forgotten; /* the operator is gone */
 };
@@ -253,13 +254,14 @@ void coordinator_shell_command(struct coordinator_shell *shell,
                                void (*done)(void *user,
                                             const struct err *err,
                                             const char *operation_id,
-                                            const struct plan *plan),
+                                            const struct plan *plan,
+                                            const char *description),
                                void *user)
 {
     if (shell->has_exited) {
         struct err err = {0};
         (void)err_set(&err, ERR_CANCELLED, "the coordinator is stopping");
-        done(user, &err, "", NULL);
+        done(user, &err, "", NULL, NULL);
         return;
     }
     shell->counters.commands++;
@@ -286,9 +288,10 @@ static void do_command_done(struct coordinator_shell *shell,
     struct waiting waiting;
     shell->has_news = true;
     if (waiting_take(shell, effect->handle, &waiting) && !waiting.is_forgotten) {
-        bool has_plan = effect->plan.operation_id[0] != '\0' || effect->plan.topology_digest != 0;
+        bool has_plan = effect->plan.operation_id[0] != '\0' || effect->plan.topology_digest != 0 ||
+                        effect->description != NULL;
         waiting.done(waiting.user, &effect->err, effect->operation_id,
-                     has_plan ? &effect->plan : NULL);
+                     has_plan ? &effect->plan : NULL, effect->description);
     }
 }
 
@@ -411,7 +414,7 @@ static void cancel_commands(struct coordinator_shell *shell)
     while (shell->waiting_count > 0) {
         struct waiting waiting = shell->waiting[--shell->waiting_count];
         if (waiting.done != NULL && !waiting.is_forgotten) {
-            waiting.done(waiting.user, &err, "", NULL);
+            waiting.done(waiting.user, &err, "", NULL, NULL);
         }
     }
 }

@@ -74,14 +74,15 @@ bool coordinator_shell_store_is_up(const struct coordinator_shell *shell, struct
 
 /* Hands a command to the core; it is copied. 'done' runs exactly once: later, or from inside this
  * call when the core answers at once (an error, a plan without a scan). err->code 0 = done;
- * operation_id is "" and plan is NULL when the command has none; all of it is valid during the
- * callback only. */
+ * operation_id is "" and plan and description are NULL when the command has none; 'description' is
+ * lines for people, of a plan that grows. All of it is valid during the callback only. */
 void coordinator_shell_command(struct coordinator_shell *shell,
                                const struct coordinator_command *command,
                                void (*done)(void *user,
                                             const struct err *err,
                                             const char *operation_id,
-                                            const struct plan *plan),
+                                            const struct plan *plan,
+                                            const char *description),
                                void *user);
 /* A caller that is gone (the HTTP client hung up): its 'done' will not run. The command itself goes
  * on. */

@@ -284,6 +284,24 @@ static void test_task(void **state)
     json_decref(out);
 }
 
+/* A plan that grows is told in lines; nothing to do is told as such. */
+static void test_steps(void **state)
+{
+    (void)state;
+    json_t *plan = json_pack("{s:[]}", "batches");
+    api_set_steps(plan, "step 1: join a:1 to the cluster of b:2\nthen it is done: all that\n");
+    assert_int_equal(json_array_size(json_object_get(plan, "steps")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(plan, "steps"), 1)),
+                        "then it is done: all that");
+    assert_true(json_is_false(json_object_get(plan, "is_fulfilled")));
+    api_set_steps(plan, "nothing to do: it is a member\n");
+    assert_true(json_is_true(json_object_get(plan, "is_fulfilled")));
+    api_set_steps(plan, NULL);
+    assert_int_equal(json_array_size(json_object_get(plan, "steps")), 0);
+    assert_true(json_is_true(json_object_get(plan, "is_fulfilled")));
+    json_decref(plan);
+}
+
 /* Texts of servers need not be UTF-8; the answer must be. */
 static void test_text(void **state)
 {
@@ -306,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_lifecycle_taken),
         cmocka_unit_test(test_lifecycle_refused),
         cmocka_unit_test(test_task),
+        cmocka_unit_test(test_steps),
         cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
