@@ -82,6 +82,8 @@ static void take_answer(struct world *w, struct coordinator_effect *effect)
     answer->err = effect->err;
     answer->plan = effect->plan;
     effect->plan = (struct plan){0};
+    answer->description = effect->description;
+    effect->description = NULL;
     memcpy(answer->operation_id, effect->operation_id, sizeof(answer->operation_id));
 }
 
@@ -150,6 +152,22 @@ static bool coordinators_run(struct world *w)
 
 /* ---- the world ---- */
 
+static void name_node(struct world_node *node, int i)
+{
+    *node = (struct world_node){.is_primary = true, .open_slot = -1};
+    (void)snprintf(node->id.text, sizeof(node->id.text), "%040d", i + 1);
+    node->address.port = (uint16_t)(7001 + i);
+    (void)snprintf(node->address.host, sizeof(node->address.host), "10.0.0.%d", i + 1);
+    (void)snprintf(node->run_id, sizeof(node->run_id), "%040d", 1000 + i);
+}
+
+int world_add_spare(struct world *w)
+{
+    assert_true(w->node_count < WORLD_NODES);
+    name_node(&w->nodes[w->node_count], w->node_count);
+    return w->node_count++;
+}
+
 void world_init(struct world *w, int primaries, int replicas_each, int agents)
 {
     *w = (struct world){
@@ -161,22 +179,17 @@ void world_init(struct world *w, int primaries, int replicas_each, int agents)
     w->store.revision = 100;
     w->config = (struct coordinator_config){.lease_ttl_ms = 10000, .batch_slots_max = 512};
     for (int i = 0; i < w->node_count; i++) {
-        struct world_node *node = &w->nodes[i];
-        *node = (struct world_node){.is_primary = i < primaries,
-                                    .primary = i % primaries,
-                                    .is_member = true,
-                                    .open_slot = -1};
-        (void)snprintf(node->id.text, sizeof(node->id.text), "%040d", i + 1);
-        node->address.port = (uint16_t)(7001 + i);
-        (void)snprintf(node->address.host, sizeof(node->address.host), "10.0.0.%d", i + 1);
-        (void)snprintf(node->run_id, sizeof(node->run_id), "%040d", 1000 + i);
+        name_node(&w->nodes[i], i);
+        w->nodes[i].is_primary = i < primaries;
+        w->nodes[i].primary = i % primaries;
+        w->nodes[i].is_member = true;
     }
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         w->owner[slot] = (int16_t)(slot * primaries / SLOT_COUNT);
     }
     for (int i = 0; i < agents; i++) {
         struct world_agent *agent = &w->agents[i];
-        *agent = (struct world_agent){.moves_per_tick = 16};
+        *agent = (struct world_agent){.moves_per_tick = 16, .task_ticks = 10};
         (void)snprintf(agent->id.text, sizeof(agent->id.text), "h%d", i + 1);
         agent->first_node = w->node_count * i / agents;
         agent->node_count = w->node_count * (i + 1) / agents - agent->first_node;
@@ -197,6 +210,7 @@ void world_release(struct world *w)
     }
     for (int i = 0; i < w->command_count; i++) {
         plan_release(&w->answers[i].plan);
+        free(w->answers[i].description);
     }
     for (int i = 0; i < w->node_count; i++) {
         strbuf_release(&w->nodes[i].text);
@@ -308,6 +322,15 @@ int world_drain(struct world *w, int i, int node)
     struct coordinator_command command = {.kind = COMMAND_START};
     command.request.kind = OPERATION_DRAIN;
     command.request.node = w->nodes[node].id;
+    return world_command(w, i, &command);
+}
+
+int world_add(struct world *w, int i, enum coordinator_command_kind kind, int node)
+{
+    struct coordinator_command command = {.kind = kind};
+    command.request.kind = OPERATION_ADD;
+    command.request.addresses = &w->nodes[node].address;
+    command.request.address_count = 1;
     return world_command(w, i, &command);
 }
 

@@ -73,6 +73,7 @@ struct world_order {
     struct order order;
     struct order_status status;
     int64_t expires_ms;
+    int ticks; /* of a task */
 };
 
 struct world_agent {
@@ -105,6 +106,8 @@ struct world_agent {
     int ends_code;
     const char *ends_reason;
     int moves_per_tick; /* slots */
+    int task_ticks;     /* that a task takes */
+    int tasks_done;
     struct refusal last_refusal;
     int orders_received;
 };
@@ -115,7 +118,7 @@ struct world_node {
     bool is_primary;
     int primary;    /* of a replica */
     bool is_failed; /* FAIL in every view, not reachable */
-    bool is_member;
+    bool is_member; /* else it knows only itself, and nobody knows it */
     char run_id[RUN_ID_SIZE];
     int open_slot; /* -1 = none; migrating to open_peer */
     int open_peer;
@@ -128,6 +131,7 @@ struct world_answer {
     struct err err;
     char operation_id[OPERATION_ID_SIZE];
     struct plan plan;
+    char *description; /* NULL = none; owned */
 };
 
 struct world {
@@ -155,6 +159,9 @@ struct world {
  * host... see the .c. */
 void world_init(struct world *w, int primaries, int replicas_each, int agents);
 void world_release(struct world *w);
+/* Adds a server that runs, is empty, is known to nobody, and is looked at by no agent unless told.
+ * Returns its number. Before the first world_run(). */
+int world_add_spare(struct world *w);
 /* Starts coordinator i (again). */
 void world_start(struct world *w, int i);
 /* kill -9. */
@@ -187,6 +194,8 @@ const char *world_why(const struct world *w);
 int world_command(struct world *w, int i, const struct coordinator_command *command);
 const struct world_answer *world_answer(const struct world *w, int number);
 int world_drain(struct world *w, int i, int node); /* START of a drain */
+/* START (or PLAN) of an ADD of this node, by its address. */
+int world_add(struct world *w, int i, enum coordinator_command_kind kind, int node);
 int world_verb(struct world *w,
                int i,
                enum coordinator_command_kind kind,
@@ -197,6 +206,9 @@ const struct operation *world_operation(const struct world *w); /* newest, or NU
 int world_slots_of(const struct world *w, int node);
 /* node becomes FAIL, its replica takes its slots. */
 void world_failover(struct world *w, int node, int replica);
+/* The stored record of the key, to be read or falsified; NULL = none. */
+struct world_kv *world_stored(struct world *w, const char *key);
+void world_store_put(struct world *w, const char *key, const struct record *record);
 void world_send(struct world *w, int i, const struct coordinator_event *event);
 /* Number of lines of the transcript that contain the text. */
 int world_log_count(const struct world *w, const char *text);

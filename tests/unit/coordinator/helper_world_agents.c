@@ -203,7 +203,7 @@ static void check_single(const struct world *w,
                          const struct world_agent *agent,
                          const struct world_order *order)
 {
-    if (order->order.kind != ORDER_MOVE) {
+    if (order->order.kind == ORDER_SCAN) {
         return;
     }
     for (int i = 0; i < w->agent_count; i++) {
@@ -279,6 +279,22 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
     return true;
 }
 
+/* A few ticks, then all at once. */
+static bool do_task(struct world *w, struct world_agent *agent, struct world_order *order)
+{
+    struct err err = {0};
+    assert_int_equal(task_validate(&order->order.task, &err), 0);
+    if (++order->ticks < agent->task_ticks) {
+        return false;
+    }
+    if (agent->ends_as == 0) {
+        carry_out(w, &order->order.task);
+        agent->tasks_done++;
+    }
+    end_order(agent, order, ORDER_DONE);
+    return true;
+}
+
 static bool is_first_of_its_source(const struct world_agent *agent, int index)
 {
     for (int n = 0; n < index; n++) {
@@ -305,7 +321,9 @@ static void agent_work(struct world *w, int i)
             continue;
         }
         check_single(w, agent, order);
-        if (!agent->does_nothing && is_first_of_its_source(agent, n)) {
+        if (order->order.kind == ORDER_TASK) {
+            is_news = (!agent->does_nothing && do_task(w, agent, order)) || is_news;
+        } else if (!agent->does_nothing && is_first_of_its_source(agent, n)) {
             is_news = move_some(w, agent, order) || is_news;
         }
     }

@@ -17,7 +17,7 @@ static void nodes_text(const struct world *w, int myself, struct strbuf *out)
 {
     for (int i = 0; i < w->node_count; i++) {
         const struct world_node *node = &w->nodes[i];
-        if (!node->is_member) {
+        if (i != myself && !(node->is_member && w->nodes[myself].is_member)) {
             continue;
         }
         strbuf_addf(out, "%s %s:%u@%u %s%s%s %s 0 0 %d %s", node->id.text, node->address.host,
@@ -69,7 +69,8 @@ void fill_node(struct world *w, int n, struct node_report *out)
         .is_reachable = !node->is_failed,
         .role = node->is_primary ? NODE_ROLE_PRIMARY : NODE_ROLE_REPLICA,
         .is_cluster_enabled = true,
-        .is_cluster_ok = true,
+        .is_cluster_ok = node->is_member,
+        .known_nodes = node->is_member ? w->node_count : 1,
         .is_link_up = true,
         .used_memory_bytes = 1000000,
         .keys = 100 * world_slots_of(w, n),
@@ -116,4 +117,48 @@ int find_node(const struct world *w, const struct node_id *id)
         }
     }
     return -1;
+}
+
+static int find_by_address(const struct world *w, const struct address *address)
+{
+    for (int i = 0; i < w->node_count; i++) {
+        if (address_is_equal(&w->nodes[i].address, address)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+void carry_out(struct world *w, const struct task *task)
+{
+    int n = find_by_address(w, &task->node_address);
+    int peer = find_by_address(w, &task->peer_address);
+    assert_true(n >= 0);
+    struct world_node *node = &w->nodes[n];
+    switch (task->kind) {
+    case TASK_JOIN:
+        node->is_member = true;
+        break;
+    case TASK_REPLICATE:
+        assert_int_equal(world_slots_of(w, n), 0);
+        node->is_primary = false;
+        node->primary = peer;
+        break;
+    case TASK_LEAVE:
+        assert_int_equal(world_slots_of(w, n), 0);
+        node->is_member = false;
+        node->is_primary = true;
+        break;
+    case TASK_ADD_SLOTS:
+        SLOTSET_FOREACH (slot, &task->slots) {
+            w->owner[slot] = (int16_t)n;
+        }
+        break;
+    case TASK_FAILOVER:
+    case TASK_REPAIR:
+    case TASK_START:
+    case TASK_STOP:
+    case TASK_MEET:
+        break;
+    }
 }

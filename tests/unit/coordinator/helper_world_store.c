@@ -23,6 +23,26 @@ static struct world_kv *store_find(struct world_store *store, const char *key)
     return NULL;
 }
 
+struct world_kv *world_stored(struct world *w, const char *key)
+{
+    return store_find(&w->store, key);
+}
+
+void world_store_put(struct world *w, const char *key, const struct record *record)
+{
+    struct world_store *store = &w->store;
+    struct world_kv *kv = store_find(store, key);
+    if (kv == NULL) {
+        store->kvs = xreallocarray(store->kvs, (size_t)store->kv_count + 1, sizeof(*store->kvs));
+        kv = &store->kvs[store->kv_count++];
+        *kv = (struct world_kv){.key = xstrdup(key), .create_revision = store->revision + 1};
+    } else {
+        record_release(&kv->record);
+    }
+    kv->mod_revision = ++store->revision;
+    record_copy(&kv->record, record);
+}
+
 void store_delete(struct world_store *store, const char *key)
 {
     struct world_kv *kv = store_find(store, key);
