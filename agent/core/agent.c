@@ -23,7 +23,7 @@
 #define STOP_WAIT_MS \
     30000 /* for the slots in hand; what is not finished then stays open and can be resumed */
 #define VIEWS_WANTED_MAX 64              /* asked for at a time; the coordinator asks again */
-#define VIEW_BYTES_MAX (4 * 1024 * 1024) /* of texts in one report */
+#define VIEW_BYTES_MAX (4UL * 1024 * 1024) /* of texts in one report */
 
 enum { SERIAL_SESSION = 1, SERIAL_PROBE = 2, SERIAL_HOST = 3, SERIAL_LAST_FIXED = 3 };
 
@@ -82,6 +82,7 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
            sizeof(a->config.instances.password));
     probe_init(&a->probe, SERIAL_PROBE, config->serves_all, config->probe_interval_ms);
     order_book_init(&a->book, &login, config->seed + 1, &a->last_serial);
+    a->book.means.instances = a->config.instances.folder[0] != '\0' ? &a->config.instances : NULL;
     for (int i = 0; i < config->node_count; i++) {
         probe_add(&a->probe, &config->nodes[i], PROBE_CONFIGURED, now_ms);
     }

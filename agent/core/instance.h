@@ -19,9 +19,9 @@
  *          appendonly yes|no        yes without it
  *          bus-port N               announced; the port + 10000 without it
  *          extra LINE               one more line of the conf; see redis_conf.h for what is refused
- *   STOP   agent NAME               must be this agent
- *          certificate LINE         each line of the removal certificate's text (certificate.h)
- * Unknown keys are refused. Pure. Source: docs/lifecycle.md. */
+ *   STOP   agent NAME               must be this agent, and the first line
+ *          ...                      the removal certificate, as common/model/removal_proof.h writes
+ * it Unknown keys are refused. Pure. Source: docs/lifecycle.md. */
 #ifndef DROVER_AGENT_CORE_INSTANCE_H
 #define DROVER_AGENT_CORE_INSTANCE_H
 

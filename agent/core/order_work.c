@@ -1,6 +1,7 @@
 /* order_work.c — see order_work.h. */
 #include "agent/core/order_work.h"
 
+#include "agent/core/instance.h"
 #include "agent/core/key_scan.h"
 #include "agent/core/task_runner.h"
 #include "common/base/alloc.h"
@@ -12,15 +13,23 @@ struct order_work {
     struct slot_mover *mover;
     struct key_scan *scan;
     struct node_task *task;
+    struct instance *instance;
 };
+
+static bool is_instance_task(enum task_kind kind)
+{
+    return kind == TASK_START || kind == TASK_STOP;
+}
 
 /* ---- what an order from outside must look like ---- */
 
 static const char *task_fault(const struct order *order, const struct order_means *means)
 {
-    (void)means;
     if (task_validate(&order->task, NULL) != 0) {
         return "a task that lacks what its kind must name";
+    }
+    if (is_instance_task(order->task.kind)) {
+        return means->instances == NULL ? "this agent starts and stops no servers" : NULL;
     }
     if (!node_task_knows(order->task.kind)) {
         return "a task of a kind this agent cannot carry out";
@@ -75,7 +84,11 @@ struct order_work *order_work_new(const struct order *order,
         work->scan = key_scan_new(order, serial, now_ms);
         break;
     case ORDER_TASK:
-        work->task = node_task_new(order, serial, seed, now_ms);
+        if (is_instance_task(order->task.kind)) {
+            work->instance = instance_new(order, means->instances, serial, now_ms);
+        } else {
+            work->task = node_task_new(order, serial, seed, now_ms);
+        }
         break;
     }
     return work;
@@ -89,6 +102,7 @@ void order_work_free(struct order_work *work)
     slot_mover_free(work->mover);
     key_scan_free(work->scan);
     node_task_free(work->task);
+    instance_free(work->instance);
     free(work);
 }
 
@@ -102,6 +116,8 @@ void order_work_step(struct order_work *work,
         key_scan_step(work->scan, event, fx);
     } else if (work->task != NULL) {
         node_task_step(work->task, event, fx);
+    } else if (work->instance != NULL) {
+        instance_step(work->instance, event, fx);
     }
 }
 
@@ -112,6 +128,9 @@ int64_t order_work_deadline(const struct order_work *work)
     }
     if (work->scan != NULL) {
         return key_scan_deadline(work->scan);
+    }
+    if (work->instance != NULL) {
+        return instance_deadline(work->instance);
     }
     return work->task != NULL ? node_task_deadline(work->task) : NEVER;
 }
@@ -124,6 +143,8 @@ void order_work_stop(struct order_work *work)
         key_scan_end(work->scan, 0, "stopped");
     } else if (work->task != NULL) {
         node_task_stop(work->task);
+    } else if (work->instance != NULL) {
+        instance_end(work->instance, 0, "stopped");
     }
 }
 
@@ -135,6 +156,8 @@ void order_work_freeze(struct order_work *work, int code, const char *reason)
         key_scan_end(work->scan, code, reason);
     } else if (work->task != NULL) {
         node_task_freeze(work->task, code, reason);
+    } else if (work->instance != NULL) {
+        instance_end(work->instance, code, reason);
     }
 }
 
@@ -145,6 +168,9 @@ bool order_work_is_over(const struct order_work *work)
     }
     if (work->scan != NULL) {
         return key_scan_is_over(work->scan);
+    }
+    if (work->instance != NULL) {
+        return instance_is_over(work->instance);
     }
     return work->task == NULL || node_task_is_over(work->task);
 }
@@ -162,5 +188,7 @@ void order_work_status(const struct order_work *work, struct order_status *statu
         key_scan_status(work->scan, status);
     } else if (work->task != NULL) {
         node_task_status(work->task, status);
+    } else if (work->instance != NULL) {
+        instance_status(work->instance, status);
     }
 }

@@ -31,7 +31,7 @@ enum task_kind {
     /* Slots left open or unowned are closed by the stated rules of docs/lifecycle.md; 'node' is
      * whom the slots belong to, 'peer' the other end if there is one. */
     TASK_REPAIR = 5,
-    /* The agent starts a server as detail (JSON, see agent/core/instance.h) says; 'node_address' is
+    /* The agent starts a server as detail (lines "key value", see agent/core/instance.h) says; 'node_address' is
      * what it will announce. Done when it answers PING. */
     TASK_START = 6,
     /* The agent stops the server it started at 'node_address' and puts its data aside. Needs the
