@@ -310,13 +310,40 @@ static int command_start_growing(struct coordinator *c,
     return 0;
 }
 
+/* A record has room for nodes by id, or by address, not for both. */
+static int check_request(const struct operation_request *request, struct err *err)
+{
+    if (request->address_count > 0 && request->weight_count + request->source_count > 0) {
+        return err_set(err, ERR_INVALID, "a %s names nodes by address, not by weight or source",
+                       operation_kind_name(request->kind));
+    }
+    if (request->address_count > REQUEST_ADDRESSES_MAX) {
+        return err_set(err, ERR_LIMIT, "%d addresses are named, %d are allowed",
+                       request->address_count, REQUEST_ADDRESSES_MAX);
+    }
+    size_t bytes = 0;
+    for (int i = 0; i < request->address_count; i++) {
+        bytes += strlen(request->addresses[i].host);
+    }
+    if (bytes > REQUEST_HOSTS_BYTES_MAX) {
+        (void)err_set(err, ERR_LIMIT, "the names of %d hosts take %zu bytes, %d are allowed",
+                      request->address_count, bytes, REQUEST_HOSTS_BYTES_MAX);
+        err_hint(err, "name fewer nodes at a time");
+        return ERR_LIMIT;
+    }
+    return 0;
+}
+
 static int command_start(struct coordinator *c,
                          uint64_t handle,
                          const struct coordinator_command *command,
                          struct err *err)
 {
     bool needs_approval = command->request.needs_approval;
-    int code = check_may_write(c, err);
+    int code = check_request(&command->request, err);
+    if (code == 0) {
+        code = check_may_write(c, err);
+    }
     if (code == 0 && !needs_approval) {
         code = check_no_active(c, err);
     }

@@ -1,5 +1,6 @@
 /* helper_sample.c — see helper_sample.h. */
 #include "helper_sample.h"
+#include "helper_sample_parts.h"
 
 #include "common/base/alloc.h"
 
@@ -12,12 +13,9 @@
 
 #include <cmocka.h>
 
-#define EQUAL(a, b, field) assert_true((a)->field == (b)->field)
-#define EQUAL_TEXT(a, b, field) assert_string_equal((a)->field, (b)->field)
-
 /* ---- values ---- */
 
-static int64_t any_int(struct prng *prng, int64_t min)
+int64_t any_int(struct prng *prng, int64_t min)
 {
     switch (prng_below(prng, 4)) {
     case 0:
@@ -31,13 +29,13 @@ static int64_t any_int(struct prng *prng, int64_t min)
     }
 }
 
-static bool any_bool(struct prng *prng)
+bool any_bool(struct prng *prng)
 {
     return prng_chance(prng, 1, 2);
 }
 
 /* Any bytes but NUL, up to the whole buffer. */
-static void any_text(struct prng *prng, char *out, size_t size, size_t min)
+void any_text(struct prng *prng, char *out, size_t size, size_t min)
 {
     size_t len = (size_t)prng_range(prng, (int64_t)min, (int64_t)size - 1);
     for (size_t i = 0; i < len; i++) {
@@ -46,7 +44,7 @@ static void any_text(struct prng *prng, char *out, size_t size, size_t min)
     out[len] = '\0';
 }
 
-static void any_word(struct prng *prng, char *out, size_t size)
+void any_word(struct prng *prng, char *out, size_t size)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789.-_";
     size_t len = (size_t)prng_range(prng, 1, (int64_t)size - 1);
@@ -56,20 +54,20 @@ static void any_word(struct prng *prng, char *out, size_t size)
     out[len] = '\0';
 }
 
-static void any_node_id(struct prng *prng, struct node_id *out)
+void any_node_id(struct prng *prng, struct node_id *out)
 {
     for (int i = 0; i < NODE_ID_LEN; i++) {
         out->text[i] = "0123456789abcdef"[prng_below(prng, 16)];
     }
 }
 
-static void any_address(struct prng *prng, struct address *out)
+void any_address(struct prng *prng, struct address *out)
 {
     any_word(prng, out->host, sizeof(out->host));
     out->port = (uint16_t)prng_range(prng, 1, UINT16_MAX);
 }
 
-static void any_slots(struct prng *prng, struct slotset *out, int max)
+void any_slots(struct prng *prng, struct slotset *out, int max)
 {
     int left = (int)prng_range(prng, 1, max);
     while (left > 0) {
@@ -82,7 +80,7 @@ static void any_slots(struct prng *prng, struct slotset *out, int max)
     }
 }
 
-static int any_count(struct prng *prng, int max)
+int any_count(struct prng *prng, int max)
 {
     return (int)prng_range(prng, 0, max);
 }
@@ -142,7 +140,7 @@ static void sample_node(struct prng *prng, int items_max, struct node_report *no
     }
 }
 
-static void sample_big_keys(struct prng *prng, struct big_key *keys, int count)
+void sample_big_keys(struct prng *prng, struct big_key *keys, int count)
 {
     for (int i = 0; i < count; i++) {
         any_text(prng, keys[i].key, sizeof(keys[i].key), 0);
@@ -182,6 +180,15 @@ static void sample_report(struct prng *prng, int items_max, struct report *repor
     for (int i = 0; i < report->node_count; i++) {
         sample_node(prng, items_max, &report->nodes[i]);
     }
+    report->has_host = any_bool(prng);
+    if (report->has_host) {
+        any_text(prng, report->host.zone, sizeof(report->host.zone), 0);
+        any_text(prng, report->host.host, sizeof(report->host.host), 0);
+        report->host.can_start = any_bool(prng);
+        report->host.memory_free_bytes = any_int(prng, -1);
+        report->host.port_first = (uint16_t)prng_below(prng, UINT16_MAX);
+        report->host.port_last = (uint16_t)prng_below(prng, UINT16_MAX);
+    }
     report->order_count = any_count(prng, items_max);
     report->orders = xcalloc((size_t)items_max + 1, sizeof(*report->orders));
     for (int i = 0; i < report->order_count; i++) {
@@ -201,12 +208,31 @@ static void sample_report(struct prng *prng, int items_max, struct report *repor
     }
 }
 
+/* Valid for its kind, as decoders ask. */
+void sample_task(struct prng *prng, struct task *task)
+{
+    task->kind = (enum task_kind)prng_range(prng, 1, TASK_KIND_MAX);
+    task->flags = (uint32_t)prng_below(prng, TASK_FLAGS_ALL + 1);
+    if (any_bool(prng) || (task->kind != TASK_JOIN && task->kind != TASK_START)) {
+        any_node_id(prng, &task->node);
+    }
+    any_address(prng, &task->node_address);
+    any_node_id(prng, &task->peer);
+    any_address(prng, &task->peer_address);
+    any_slots(prng, &task->slots, task->kind == TASK_REPAIR ? BATCH_SLOTS_MAX : SLOT_COUNT);
+    any_text(prng, task->detail, sizeof(task->detail), 1);
+}
+
 static void sample_order(struct prng *prng, struct order *order)
 {
     any_order_id(prng, &order->id);
     order->fence = 1 + (any_int(prng, 0) >> 1);
     order->valid_for_ms = prng_range(prng, 0, 3600000);
-    order->kind = any_bool(prng) ? ORDER_MOVE : ORDER_SCAN;
+    order->kind = (enum order_kind)prng_range(prng, ORDER_MOVE, ORDER_TASK);
+    if (order->kind == ORDER_TASK) {
+        sample_task(prng, &order->task);
+        return;
+    }
     any_node_id(prng, &order->source);
     any_address(prng, &order->source_address);
     if (order->kind == ORDER_MOVE || any_bool(prng)) {
@@ -294,10 +320,22 @@ void sample_message(struct prng *prng, enum message_kind kind, int items_max, st
 
 /* ---- comparing messages ---- */
 
-static void assert_address_equal(const struct address *a, const struct address *b)
+void assert_address_equal(const struct address *a, const struct address *b)
 {
     EQUAL_TEXT(a, b, host);
     EQUAL(a, b, port);
+}
+
+void assert_task_equal(const struct task *a, const struct task *b)
+{
+    EQUAL(a, b, kind);
+    EQUAL(a, b, flags);
+    EQUAL_TEXT(a, b, node.text);
+    assert_address_equal(&a->node_address, &b->node_address);
+    EQUAL_TEXT(a, b, peer.text);
+    assert_address_equal(&a->peer_address, &b->peer_address);
+    assert_true(slotset_is_equal(&a->slots, &b->slots));
+    EQUAL_TEXT(a, b, detail);
 }
 
 static void assert_order_id_equal(const struct order_id *a, const struct order_id *b)
@@ -349,7 +387,7 @@ static void assert_node_equal(const struct node_report *a, const struct node_rep
     }
 }
 
-static void assert_big_keys_equal(const struct big_key *a, const struct big_key *b, int count)
+void assert_big_keys_equal(const struct big_key *a, const struct big_key *b, int count)
 {
     for (int i = 0; i < count; i++) {
         EQUAL_TEXT(&a[i], &b[i], key);
@@ -388,6 +426,13 @@ static void assert_report_equal(const struct report *a, const struct report *b)
     for (int i = 0; i < a->node_count; i++) {
         assert_node_equal(&a->nodes[i], &b->nodes[i]);
     }
+    EQUAL(a, b, has_host);
+    EQUAL_TEXT(a, b, host.zone);
+    EQUAL_TEXT(a, b, host.host);
+    EQUAL(a, b, host.can_start);
+    EQUAL(a, b, host.memory_free_bytes);
+    EQUAL(a, b, host.port_first);
+    EQUAL(a, b, host.port_last);
     EQUAL(a, b, order_count);
     for (int i = 0; i < a->order_count; i++) {
         assert_status_equal(&a->orders[i], &b->orders[i]);
@@ -407,6 +452,9 @@ static void assert_order_equal(const struct order *a, const struct order *b)
     EQUAL(a, b, fence);
     EQUAL(a, b, valid_for_ms);
     EQUAL(a, b, kind);
+    if (a->kind == ORDER_TASK) {
+        assert_task_equal(&a->task, &b->task);
+    }
     EQUAL_TEXT(a, b, source.text);
     EQUAL_TEXT(a, b, target.text);
     assert_address_equal(&a->source_address, &b->source_address);
@@ -478,205 +526,6 @@ void assert_message_equal(const struct message *a, const struct message *b)
         break;
     case MESSAGE_INSTRUCTIONS:
         assert_instructions_equal(&a->as.instructions, &b->as.instructions);
-        break;
-    }
-}
-
-/* ---- records ---- */
-
-static void sample_operation(struct prng *prng, int items_max, struct operation *to)
-{
-    struct operation_request *request = &to->request;
-    any_text(prng, to->id, sizeof(to->id), 1);
-    request->kind = (enum operation_kind)prng_range(prng, 1, 3);
-    request->weight_count = any_count(prng, items_max);
-    request->weights = xcalloc((size_t)items_max + 1, sizeof(*request->weights));
-    for (int i = 0; i < request->weight_count; i++) {
-        any_node_id(prng, &request->weights[i].node);
-        request->weights[i].weight = (double)prng_below(prng, 1000) / 7;
-    }
-    request->threshold_percent = (double)prng_below(prng, 1000) / 10;
-    request->source_count = any_count(prng, items_max);
-    request->sources = xcalloc((size_t)items_max + 1, sizeof(*request->sources));
-    for (int i = 0; i < request->source_count; i++) {
-        any_node_id(prng, &request->sources[i]);
-    }
-    any_node_id(prng, &request->target);
-    request->slot_count = any_count(prng, SLOT_COUNT);
-    if (any_bool(prng)) {
-        any_slots(prng, &request->slots, 2000);
-    }
-    any_node_id(prng, &request->node);
-    request->speed = (enum move_speed)prng_below(prng, 3);
-    request->parallel_moves_max = any_count(prng, PLAN_BATCHES_MAX);
-    request->needs_approval = any_bool(prng);
-    any_text(prng, request->requested_by, sizeof(request->requested_by), 0);
-    to->state = (enum operation_state)prng_range(prng, 1, OPERATION_HELD);
-    to->reason_code = -(int)prng_below(prng, 18);
-    any_text(prng, to->reason, sizeof(to->reason), 0);
-    to->created_wall_ms = any_int(prng, 0);
-    to->started_wall_ms = any_int(prng, 0);
-    to->ended_wall_ms = any_int(prng, 0);
-    to->slots_total = any_count(prng, SLOT_COUNT);
-    to->slots_moved = any_count(prng, SLOT_COUNT);
-    to->keys_moved = prng_next(prng);
-    to->bytes_moved = prng_next(prng);
-}
-
-static void sample_batch(struct prng *prng, struct batch *to)
-{
-    to->index = (int)prng_below(prng, PLAN_BATCHES_MAX);
-    any_node_id(prng, &to->source);
-    any_node_id(prng, &to->target);
-    any_slots(prng, &to->slots, BATCH_SLOTS_MAX);
-    to->keys_estimate = prng_next(prng);
-    to->bytes_estimate = prng_next(prng);
-    to->state = (enum batch_state)prng_range(prng, 1, BATCH_STOPPED);
-    to->attempt = any_count(prng, INT32_MAX);
-    if (any_bool(prng)) {
-        any_word(prng, to->agent.text, sizeof(to->agent.text));
-    }
-    any_slots(prng, &to->slots_done, BATCH_SLOTS_MAX);
-    to->keys_moved = prng_next(prng);
-    to->bytes_moved = prng_next(prng);
-    to->reason_code = -(int)prng_below(prng, 18);
-    any_text(prng, to->reason, sizeof(to->reason), 0);
-}
-
-void sample_record(struct prng *prng, enum record_kind kind, int items_max, struct record *out)
-{
-    *out = (struct record){.kind = kind};
-    switch (kind) {
-    case RECORD_LEADER:
-        any_text(prng, out->as.leader.name, sizeof(out->as.leader.name), 0);
-        any_text(prng, out->as.leader.instance, sizeof(out->as.leader.instance), 0);
-        any_text(prng, out->as.leader.bus_url, sizeof(out->as.leader.bus_url), 0);
-        any_text(prng, out->as.leader.api_url, sizeof(out->as.leader.api_url), 0);
-        break;
-    case RECORD_SPEC:
-        any_text(prng, out->as.spec.cluster_name, sizeof(out->as.spec.cluster_name), 0);
-        out->as.spec.primaries_wanted = any_count(prng, 1000);
-        out->as.spec.replicas_per_shard = (int)prng_range(prng, -1, 10);
-        out->as.spec.memory_limit_percent = (double)prng_below(prng, 1000) / 10;
-        break;
-    case RECORD_AGENT:
-        any_word(prng, out->as.agent.id.text, sizeof(out->as.agent.id.text));
-        out->as.agent.incarnation = prng_next(prng);
-        out->as.agent.fence_acked = any_int(prng, 0);
-        break;
-    case RECORD_OPERATION:
-        sample_operation(prng, items_max, &out->as.operation);
-        break;
-    case RECORD_PLAN:
-        any_text(prng, out->as.plan.operation_id, sizeof(out->as.plan.operation_id), 0);
-        out->as.plan.topology_digest = prng_next(prng);
-        out->as.plan.batch_count = any_count(prng, PLAN_BATCHES_MAX);
-        out->as.plan.slot_count = any_count(prng, SLOT_COUNT);
-        out->as.plan.keys_estimate = prng_next(prng);
-        out->as.plan.bytes_estimate = prng_next(prng);
-        out->as.plan.duration_estimate_ms = any_int(prng, 0);
-        out->as.plan.is_scanned = any_bool(prng);
-        out->as.plan.big_key_count = any_count(prng, PLAN_BIG_KEYS_MAX);
-        out->as.plan.big_keys = xcalloc(PLAN_BIG_KEYS_MAX, sizeof(*out->as.plan.big_keys));
-        sample_big_keys(prng, out->as.plan.big_keys, out->as.plan.big_key_count);
-        break;
-    case RECORD_BATCH:
-        sample_batch(prng, &out->as.batch);
-        break;
-    }
-}
-
-static void assert_operation_equal(const struct operation *a, const struct operation *b)
-{
-    EQUAL_TEXT(a, b, id);
-    EQUAL(a, b, request.kind);
-    EQUAL(a, b, request.weight_count);
-    for (int i = 0; i < a->request.weight_count; i++) {
-        EQUAL_TEXT(a, b, request.weights[i].node.text);
-        EQUAL(a, b, request.weights[i].weight);
-    }
-    EQUAL(a, b, request.threshold_percent);
-    EQUAL(a, b, request.source_count);
-    for (int i = 0; i < a->request.source_count; i++) {
-        EQUAL_TEXT(a, b, request.sources[i].text);
-    }
-    EQUAL_TEXT(a, b, request.target.text);
-    EQUAL(a, b, request.slot_count);
-    assert_true(slotset_is_equal(&a->request.slots, &b->request.slots));
-    EQUAL_TEXT(a, b, request.node.text);
-    EQUAL(a, b, request.speed);
-    EQUAL(a, b, request.parallel_moves_max);
-    EQUAL(a, b, request.needs_approval);
-    EQUAL_TEXT(a, b, request.requested_by);
-    EQUAL(a, b, state);
-    EQUAL(a, b, reason_code);
-    EQUAL_TEXT(a, b, reason);
-    EQUAL(a, b, created_wall_ms);
-    EQUAL(a, b, started_wall_ms);
-    EQUAL(a, b, ended_wall_ms);
-    EQUAL(a, b, slots_total);
-    EQUAL(a, b, slots_moved);
-    EQUAL(a, b, keys_moved);
-    EQUAL(a, b, bytes_moved);
-}
-
-static void assert_batch_equal(const struct batch *a, const struct batch *b)
-{
-    EQUAL(a, b, index);
-    EQUAL_TEXT(a, b, source.text);
-    EQUAL_TEXT(a, b, target.text);
-    assert_true(slotset_is_equal(&a->slots, &b->slots));
-    EQUAL(a, b, keys_estimate);
-    EQUAL(a, b, bytes_estimate);
-    EQUAL(a, b, state);
-    EQUAL(a, b, attempt);
-    EQUAL_TEXT(a, b, agent.text);
-    assert_true(slotset_is_equal(&a->slots_done, &b->slots_done));
-    EQUAL(a, b, keys_moved);
-    EQUAL(a, b, bytes_moved);
-    EQUAL(a, b, reason_code);
-    EQUAL_TEXT(a, b, reason);
-}
-
-void assert_record_equal(const struct record *a, const struct record *b)
-{
-    EQUAL(a, b, kind);
-    switch (a->kind) {
-    case RECORD_LEADER:
-        EQUAL_TEXT(a, b, as.leader.name);
-        EQUAL_TEXT(a, b, as.leader.instance);
-        EQUAL_TEXT(a, b, as.leader.bus_url);
-        EQUAL_TEXT(a, b, as.leader.api_url);
-        break;
-    case RECORD_SPEC:
-        EQUAL_TEXT(a, b, as.spec.cluster_name);
-        EQUAL(a, b, as.spec.primaries_wanted);
-        EQUAL(a, b, as.spec.replicas_per_shard);
-        EQUAL(a, b, as.spec.memory_limit_percent);
-        break;
-    case RECORD_AGENT:
-        EQUAL_TEXT(a, b, as.agent.id.text);
-        EQUAL(a, b, as.agent.incarnation);
-        EQUAL(a, b, as.agent.fence_acked);
-        break;
-    case RECORD_OPERATION:
-        assert_operation_equal(&a->as.operation, &b->as.operation);
-        break;
-    case RECORD_PLAN:
-        EQUAL_TEXT(a, b, as.plan.operation_id);
-        EQUAL(a, b, as.plan.topology_digest);
-        EQUAL(a, b, as.plan.batch_count);
-        EQUAL(a, b, as.plan.slot_count);
-        EQUAL(a, b, as.plan.keys_estimate);
-        EQUAL(a, b, as.plan.bytes_estimate);
-        EQUAL(a, b, as.plan.duration_estimate_ms);
-        assert_null(b->as.plan.batches);
-        EQUAL(a, b, as.plan.is_scanned);
-        EQUAL(a, b, as.plan.big_key_count);
-        assert_big_keys_equal(a->as.plan.big_keys, b->as.plan.big_keys, a->as.plan.big_key_count);
-        break;
-    case RECORD_BATCH:
-        assert_batch_equal(&a->as.batch, &b->as.batch);
         break;
     }
 }

@@ -264,6 +264,84 @@ static void test_instructions(void **state)
     check_message("instructions-2", &probing);
 }
 
+static struct task sample_task(void)
+{
+    struct task task = {.kind = TASK_ADD_SLOTS,
+                        .flags = TASK_EPOCH,
+                        .node = node('a'),
+                        .node_address = {"10.0.0.1", 6379},
+                        .peer = node('b'),
+                        .peer_address = {"10.0.0.2", 6380},
+                        .detail = "7"};
+    slotset_add_range(&task.slots, 0, 5460);
+    return task;
+}
+
+/* What came with plans that grow: tasks, hosts, addresses; beside the samples of before. */
+static void test_tasks(void **state)
+{
+    (void)state;
+    struct order order = {.id = {"op-318-3", 2, 1},
+                          .fence = 318,
+                          .valid_for_ms = 30000,
+                          .kind = ORDER_TASK,
+                          .task = sample_task()};
+    const struct message message = {
+        .kind = MESSAGE_INSTRUCTIONS,
+        .as.instructions = {.fence = 318, .orders = &order, .order_count = 1}};
+    const struct message report = {.kind = MESSAGE_REPORT,
+                                   .as.report = {.agent = {"host-1"},
+                                                 .session = 42,
+                                                 .sequence = 6,
+                                                 .has_host = true,
+                                                 .host = {.zone = "z1",
+                                                          .host = "10.0.0.1",
+                                                          .can_start = true,
+                                                          .memory_free_bytes = 1 << 30,
+                                                          .port_first = 7000,
+                                                          .port_last = 7099}}};
+    struct task task = sample_task();
+    const struct record batch = {.kind = RECORD_BATCH,
+                                 .as.batch = {.index = 4,
+                                              .kind = BATCH_TASK,
+                                              .task = &task,
+                                              .source = node('a'),
+                                              .target = node('b'),
+                                              .state = BATCH_ORDERED,
+                                              .attempt = 1,
+                                              .agent = {"host-1"}}};
+    struct record move = {.kind = RECORD_BATCH,
+                          .as.batch = {.index = 5,
+                                       .source = node('a'),
+                                       .target = node('b'),
+                                       .source_run_id = "0123456789abcdef0123456789abcdef01234567",
+                                       .state = BATCH_WAITING}};
+    slotset_add(&move.as.batch.slots, 7);
+    const struct record plan = {.kind = RECORD_PLAN,
+                                .as.plan = {.operation_id = "op-318-3",
+                                            .topology_digest = 0xfeed,
+                                            .batch_count = 6,
+                                            .settled_count = 4,
+                                            .slot_count = 20000}};
+    struct address addresses[2] = {{"10.0.0.4", 7000}, {"::1", 7001}};
+    const struct record operation = {.kind = RECORD_OPERATION,
+                                     .as.operation = {.id = "op-318-3",
+                                                      .request = {.kind = OPERATION_CREATE,
+                                                                  .addresses = addresses,
+                                                                  .address_count = 2,
+                                                                  .primaries_wanted = 2,
+                                                                  .replicas_wanted = -1,
+                                                                  .flags = REQUEST_WITHOUT_SLOTS},
+                                                      .state = OPERATION_RUNNING,
+                                                      .slots_total = 20000}};
+    check_message("instructions-3", &message);
+    check_message("report-2", &report);
+    check_record("batch-2", &batch);
+    check_record("batch-3", &move);
+    check_record("plan-3", &plan);
+    check_record("operation-2", &operation);
+}
+
 static void test_records(void **state)
 {
     (void)state;
@@ -348,7 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_messages), cmocka_unit_test(test_report),
         cmocka_unit_test(test_instructions),   cmocka_unit_test(test_records),
-        cmocka_unit_test(test_operation),
+        cmocka_unit_test(test_operation),      cmocka_unit_test(test_tasks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
