@@ -220,7 +220,8 @@ struct slot_mover {
     /* Set once. */
     struct order order;
     struct mover_login login;
-    struct request_ids ids;
+    struct request_ids own_ids;
+    struct request_ids *ids; /* own_ids, or those of the machine that it works for */
     struct prng prng;
 
     struct sm sm;

@@ -120,9 +120,11 @@ void mover_settle_run(struct slot_mover *m, struct agent_effects *fx)
     m->settle_cursor = 0;
 }
 
-/* The slots of which this view still tells something else. */
+/* The slots of which this view still tells something else. Marks count at the two ends only: what
+ * somebody else imports is not of this move, and telling it would not take its mark away. */
 static void find_wrong(const struct slot_mover *m,
                        const struct nodes_view *view,
+                       bool is_end,
                        struct slotset *wrong)
 {
     int target = nodes_view_find(view, &m->order.target);
@@ -132,7 +134,7 @@ static void find_wrong(const struct slot_mover *m,
             slotset_add(wrong, slot);
         }
     }
-    for (int i = 0; i < view->open_count; i++) {
+    for (int i = 0; is_end && i < view->open_count; i++) {
         if (slotset_has(&m->done, view->opens[i].slot)) {
             slotset_add(wrong, view->opens[i].slot);
         }
@@ -174,7 +176,7 @@ void mover_settle_answer(struct slot_mover *m,
         return;
     }
     struct slotset wrong;
-    find_wrong(m, &view, &wrong);
+    find_wrong(m, &view, request->index <= 1, &wrong);
     node->is_settled = slotset_is_empty(&wrong);
     bool is_primary =
         view.myself != NODES_NO_ROW && (view.rows[view.myself].flags & NODES_FLAG_PRIMARY) != 0;

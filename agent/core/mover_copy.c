@@ -254,32 +254,6 @@ static void size_answer(struct slot_mover *m,
 
 /* ---- MIGRATE ---- */
 
-static void begin_migrate(struct slot_mover *m,
-                          struct command_list *commands,
-                          int64_t timeout_ms,
-                          bool has_replace)
-{
-    commands_begin(commands);
-    commands_arg_text(commands, "MIGRATE");
-    commands_arg_text(commands, m->target_seen_by_source.host);
-    commands_arg_int(commands, m->target_seen_by_source.port);
-    commands_arg_text(commands, "");
-    commands_arg_int(commands, 0);
-    commands_arg_int(commands, timeout_ms);
-    if (has_replace) {
-        commands_arg_text(commands, "REPLACE");
-    }
-    if (m->login.password[0] != '\0' && m->login.user[0] != '\0') {
-        commands_arg_text(commands, "AUTH2");
-        commands_arg_text(commands, m->login.user);
-        commands_arg_text(commands, m->login.password);
-    } else if (m->login.password[0] != '\0') {
-        commands_arg_text(commands, "AUTH");
-        commands_arg_text(commands, m->login.password);
-    }
-    commands_arg_text(commands, "KEYS");
-}
-
 /* Which keys go next: normal ones up to the limits, then big ones, each alone. Marks them as sent.
  */
 struct key_batch {
@@ -368,7 +342,8 @@ static void send_call(struct slot_mover *m,
                                 .connection_id = m->source.copy_connection,
                                 .timeout_ms = CALL_STEPS * timeout_ms + CALL_MARGIN_MS};
     struct command_list *commands = mover_ask(m, fx, &request, &where, NULL);
-    begin_migrate(m, commands, timeout_ms, batch->has_replace);
+    words_migrate_begin(commands, &m->target_seen_by_source, timeout_ms, batch->has_replace,
+                        m->login.user, m->login.password);
     for (int i = 0; i < batch->count; i++) {
         int key = batch->indices[i];
         commands_arg(commands, listing_key(&slot->listing, key), slot->listing.keys[key].len);

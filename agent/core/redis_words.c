@@ -111,6 +111,34 @@ void words_list_keys(struct command_list *list, int slot, int count)
     commands_arg_int(list, count);
 }
 
+void words_migrate_begin(struct command_list *list,
+                         const struct address *target,
+                         int64_t timeout_ms,
+                         bool has_replace,
+                         const char *user,
+                         const char *password)
+{
+    commands_begin(list);
+    commands_arg_text(list, "MIGRATE");
+    commands_arg_text(list, target->host);
+    commands_arg_int(list, target->port);
+    commands_arg_text(list, "");
+    commands_arg_int(list, 0);
+    commands_arg_int(list, timeout_ms);
+    if (has_replace) {
+        commands_arg_text(list, "REPLACE");
+    }
+    if (password[0] != '\0' && user[0] != '\0') {
+        commands_arg_text(list, "AUTH2");
+        commands_arg_text(list, user);
+        commands_arg_text(list, password);
+    } else if (password[0] != '\0') {
+        commands_arg_text(list, "AUTH");
+        commands_arg_text(list, password);
+    }
+    commands_arg_text(list, "KEYS");
+}
+
 bool words_is_already_owner(const struct reply *reply)
 {
     return reply_is_error(reply) && reply_contains(reply, "already the owner of hash slot");

@@ -38,6 +38,15 @@ void words_setslot_stable(struct command_list *list, int slot);
 void words_count_keys(struct command_list *list, int slot);
 void words_list_keys(struct command_list *list, int slot, int count);
 
+/* MIGRATE to 'target' up to and with the word KEYS; the keys follow. 'timeout_ms' counts per step
+ * of I/O. 'user' and 'password' log in at the target; "" = none. */
+void words_migrate_begin(struct command_list *list,
+                         const struct address *target,
+                         int64_t timeout_ms,
+                         bool has_replace,
+                         const char *user,
+                         const char *password);
+
 /* True when SETSLOT IMPORTING or NODE was refused because the node owns the slot already. */
 bool words_is_already_owner(const struct reply *reply);
 

@@ -74,7 +74,8 @@ struct slot_mover *slot_mover_new(const struct order *order,
     struct slot_mover *m = xcalloc(1, sizeof(*m));
     m->order = *order;
     m->login = *login;
-    m->ids.serial = serial;
+    m->own_ids.serial = serial;
+    m->ids = &m->own_ids;
     m->now_ms = now_ms;
     m->wake_ms = NEVER;
     m->lost_since_ms = NEVER;
@@ -108,6 +109,12 @@ void slot_mover_free(struct slot_mover *m)
     free(m);
 }
 
+void slot_mover_share_ids(struct slot_mover *m, struct request_ids *ids)
+{
+    CHECK(!m->is_begun);
+    m->ids = ids;
+}
+
 /* ---- requests ---- */
 
 struct command_list *mover_ask(struct slot_mover *m,
@@ -119,7 +126,7 @@ struct command_list *mover_ask(struct slot_mover *m,
     ARRAY_RESERVE(m->requests, m->request_count, m->request_capacity);
     struct mover_request *kept = &m->requests[m->request_count++];
     *kept = *request;
-    kept->req_id = request_ids_next(&m->ids);
+    kept->req_id = request_ids_next(m->ids);
     if (req_id != NULL) {
         *req_id = kept->req_id;
     }

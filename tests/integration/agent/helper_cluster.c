@@ -81,7 +81,8 @@ static void launch(struct cluster *cluster, struct cluster_node *node)
     (void)snprintf(port, sizeof(port), "%d", node->address.port);
     (void)snprintf(timeout, sizeof(timeout), "%d",
                    cluster->options.node_timeout_ms > 0 ? cluster->options.node_timeout_ms : 5000);
-    const char *argv[40] = {"redis-server",
+    const char *server = cluster->options.server;
+    const char *argv[40] = {server != NULL ? server : "redis-server",
                             "--port",
                             port,
                             "--cluster-enabled",
@@ -113,6 +114,9 @@ static void launch(struct cluster *cluster, struct cluster_node *node)
         argv[argc++] = "--cluster-require-full-coverage";
         argv[argc++] = "no";
     }
+    for (int i = 0; i < NODE_EXTRAS_MAX && node->extras[i] != NULL; i++) {
+        argv[argc++] = node->extras[i];
+    }
     node->pid = fork();
     if (node->pid == 0) {
         int null = open("/dev/null", O_RDWR);
@@ -138,7 +142,9 @@ static bool try_link(struct cluster *cluster, struct cluster_node *node)
         freeReplyObject(redisCommand(node->link, "AUTH %s", cluster->options.password));
     }
     redisReply *pong = redisCommand(node->link, "PING");
-    bool is_up = pong != NULL && pong->type == REDIS_REPLY_STATUS;
+    bool is_closed =
+        pong != NULL && pong->type == REDIS_REPLY_ERROR && strncmp(pong->str, "NOAUTH", 6) == 0;
+    bool is_up = is_closed || (pong != NULL && pong->type == REDIS_REPLY_STATUS);
     freeReplyObject(pong);
     return is_up;
 }
@@ -256,6 +262,40 @@ static void share_slots(struct cluster *cluster)
     }
 }
 
+static void prepare(struct cluster *cluster, struct cluster_node *node)
+{
+    (void)snprintf(node->address.host, sizeof(node->address.host), "127.0.0.1");
+    node->address.port = choose_port();
+    (void)snprintf(node->folder, sizeof(node->folder), "%s/%d", cluster->folder,
+                   node->address.port);
+    assert_int_equal(mkdir(node->folder, 0700), 0);
+}
+
+/* Stays empty for a server that does not tell. */
+static void read_id(struct cluster_node *node)
+{
+    redisReply *id = node_ask(node, "CLUSTER MYID");
+    (void)snprintf(node->id.text, sizeof(node->id.text), "%s",
+                   id->type == REDIS_REPLY_STRING ? id->str : "");
+    freeReplyObject(id);
+}
+
+int cluster_add(struct cluster *cluster, const char *const *extras)
+{
+    assert_true(cluster->count < CLUSTER_NODES_MAX);
+    struct cluster_node *node = &cluster->nodes[cluster->count];
+    *node = (struct cluster_node){0};
+    for (int i = 0; extras != NULL && extras[i] != NULL; i++) {
+        assert_true(i < NODE_EXTRAS_MAX);
+        node->extras[i] = extras[i];
+    }
+    prepare(cluster, node);
+    launch(cluster, node);
+    connect_node(cluster, node);
+    read_id(node);
+    return cluster->count++;
+}
+
 void cluster_start(struct cluster *cluster, const struct cluster_options *options)
 {
     *cluster = (struct cluster){.options = *options};
@@ -264,19 +304,12 @@ void cluster_start(struct cluster *cluster, const struct cluster_options *option
     (void)snprintf(cluster->folder, sizeof(cluster->folder), "/tmp/drover-test-XXXXXX");
     assert_non_null(mkdtemp(cluster->folder));
     for (int i = 0; i < cluster->count; i++) {
-        struct cluster_node *node = &cluster->nodes[i];
-        (void)snprintf(node->address.host, sizeof(node->address.host), "127.0.0.1");
-        node->address.port = choose_port();
-        (void)snprintf(node->folder, sizeof(node->folder), "%s/%d", cluster->folder,
-                       node->address.port);
-        assert_int_equal(mkdir(node->folder, 0700), 0);
-        launch(cluster, node);
+        prepare(cluster, &cluster->nodes[i]);
+        launch(cluster, &cluster->nodes[i]);
     }
     for (int i = 0; i < cluster->count; i++) {
         connect_node(cluster, &cluster->nodes[i]);
-        redisReply *id = node_ask(&cluster->nodes[i], "CLUSTER MYID");
-        (void)snprintf(cluster->nodes[i].id.text, sizeof(cluster->nodes[i].id.text), "%s", id->str);
-        freeReplyObject(id);
+        read_id(&cluster->nodes[i]);
     }
     share_slots(cluster);
     for (int i = 1; i < cluster->count; i++) {

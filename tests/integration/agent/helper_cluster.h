@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CLUSTER_NODES_MAX 8
+#define CLUSTER_NODES_MAX 16
+#define NODE_EXTRAS_MAX 6
 
 struct cluster_node {
     struct address address;
@@ -19,6 +20,7 @@ struct cluster_node {
     pid_t pid; /* 0 = not running */
     redisContext *link;
     char folder[128];
+    const char *extras[NODE_EXTRAS_MAX]; /* more arguments, NULL from the first unused on */
 };
 
 struct cluster_options {
@@ -29,6 +31,7 @@ struct cluster_options {
     int node_timeout_ms;   /* 0 = 5000 */
     const char *password;  /* of every node; NULL = none */
     bool no_full_coverage; /* cluster-require-full-coverage no */
+    const char *server;    /* the program; NULL = redis-server */
 };
 
 struct cluster {
@@ -40,6 +43,9 @@ struct cluster {
 
 /* Started, met, every view equal and state ok; fails the test otherwise. */
 void cluster_start(struct cluster *cluster, const struct cluster_options *options);
+/* A server by itself, which nobody has met; its index. 'extras' are more arguments, ended by NULL;
+ * NULL = none. They must outlive the cluster. */
+int cluster_add(struct cluster *cluster, const char *const *extras);
 /* Kills what runs and removes the folder. */
 void cluster_stop(struct cluster *cluster);
 void cluster_kill(struct cluster *cluster, int node);    /* SIGKILL, as a crash */

@@ -1,6 +1,7 @@
 /* helper_mover.c — see helper_mover.h. */
 #include "helper_mover.h"
 
+#include "agent/core/repair.h"
 #include "common/base/alloc.h"
 #include "common/io/clock.h"
 #include "common/io/loop.h"
@@ -22,7 +23,8 @@ struct driver {
     struct redis_pool *pool;
     struct loop_timer *timer;
     struct mover_login login;
-    struct slot_mover *mover;
+    struct slot_mover *mover; /* the one that runs, or: */
+    struct repair *repair;
     uint32_t serial;
     driver_watch watch;
     void *user;
@@ -41,6 +43,11 @@ struct flight {
 
 static void feed(struct driver *driver, const struct agent_event *event);
 
+static bool is_running(const struct driver *driver)
+{
+    return driver->mover != NULL || driver->repair != NULL;
+}
+
 static void on_done(void *user, struct redis_result *result)
 {
     struct flight *flight = user;
@@ -53,7 +60,7 @@ static void on_done(void *user, struct redis_result *result)
                                 .replies = &result->replies,
                                 .connection_id = result->connection_id,
                                 .latency_us = result->latency_us};
-    bool is_current = driver->mover != NULL && flight->serial == driver->serial && !driver->is_cut;
+    bool is_current = is_running(driver) && flight->serial == driver->serial && !driver->is_cut;
     free(flight);
     if (is_current) {
         feed(driver, &event);
@@ -81,13 +88,17 @@ static void send_pipeline(struct driver *driver, const struct agent_effect *effe
 static void feed(struct driver *driver, const struct agent_event *event)
 {
     struct agent_effects fx = {0};
-    if (driver->wish == WISH_STOP) {
+    if (driver->repair != NULL) {
+        repair_step(driver->repair, event, &fx);
+    } else if (driver->wish == WISH_STOP) {
         slot_mover_stop(driver->mover);
     } else if (driver->wish == WISH_FREEZE) {
         slot_mover_freeze(driver->mover, ERR_TIMEOUT, "not renewed");
     }
     driver->wish = WISH_NONE;
-    slot_mover_step(driver->mover, event, &fx);
+    if (driver->mover != NULL) {
+        slot_mover_step(driver->mover, event, &fx);
+    }
     for (int i = 0; i < fx.count && !driver->is_cut; i++) {
         if (fx.items[i].kind == AGENT_FX_REDIS) {
             send_pipeline(driver, &fx.items[i]);
@@ -96,7 +107,8 @@ static void feed(struct driver *driver, const struct agent_event *event)
         }
     }
     agent_effects_release(&fx);
-    loop_timer_set(driver->timer, slot_mover_deadline(driver->mover));
+    loop_timer_set(driver->timer, driver->repair != NULL ? repair_deadline(driver->repair)
+                                                         : slot_mover_deadline(driver->mover));
     if (driver->watch != NULL && driver->watch(driver->user, driver->mover)) {
         driver->is_cut = true;
     }
@@ -105,7 +117,7 @@ static void feed(struct driver *driver, const struct agent_event *event)
 static void on_timer(void *user)
 {
     struct driver *driver = user;
-    if (driver->mover != NULL && !driver->is_cut) {
+    if (is_running(driver) && !driver->is_cut) {
         struct agent_event event = {.kind = AGENT_TICK, .now_ms = clock_now_ms()};
         feed(driver, &event);
     }
@@ -151,7 +163,24 @@ void order_make(struct order *order,
     assert_int_equal(slotset_parse(&order->slots, slots, &err), 0);
 }
 
-static void run(struct driver *driver, const struct order *order, struct order_status *status)
+void order_make_repair(struct order *order,
+                       const struct cluster *cluster,
+                       int node,
+                       int peer,
+                       const char *slots)
+{
+    order_make(order, cluster, node, peer, slots);
+    order->kind = ORDER_TASK;
+    order->task = (struct task){.kind = TASK_REPAIR,
+                                .node = order->source,
+                                .node_address = order->source_address,
+                                .peer = order->target,
+                                .peer_address = order->target_address,
+                                .slots = order->slots};
+    slotset_clear(&order->slots);
+}
+
+static void begin(struct driver *driver, const struct order *order)
 {
     struct redis_options options = {.password = driver->login.password};
     struct err err = {0};
@@ -160,24 +189,64 @@ static void run(struct driver *driver, const struct order *order, struct order_s
     driver->serial++;
     driver->is_cut = false;
     driver->wish = WISH_NONE;
-    driver->mover =
-        slot_mover_new(order, &driver->login, driver->serial, driver->serial, clock_now_ms());
+    if (order->kind == ORDER_TASK) {
+        driver->repair =
+            repair_new(order, &driver->login, driver->serial, driver->serial, clock_now_ms());
+    } else {
+        driver->mover =
+            slot_mover_new(order, &driver->login, driver->serial, driver->serial, clock_now_ms());
+    }
     loop_timer_set(driver->timer, clock_now_ms());
+}
+
+static bool is_over(const struct driver *driver)
+{
+    return driver->repair != NULL ? repair_is_over(driver->repair)
+                                  : slot_mover_is_over(driver->mover);
+}
+
+static void read_status(const struct driver *driver, struct order_status *status)
+{
+    if (driver->repair != NULL) {
+        repair_status(driver->repair, status);
+    } else {
+        slot_mover_status(driver->mover, status);
+    }
+}
+
+static void run(struct driver *driver, const struct order *order, struct order_status *status)
+{
+    begin(driver, order);
     int64_t give_up_ms = clock_now_ms() + RUN_MS_MAX;
-    while (!slot_mover_is_over(driver->mover) && !driver->is_cut) {
+    while (!is_over(driver) && !driver->is_cut) {
         loop_turn(driver->loop, 100);
         if (clock_now_ms() >= give_up_ms) {
-            slot_mover_status(driver->mover, status);
-            fail_msg("the mover hangs in %s: %s", slot_mover_state_name(driver->mover),
+            read_status(driver, status);
+            fail_msg("the %s hangs in %s: %s", driver->repair != NULL ? "repair" : "mover",
+                     driver->repair != NULL ? repair_state_name(driver->repair)
+                                            : slot_mover_state_name(driver->mover),
                      status->reason);
         }
     }
     driver->is_cut = true;
-    slot_mover_status(driver->mover, status);
+    read_status(driver, status);
     redis_pool_free(driver->pool);
     slot_mover_free(driver->mover);
+    repair_free(driver->repair);
     driver->mover = NULL;
+    driver->repair = NULL;
     loop_timer_set(driver->timer, NEVER);
+}
+
+bool driver_repair(struct driver *driver,
+                   const struct order *order,
+                   int pipelines,
+                   struct order_status *status)
+{
+    driver->watch = NULL;
+    driver->pipelines_left = pipelines;
+    run(driver, order, status);
+    return order_state_is_final(status->state);
 }
 
 void driver_run(struct driver *driver,

@@ -1,5 +1,5 @@
-/* helper_mover.h — drives slot movers against real nodes through the real Redis connections,
- * without a coordinator. */
+/* helper_mover.h — drives slot movers and repairs against real nodes through the real Redis
+ * connections, without a coordinator. */
 #ifndef DROVER_TESTS_INTEGRATION_AGENT_HELPER_MOVER_H
 #define DROVER_TESTS_INTEGRATION_AGENT_HELPER_MOVER_H
 
@@ -32,6 +32,16 @@ bool driver_run_cut(struct driver *driver,
                     const struct order *order,
                     int pipelines,
                     struct order_status *status);
+/* The same for orders of kind TASK_REPAIR. pipelines -1 = no cut. */
+void order_make_repair(struct order *order,
+                       const struct cluster *cluster,
+                       int node,
+                       int peer,
+                       const char *slots);
+bool driver_repair(struct driver *driver,
+                   const struct order *order,
+                   int pipelines,
+                   struct order_status *status);
 /* MIGRATE commands sent since driver_new(). */
 int driver_migrate_count(const struct driver *driver);
 /* From here on: calls stop/freeze of the running mover at its next step. */

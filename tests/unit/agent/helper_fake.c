@@ -359,6 +359,12 @@ static void execute(struct call *call)
         migrate(call);
     } else if (strcmp(first, "DUMP") == 0) {
         dump(call);
+    } else if (strcmp(first, "UNLINK") == 0) {
+        struct fake_key *key = find_key(call, call->n, second);
+        say_integer(call, key != NULL);
+        if (key != NULL) {
+            drop_key(call, key);
+        }
     } else if (strcmp(first, "ASKING") == 0 || strcmp(first, "PING") == 0) {
         say(call, REPLY_STATUS, "OK");
     } else {
