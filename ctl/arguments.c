@@ -398,7 +398,7 @@ int arguments_duration(const struct arguments *arguments,
     static const struct {
         const char *unit;
         long ms;
-    } units[] = {{"ms", 1}, {"", 1000}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}};
+    } units[] = {{"ms", 1}, {"", 1000}, {"s", 1000}, {"m", 60L * 1000}, {"h", 60L * 60 * 1000}};
     const char *text = arguments_text(arguments, name);
     if (text == NULL) {
         *out_ms = fallback_ms;

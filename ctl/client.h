@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CLIENT_ANSWER_SIZE_MAX (64 * 1024 * 1024) /* a plan of 16,384 batches is about 8 MiB */
+#define CLIENT_ANSWER_SIZE_MAX (64UL * 1024 * 1024) /* a plan of 16,384 batches is about 8 MiB */
 #define CLIENT_PATIENCE_MS 5000 /* how long a lead that changes hands is waited for */
 
 struct client;

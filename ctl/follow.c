@@ -30,6 +30,7 @@ struct follow {
     int64_t slots_done;  /* at the last change */
     int64_t keys_done;
     int64_t steps_done;
+    double fraction;  /* shown last */
     int64_t moved_ms; /* when one of them changed */
     int64_t why_ms;   /* when it was last said why nothing moves */
     bool has_bar;     /* a line stands on the screen without its end */
@@ -82,6 +83,8 @@ static void draw(struct follow *follow, const json_t *operation, int64_t now_ms)
     if (follow->is_quiet) {
         return;
     }
+    progress.fraction_min = follow->fraction;
+    follow->fraction = progress_fraction(&progress);
     if (follow->ctl->terminal.is_out_screen) {
         draw_bar(follow, &progress);
     } else {
@@ -148,7 +151,8 @@ static void say_done(const json_t *operation, struct strbuf *out)
     }
     strbuf_add_text(out, " in ");
     units_add_duration(out, progress.elapsed_ms);
-    if (progress.elapsed_ms > 0 && progress.keys_done > 0) {
+    /* A mean over steps that move nothing tells nothing. */
+    if (!progress.plan_grows && progress.elapsed_ms > 0 && progress.keys_done > 0) {
         strbuf_add_text(out, " (");
         units_add_count(out, (double)progress.keys_done * 1000 / (double)progress.elapsed_ms);
         strbuf_add_text(out, " keys/s)");

@@ -37,7 +37,8 @@ double progress_fraction(const struct progress *progress)
     }
     /* One more step than is known: whether there is none is only known at the end. */
     double steps = part(progress->steps_done, progress->steps_total + 1);
-    return progress->slots_total <= 0 ? steps : (steps + moves_fraction(progress)) / 2;
+    double fraction = progress->slots_total <= 0 ? steps : (steps + moves_fraction(progress)) / 2;
+    return fraction > progress->fraction_min ? fraction : progress->fraction_min;
 }
 
 void progress_add_bar(struct strbuf *out, double fraction, int width)

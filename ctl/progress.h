@@ -26,7 +26,9 @@ struct progress {
     bool plan_grows;
     int64_t steps_done;
     int64_t steps_total;
-    char step[160]; /* what is under way besides moves; "" = nothing */
+    double
+        fraction_min; /* shown before: a plan that grows must not look like going back; 0 = none */
+    char step[160];   /* what is under way besides moves; "" = nothing */
 };
 
 /* The part that is done, 0..1: slots and keys count half each, so that a plan does not look

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#define FILE_SIZE_MAX (256 * 1024)
+#define FILE_SIZE_MAX (256UL * 1024)
 
 /* ---- addresses ---- */
 
@@ -163,7 +163,7 @@ static int add_file(struct settings *settings, const char *path, struct err *err
     char *text = xmalloc(FILE_SIZE_MAX + 1);
     size_t size = fread(text, 1, FILE_SIZE_MAX + 1, file);
     int code = size > FILE_SIZE_MAX
-                   ? err_set(err, ERR_CONFIG, "%s has more than %d bytes", path, FILE_SIZE_MAX)
+                   ? err_set(err, ERR_CONFIG, "%s has more than %lu bytes", path, FILE_SIZE_MAX)
                    : settings_add_yaml(settings, path, text, size, err);
     free(text);
     (void)fclose(file);

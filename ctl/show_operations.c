@@ -156,7 +156,8 @@ static void add_request(const json_t *operation, struct strbuf *out)
                     target[0] == '\0' ? field_text(request, "target") : target);
     }
     if (field_text(request, "node")[0] != '\0') {
-        strbuf_addf(&text, " of %s", node[0] == '\0' ? field_text(request, "node") : node);
+        strbuf_addf(&text, " of %.*s", node[0] == '\0' ? 8 : 280,
+                    node[0] == '\0' ? field_text(request, "node") : node);
     }
     add_life(request, &text);
     strbuf_addf(&text, ", speed %s, asked for by %s", field_text(request, "speed"),
@@ -184,6 +185,20 @@ static void add_batch_amounts(struct table *table, const json_t *batch, bool is_
     strbuf_release(&bytes);
 }
 
+/* By its address; a node that has left is known by its id alone. */
+static void add_batch_node(struct table *table,
+                           const json_t *batch,
+                           const char *id_key,
+                           const char *address_key)
+{
+    const char *address = field_text(batch, address_key);
+    if (address[0] != '\0') {
+        table_cell(table, address, PAINT_NONE);
+    } else {
+        table_cellf(table, PAINT_NONE, "%.8s", field_text(batch, id_key));
+    }
+}
+
 static void add_batch_row(struct table *table, const json_t *batch, bool is_wide)
 {
     const json_t *task = field_object(batch, "task");
@@ -195,8 +210,8 @@ static void add_batch_row(struct table *table, const json_t *batch, bool is_wide
     const char *doing = reason[0] != '\0' ? reason : field_text(order, "doing");
     table_cellf(table, PAINT_NONE, "%lld", (long long)field_int(batch, "index"));
     table_cell(table, state, paint_of_state(strcmp(state, "waiting") == 0 ? "ok" : state));
-    table_cell(table, task == NULL ? field_text(batch, "source_address") : "", PAINT_NONE);
-    table_cell(table, task == NULL ? field_text(batch, "target_address") : "", PAINT_NONE);
+    add_batch_node(table, task == NULL ? batch : NULL, "source", "source_address");
+    add_batch_node(table, task == NULL ? batch : NULL, "target", "target_address");
     add_batch_amounts(table, batch, task != NULL);
     table_cellf(table, PAINT_NONE, "%lld", (long long)field_int(batch, "attempt"));
     if (is_wide) {

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LOOK_MS 10000 /* how long a plan waits for agents to look at the nodes that it names */
+#define LOOK_AGAIN_MS 500
 #define ADDRESSES_NAMED 6 /* in a question; more are counted */
 
 /* ---- plan ---- */
@@ -22,13 +24,29 @@ static int write_plan(const char *path, const json_t *answer, struct err *err)
     return 0;
 }
 
+/* Nodes that are named by address are first looked for by the agents. */
+static bool is_looked_for(const json_t *answer)
+{
+    const json_t *steps = field_list(field_object(answer, "plan"), "steps");
+    const char *first = json_string_value(json_array_get(steps, 0));
+    return first != NULL && strncmp(first, "waits:", strlen("waits:")) == 0;
+}
+
 /* Plans may take long: keys are counted first. */
 static int ask_plan(struct ctl *ctl, const json_t *request, json_t **answer, struct err *err)
 {
+    int64_t end_ms = terminal_now_ms() + LOOK_MS;
     if (!ctl->has_timeout) {
         client_set_timeout(ctl->client, CTL_PLAN_TIMEOUT_MS);
     }
     int code = client_ask(ctl->client, "POST", "/v1/plans", request, answer, err);
+    while (code == 0 && json_object_get(request, "addresses") != NULL && is_looked_for(*answer) &&
+           terminal_now_ms() < end_ms) {
+        terminal_wait(LOOK_AGAIN_MS);
+        json_decref(*answer);
+        *answer = NULL;
+        code = client_ask(ctl->client, "POST", "/v1/plans", request, answer, err);
+    }
     client_set_timeout(ctl->client, ctl->timeout_ms);
     return code;
 }

@@ -260,12 +260,20 @@ static void set_batches(json_t *out,
 }
 
 /* What is under way, in words: the first task that is not done. Moves have their own numbers. */
-static void set_step(json_t *out, const struct operation *operation, const struct batch *doing)
+static void set_step(json_t *out,
+                     const struct coordinator *core,
+                     const struct operation *operation,
+                     const struct batch *doing)
 {
     char text[ERR_TEXT_SIZE] = "";
     if (doing != NULL && doing->kind == BATCH_TASK && doing->task != NULL &&
         !operation_state_is_final(operation->state)) {
+        const struct order_status *status = live_status(core, operation->id, doing);
         task_format(doing->task, text, sizeof(text));
+        if (status != NULL && status->reason[0] != '\0') {
+            size_t len = strlen(text);
+            (void)snprintf(text + len, sizeof(text) - len, ": %s", status->reason);
+        }
     }
     api_set(out, "step", api_text_or_null(text));
     api_set(out, "plan_grows", json_boolean(operation->request.kind >= OPERATION_CREATE));
@@ -286,7 +294,7 @@ static void set_batch_counts(json_t *out,
         bool is_open = batch->state != BATCH_DONE && batch->state != BATCH_STOPPED;
         doing = doing == NULL && is_open ? batch : doing;
     }
-    set_step(out, operation, doing);
+    set_step(out, core, operation, doing);
     api_set(out, "batches_total", plan == NULL ? json_null() : json_integer(plan->batch_count));
     api_set(out, "batches_done", plan == NULL ? json_null() : json_integer(done));
     api_set(out, "batches_running", json_integer(running));
