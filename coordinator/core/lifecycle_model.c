@@ -200,6 +200,7 @@ static struct topology_node fresh_node(const struct address *address)
                                  .is_reachable = true,
                                  .is_cluster_ok = true,
                                  .is_cluster_enabled = true,
+                                 .is_alone = true,
                                  .keys = 0,
                                  .used_memory_bytes = -1,
                                  .maxmemory_bytes = -1,
@@ -256,6 +257,7 @@ static void apply_join(struct lifecycle_model *model, const struct task *task)
     drop_spare(model, &task->node_address);
     joined->is_member = true;
     joined->is_cluster_ok = true;
+    joined->is_alone = false;
     joined->role = NODE_ROLE_PRIMARY;
     joined->config_epoch = highest_epoch(topology) + 1;
     joined->view = peer == NO_NODE ? 0 : topology->nodes[peer].view;

@@ -184,10 +184,14 @@ void decide_join(struct decision *d, const struct address *address)
                           text);
             return;
         }
-        if (node->keys > 0 || node->role == NODE_ROLE_REPLICA) {
+        const char *use = node->keys > 0                    ? "it has keys"
+                          : node->slots_claimed > 0         ? "it has slots"
+                          : node->role == NODE_ROLE_REPLICA ? "it is a replica"
+                          : !node->is_alone                 ? "it knows other nodes"
+                                                            : NULL;
+        if (use != NULL) {
             decide_refuse(d, ERR_REFUSED,
-                          "%.70s is used: %s; empty it first, its data would be lost", text,
-                          node->keys > 0 ? "it has keys" : "it is a replica");
+                          "%.70s is used: %s; empty it first, its data would be lost", text, use);
             return;
         }
         task.node = node->id;

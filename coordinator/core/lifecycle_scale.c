@@ -59,14 +59,14 @@ static void check_wish(struct decision *d, const struct scale *scale)
     }
 }
 
-/* Nodes that are wanted beyond those that are members. */
+/* Nodes that are wanted beyond those that are members. A replica that is over becomes another
+ * shard's replica, but no primary. */
 static int count_missing(const struct scale *scale)
 {
-    int new_primaries = scale->primaries - scale->slotted_count;
-    if (scale->replicas >= 0) {
-        return scale->primaries * (1 + scale->replicas) - scale->live_count;
-    }
-    return new_primaries - scale->empty_count;
+    int for_primaries = scale->primaries - scale->slotted_count - scale->empty_count;
+    int in_all = scale->replicas < 0 ? for_primaries
+                                     : scale->primaries * (1 + scale->replicas) - scale->live_count;
+    return in_all > for_primaries ? in_all : for_primaries;
 }
 
 /* All nodes are there before anything begins; else it is refused while nothing is half done. */
@@ -113,6 +113,10 @@ static void scale_out(struct decision *d, const struct scale *scale)
 {
     int wanted = scale->primaries - scale->slotted_count;
     if (scale->empty_count < wanted) {
+        /* Those that joined before will be primaries too, though they look idle yet. */
+        for (int i = 0; i < scale->empty_count; i++) {
+            d->placement.sites[d->placement.site_of_node[scale->empty[i]]].primary_count++;
+        }
         decide_join_spare(d, true);
         return;
     }

@@ -26,9 +26,9 @@ static bool is_listed(const struct address *list, int count, const struct addres
 
 static bool is_spare(const struct topology_node *node)
 {
-    return !node->is_member && node->is_reachable && node->is_cluster_enabled &&
-           !node->is_loading && node->keys <= 0 && node->role != NODE_ROLE_REPLICA &&
-           node->address.port != 0;
+    return !node->is_member && node->is_reachable && node->is_cluster_enabled && node->is_alone &&
+           !node->is_loading && node->keys <= 0 && node->slots_claimed <= 0 &&
+           node->role != NODE_ROLE_REPLICA && node->address.port != 0;
 }
 
 /* A node at the address that is seen and is no spare: a member, or one that is used. */
