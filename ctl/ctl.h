@@ -67,6 +67,7 @@ int verb_plan(struct ctl *ctl, struct err *err);  /* of every kind */
 int verb_start(struct ctl *ctl, struct err *err); /* likewise */
 int verb_doctor(struct ctl *ctl, struct err *err);
 int verb_certificate(struct ctl *ctl, struct err *err);
+int verb_adopt(struct ctl *ctl, struct err *err);
 int verb_apply(struct ctl *ctl, struct err *err);
 int verb_ops(struct ctl *ctl, struct err *err);
 int verb_op_show(struct ctl *ctl, struct err *err);

@@ -165,6 +165,12 @@ const struct ctl_verb ctl_verbs[] = {
      "  drover create 10.0.0.1:6379 10.0.0.2:6379 10.0.0.3:6379\n"
      "  drover create 10.0.0.{1,2,3,4,5,6}:6379 --replicas 1 --yes\n",
      verb_start},
+    {"adopt", "HOST:PORT", 1, 1, no_options,
+     "Begin to run the cluster that a node is in, without a restart",
+     "Nothing is changed at the cluster. One node is enough: the others are found through it. To "
+     "keep\n"
+     "it over a restart of a standalone coordinator, name it under `nodes:` in its configuration.",
+     "  drover adopt 10.0.0.1:6379\n", verb_adopt},
     {"add", "HOST:PORT...", 1, NODES_MAX, add_options,
      "Nodes that run join the cluster and get slots, or become replicas", START_DETAILS,
      "  drover add 10.0.0.4:6379\n  drover add 10.0.0.4:6379 10.0.0.5:6379 --yes\n"

@@ -28,7 +28,7 @@ static const struct api_route routes[] = {
     {"/v1/status",        false,  api_get_status,      NULL                     },
     {"/v1/why",           false,  api_get_why,         NULL                     },
     {"/v1/events",        false,  api_get_events,      NULL                     },
-    {"/v1/nodes",         true,   api_get_nodes,       NULL                     },
+    {"/v1/nodes",         true,   api_get_nodes,       api_post_node            },
     {"/v1/slots",         true,   api_get_slots,       NULL                     },
     {"/v1/shards",        true,   api_get_shards,      NULL                     },
     {"/v1/agents",        true,   api_get_agents,      NULL                     },

@@ -12,6 +12,7 @@ struct api_pending {
     struct http_request *request;
     struct operation_request asked; /* of a plan, to be repeated in the answer; owned */
     enum coordinator_command_kind kind;
+    api_answer *answer; /* NULL = with the plan, the operation or the error */
     struct api_pending *next;
 };
 
@@ -53,6 +54,11 @@ static void command_done(void *user,
     struct api *api = pending->api;
     const struct coordinator *core = api_core(api);
     pending_unlink(api, pending);
+    if (pending->answer != NULL) {
+        pending->answer(api, pending->request, err, &pending->asked);
+        pending_release(pending);
+        return;
+    }
     if (err->code != 0) {
         api_respond_error(api, pending->request, err);
         pending_release(pending);
@@ -77,7 +83,8 @@ static void command_done(void *user,
 
 void api_command(struct api *api,
                  struct http_request *request,
-                 const struct coordinator_command *command)
+                 const struct coordinator_command *command,
+                 api_answer *answer)
 {
     if (api->pending_count >= API_PENDING_MAX) {
         struct err err = {0};
@@ -87,8 +94,11 @@ void api_command(struct api *api,
         return;
     }
     struct api_pending *pending = xcalloc(1, sizeof(*pending));
-    *pending = (struct api_pending){
-        .api = api, .request = request, .kind = command->kind, .next = api->pending};
+    *pending = (struct api_pending){.api = api,
+                                    .request = request,
+                                    .kind = command->kind,
+                                    .answer = answer,
+                                    .next = api->pending};
     operation_request_copy(&pending->asked, &command->request);
     api->pending = pending;
     api->pending_count++;

@@ -71,6 +71,8 @@ json_t *api_wall_time(int64_t wall_ms);         /* "2026-01-31T23:59:59.123Z"; n
 void api_set(json_t *object, const char *key, json_t *value);
 /* "host:port", null for an unknown node. */
 json_t *api_node_address(const struct topology *topology, int node);
+/* One word for the health of a node, the worst that holds. */
+const char *api_node_state(const struct topology_node *node);
 /* key: id, key_address: host:port of the node with that id. */
 void api_set_node(json_t *object,
                   const char *key,
@@ -104,6 +106,7 @@ void api_get_agents(struct api *api, struct http_request *request, const char *r
 void api_get_health(struct api *api, struct http_request *request, const char *rest);
 void api_get_ready(struct api *api, struct http_request *request, const char *rest);
 void api_get_nodes(struct api *api, struct http_request *request, const char *rest);
+void api_post_node(struct api *api, struct http_request *request, const char *rest);
 void api_get_slots(struct api *api, struct http_request *request, const char *rest);
 void api_get_shards(struct api *api, struct http_request *request, const char *rest);
 void api_get_operations(struct api *api, struct http_request *request, const char *rest);
@@ -130,11 +133,17 @@ void api_streams_free(struct api *api);
 
 /* ---- commands (api_command.c) ---- */
 
-/* Hands the command over and answers the request when the core has answered: with the plan, the
- * operation or the error. 'request_echo' (stolen, may be NULL) is put beside a plan. */
+/* Answers a request when the core has answered the command that was 'asked'. */
+typedef void api_answer(struct api *api,
+                        struct http_request *request,
+                        const struct err *err,
+                        const struct operation_request *asked);
+/* Hands the command over and answers the request when the core has answered: by 'answer' or, when
+ * that is NULL, with the plan, the operation or the error. */
 void api_command(struct api *api,
                  struct http_request *request,
-                 const struct coordinator_command *command);
+                 const struct coordinator_command *command,
+                 api_answer *answer);
 void api_pending_free(struct api *api);
 
 /* ---- single fields (api_field.c): each leaves 'out' alone when the field is absent, and refuses

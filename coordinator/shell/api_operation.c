@@ -425,5 +425,5 @@ void api_post_operation_verb(struct api *api, struct http_request *request, cons
         api_respond_error(api, request, &err);
         return;
     }
-    api_command(api, request, &command);
+    api_command(api, request, &command, NULL);
 }

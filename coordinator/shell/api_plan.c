@@ -233,7 +233,7 @@ static void post_command(struct api *api,
         api_set(out, "operation", api_operation_json(api, started, false));
         api_respond(api, request, 200, out);
     } else {
-        api_command(api, request, &command);
+        api_command(api, request, &command, NULL);
     }
     operation_request_release(&command.request);
     json_decref(body);

@@ -26,8 +26,8 @@ static const char *role_word(enum node_role role)
     return "unknown";
 }
 
-/* One word for tables; the first that holds, worst first. */
-static const char *state_word(const struct topology_node *node)
+/* For tables: the first that holds, worst first. */
+const char *api_node_state(const struct topology_node *node)
 {
     if (node->is_failed) {
         return "failed";
@@ -68,7 +68,7 @@ static json_t *node_json(const struct coordinator *core, const struct topology *
     api_set(out, "id", api_text(node->id.text));
     api_set(out, "address", api_node_address(topology, index));
     api_set(out, "role", json_string(role_word(node->role)));
-    api_set(out, "state", json_string(state_word(node)));
+    api_set(out, "state", json_string(api_node_state(node)));
     api_set(
         out, "primary",
         api_text_or_null(node->primary == NO_NODE ? "" : topology->nodes[node->primary].id.text));
@@ -130,12 +130,12 @@ void api_get_shards(struct api *api, struct http_request *request, const char *r
             json_t *item = json_object();
             api_set(item, "id", api_text(topology->nodes[replica].id.text));
             api_set(item, "address", api_node_address(topology, replica));
-            api_set(item, "state", json_string(state_word(&topology->nodes[replica])));
+            api_set(item, "state", json_string(api_node_state(&topology->nodes[replica])));
             append(replicas, item);
         }
         api_set(row, "primary", api_text(primary->id.text));
         api_set(row, "primary_address", api_node_address(topology, shard->primary));
-        api_set(row, "state", json_string(state_word(primary)));
+        api_set(row, "state", json_string(api_node_state(primary)));
         api_set(row, "slot_count", json_integer(primary->slot_count));
         api_set(row, "slots", api_slots(&slots));
         api_set(row, "keys", api_known(primary->keys));
