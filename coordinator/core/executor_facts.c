@@ -38,6 +38,8 @@ static struct lifecycle_host host_of(const struct coordinator *c, const struct a
         (void)snprintf(host.host, sizeof(host.host), "%s", agent->host.host);
         host.can_start = agent->host.can_start;
         host.memory_free_bytes = agent->host.memory_free_bytes;
+        host.port_first = agent->host.port_first;
+        host.port_last = agent->host.port_last;
     }
     for (int n = 0; host.host[0] == '\0' && n < agent->node_count; n++) {
         const struct address *address = &agent->nodes[n].address;

@@ -79,6 +79,26 @@ void grow_ask(const struct coordinator *c,
 
 /* ---- growing ---- */
 
+/* Servers are started and stopped by the agent of their host: the line "agent <id>" of the detail
+ * names it. */
+static void bind_agent(struct batch *batch)
+{
+    static const char word[] = "agent ";
+    bool is_of_host = batch->task->kind == TASK_START || batch->task->kind == TASK_STOP;
+    const char *line = is_of_host && batch->agent.text[0] == '\0' ? batch->task->detail : NULL;
+    while (line != NULL) {
+        size_t len = strcspn(line, "\n");
+        size_t id_len = len - (sizeof(word) - 1);
+        if (len > sizeof(word) - 1 && strncmp(line, word, sizeof(word) - 1) == 0 &&
+            id_len < sizeof(batch->agent.text)) {
+            memcpy(batch->agent.text, line + sizeof(word) - 1, id_len);
+            batch->agent.text[id_len] = '\0';
+            return;
+        }
+        line = line[len] == '\n' ? line + len + 1 : NULL;
+    }
+}
+
 /* Puts a batch of the answer at its place; takes over what it owns. */
 static void place_batch(struct plan *plan, struct batch *batch)
 {
@@ -91,6 +111,7 @@ static void place_batch(struct plan *plan, struct batch *batch)
     at->slots_done = (struct slotset){0};
     at->source_run_id[0] = '\0';
     if (at->kind == BATCH_TASK) {
+        bind_agent(at);
         at->source = at->task->node;
         at->target = at->task->peer;
         at->slots = (struct slotset){0};

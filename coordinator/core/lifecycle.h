@@ -18,6 +18,8 @@ struct lifecycle_host {
     char host[HOST_SIZE];
     bool can_start; /* offers capacity for servers of ours */
     int64_t memory_free_bytes;
+    uint16_t port_first; /* that servers of ours may have, both ends included; 0 = not said */
+    uint16_t port_last;
     bool is_connected;
 };
 

@@ -15,7 +15,7 @@
 
 #define WORLD_COORDINATORS 2
 #define WORLD_AGENTS 4
-#define WORLD_NODES 8
+#define WORLD_NODES 12
 #define WORLD_AGENT_ORDERS 32
 
 struct world_kv {

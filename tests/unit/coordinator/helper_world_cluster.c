@@ -137,7 +137,9 @@ void carry_out(struct world *w, const struct task *task)
     struct world_node *node = &w->nodes[n];
     switch (task->kind) {
     case TASK_JOIN:
+        assert_true(peer >= 0);
         node->is_member = true;
+        w->nodes[peer].is_member = true; /* the first of a new cluster was alone, too */
         break;
     case TASK_REPLICATE:
         assert_int_equal(world_slots_of(w, n), 0);
@@ -155,6 +157,12 @@ void carry_out(struct world *w, const struct task *task)
         }
         break;
     case TASK_FAILOVER:
+        assert_true(peer >= 0);
+        world_failover(w, peer, n);
+        w->nodes[peer].is_failed = false;
+        w->nodes[peer].is_primary = false;
+        w->nodes[peer].primary = n;
+        break;
     case TASK_REPAIR:
     case TASK_START:
     case TASK_STOP:
