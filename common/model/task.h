@@ -31,8 +31,8 @@ enum task_kind {
     /* Slots left open or unowned are closed by the stated rules of docs/lifecycle.md; 'node' is
      * whom the slots belong to, 'peer' the other end if there is one. */
     TASK_REPAIR = 5,
-    /* The agent starts a server as detail (lines "key value", see agent/core/instance.h) says; 'node_address' is
-     * what it will announce. Done when it answers PING. */
+    /* The agent starts a server as detail (lines "key value", see agent/core/instance.h) says;
+     * 'node_address' is what it will announce. Done when it answers PING. */
     TASK_START = 6,
     /* The agent stops the server it started at 'node_address' and puts its data aside. Needs the
      * removal certificate in 'detail'. */
@@ -47,9 +47,11 @@ enum task_kind {
 #define TASK_KIND_MAX TASK_ADD_SLOTS
 
 /* task.flags */
-#define TASK_DEAD (1u << 0)    /* LEAVE: the node is known not to answer */
-#define TASK_FORCE (1u << 1)   /* FAILOVER: without the primary's consent */
-#define TASK_EPOCH (1u << 2)   /* ADD_SLOTS: detail holds the config epoch to set, in decimal */
+#define TASK_DEAD (1u << 0) /* LEAVE: the node is known not to answer */
+#define TASK_FORCE                                                                                \
+    (1u << 1)                /* FAILOVER: without the primary's consent. ADD_SLOTS: also slots of \
+                                an owner that is failed and does not answer */
+#define TASK_EPOCH (1u << 2) /* ADD_SLOTS: detail holds the config epoch to set, in decimal */
 #define TASK_REPLACE (1u << 3) /* REPAIR: a key that is on both sides: the owner's copy wins */
 #define TASK_FLAGS_ALL (TASK_DEAD | TASK_FORCE | TASK_EPOCH | TASK_REPLACE)
 

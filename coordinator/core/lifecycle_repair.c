@@ -204,6 +204,8 @@ static void cover(struct decision *d, struct slotset *slots)
         task_of_node(d, TASK_ADD_SLOTS, nodes[i], NO_NODE, &task);
         for (int n = 0; n < shares[i].result; n++) {
             slot = slotset_next(slots, slot);
+            bool has_owner = topology->owner[slot] != NO_NODE; /* a dead one */
+            task.flags |= has_owner ? TASK_FORCE : 0;
             slotset_add(&task.slots, slot++);
         }
         if (shares[i].result > 0) {

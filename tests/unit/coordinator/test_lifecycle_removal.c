@@ -1,0 +1,145 @@
+/* test_lifecycle_removal.c — the facts of the removal certificate: each alone forbids it, and what
+ * was not seen counts against the node. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/unit/coordinator/helper_lifecycle.h"
+
+#include "common/base/alloc.h"
+#include "coordinator/core/removal.h"
+
+#define THREE "a@h1 0-5460; b@h2 5461-10922; c@h3 10923-16383"
+
+static void certify(const char *cluster, const char *name, struct removal_certificate *out)
+{
+    struct life life;
+    struct node_id id = life_id(name);
+    struct address address = {.host = "h9", .port = 7009};
+    life_init(&life, cluster);
+    removal_certify(&life.topology, &id, &address, 7, "op-7-1", out);
+    life_release(&life);
+}
+
+static void expect_objection(const char *cluster, const char *name, const char *reason)
+{
+    struct removal_certificate certificate;
+    certify(cluster, name, &certificate);
+    assert_false(certificate.is_granted);
+    assert_string_equal(certificate.reason, reason);
+}
+
+static void test_members_get_none(void **state)
+{
+    (void)state;
+    expect_objection(THREE, "a", "it owns 5461 slots");
+    expect_objection(THREE "; x@h9 empty; d@h4 >x", "x", "1 nodes are its replicas");
+    expect_objection(THREE "; x@h9 empty", "x", "3 of 3 live nodes still know it");
+    expect_objection(THREE "; x@h9 >a", "x", "3 of 3 live nodes still know it");
+    expect_objection(THREE "; x@h9 empty +dead", "x", "3 of 3 live nodes still know it");
+}
+
+/* Forgotten, and what answers at its address under a new id is empty. */
+static void test_granted(void **state)
+{
+    (void)state;
+    struct removal_certificate certificate;
+    certify(THREE, "x", &certificate);
+    assert_true(certificate.is_granted);
+    assert_true(certificate.is_dead);
+    assert_int_equal(certificate.address.port, 7009);
+    assert_int_equal(certificate.asked, 3);
+    assert_string_equal(certificate.reason,
+                        "0 slots, 0 keys, no replica, forgotten by all 3 live "
+                        "nodes; it does not answer");
+    certify(THREE "; y@h9:7005 spare", "x", &certificate);
+    assert_true(certificate.is_granted);
+    assert_false(certificate.is_dead);
+    assert_int_equal(certificate.key_count, 0);
+    assert_string_equal(certificate.reason,
+                        "0 slots, 0 keys, no replica, forgotten by all 3 live nodes");
+}
+
+/* Keys at its address forbid it, and so do keys that nobody counted. */
+static void test_keys(void **state)
+{
+    (void)state;
+    expect_objection(THREE "; y@h9:7005 spare +keys=5", "x", "it holds 5 keys");
+    expect_objection(THREE "; y@h9:7005 spare +keys=-1", "x", "it holds -1 keys");
+}
+
+/* What was not looked at is not zero. */
+static void test_what_was_not_seen(void **state)
+{
+    (void)state;
+    struct life life;
+    struct removal_certificate certificate;
+    struct node_id id = life_id("x");
+    life_init(&life, THREE);
+    life.topology.views_missing = 1;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_false(certificate.is_granted);
+    assert_string_equal(certificate.reason, "the views of 1 live nodes are not known yet");
+    life.topology.views_missing = 0;
+    removal_certify(&life.topology, &id, NULL, 7, "", &certificate);
+    assert_false(certificate.is_granted);
+    assert_string_equal(certificate.reason, "no operation is known that removed it");
+    removal_certify(&life.topology, &id, NULL, 0, "op-7-1", &certificate);
+    assert_false(certificate.is_granted);
+    life.topology.ghosts = xcalloc(1, sizeof(struct topology_ghost));
+    life.topology.ghosts[0] =
+        (struct topology_ghost){.id = id, .kind = GHOST_NOADDR, .seen_by_count = 2, .seen_by = 0};
+    life.topology.ghost_count = 1;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_string_equal(certificate.reason, "2 of 3 live nodes still know it");
+    life_release(&life);
+    life_init(&life, "a@h1 0-16383 +dead");
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_string_equal(certificate.reason, "no live node could be asked");
+    life_release(&life);
+}
+
+/* A single view that gives it slots, or that still lists it, counts. */
+static void test_every_view_counts(void **state)
+{
+    (void)state;
+    struct life life;
+    struct removal_certificate certificate;
+    struct node_id id = life_id("x");
+    life_init(&life, THREE "; x@h9 empty +dead");
+    int x = topology_find(&life.topology, &id);
+    life.topology.disagreements = xcalloc(2, sizeof(struct topology_disagreement));
+    life.topology.disagreements[0] = (struct topology_disagreement){
+        .kind = DISAGREE_MEMBERSHIP, .subject = x, .opinion_count = 2};
+    life.topology.disagreements[0].opinions[0] =
+        (struct topology_opinion){.node = NO_NODE, .value = 0, .believer_count = 2};
+    life.topology.disagreements[0].opinions[1] =
+        (struct topology_opinion){.node = NO_NODE, .value = 1, .believer_count = 1};
+    life.topology.disagreement_count = 1;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_string_equal(certificate.reason, "1 of 3 live nodes still know it");
+    life.topology.disagreements[1] = (struct topology_disagreement){
+        .kind = DISAGREE_OWNER, .subject = NO_NODE, .first = 10, .last = 12, .opinion_count = 2};
+    life.topology.disagreements[1].opinions[0] = (struct topology_opinion){.node = 0};
+    life.topology.disagreements[1].opinions[1] = (struct topology_opinion){.node = x};
+    life.topology.disagreement_count = 2;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_string_equal(certificate.reason, "it owns 3 slots");
+    life_release(&life);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_members_get_none),
+        cmocka_unit_test(test_granted),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_what_was_not_seen),
+        cmocka_unit_test(test_every_view_counts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
