@@ -45,7 +45,8 @@ static const struct sm_state instance_states[INSTANCE_STATE_NR] = {
     [INSTANCE_WRITING]   = {"writing",   SM_TO(INSTANCE_LAUNCHING) | SM_TO(INSTANCE_ENDED),             CLAIM_MS, "writes the server's conf"},
     [INSTANCE_LAUNCHING] = {"launching", SM_TO(INSTANCE_ANSWERING) | SM_TO(INSTANCE_STOPPING)
                                          | SM_TO(INSTANCE_ENDED),                                       CLAIM_MS, "starts the server"},
-    [INSTANCE_ANSWERING] = {"answering", SM_TO(INSTANCE_STOPPING) | SM_TO(INSTANCE_ENDED),              ANSWER_MS, "waits until the server answers"},
+    [INSTANCE_ANSWERING] = {"answering", SM_TO(INSTANCE_LOOKING) | SM_TO(INSTANCE_STOPPING)
+                                         | SM_TO(INSTANCE_ENDED),                                                   ANSWER_MS, "waits until the server answers"},
     [INSTANCE_ASKING]    = {"asking",    SM_TO(INSTANCE_STOPPING) | SM_TO(INSTANCE_ENDED),              ANSWER_MS, "asks the server whether it is empty and alone"},
     [INSTANCE_STOPPING]  = {"stopping",  SM_TO(INSTANCE_RETIRING) | SM_TO(INSTANCE_ENDED),              CLAIM_MS, "waits until the server's process has ended"},
     [INSTANCE_RETIRING]  = {"retiring",  SM_TO(INSTANCE_ENDED),                                         CLAIM_MS, "puts the server's folder aside"},
@@ -63,6 +64,7 @@ struct instance {
     uint64_t req_id;         /* the one thing on its way; 0 = none */
     int64_t wake_ms;         /* when the next one may go */
     struct host_facts facts; /* as of the last answer of the host */
+    bool has_launched;       /* by this order; else the server was found running */
     bool is_new;             /* there was no folder before: what this order makes it may undo */
     bool is_loading;         /* its last answer said so */
     int conflicts;           /* answers of another process than the folder's */
@@ -471,13 +473,16 @@ static void hear_host(struct instance *x, const struct agent_event *ev, struct a
         break;
     case INSTANCE_WRITING:
         sm_move(&x->sm, INSTANCE_LAUNCHING, ev->now_ms);
+        x->has_launched = true;
         break;
     case INSTANCE_LAUNCHING:
         sm_move(&x->sm, INSTANCE_ANSWERING, ev->now_ms);
         break;
     case INSTANCE_ANSWERING: /* looked again, since it did not answer */
         x->wake_ms = ev->now_ms + ASK_AGAIN_MS;
-        if (x->facts.pid == 0) {
+        if (x->facts.pid == 0 && !x->has_launched) {
+            sm_move(&x->sm, INSTANCE_LOOKING, ev->now_ms); /* it was just ending when it was seen */
+        } else if (x->facts.pid == 0) {
             char reason[TEXT_SIZE];
             (void)snprintf(reason, sizeof(reason), "the server ended at once: %.120s",
                            x->facts.last_words);

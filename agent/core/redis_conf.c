@@ -123,7 +123,7 @@ static int check_user_line(const char *rest, const char *user, struct err *err)
 {
     char name[NAME_SIZE];
     (void)take_word(rest, name);
-    bool is_plain = name[0] != '\0' && strpbrk(name, "\"'\\") == NULL;
+    bool is_plain = name[0] != '\0' && name[strcspn(name, "\"'\\")] == '\0';
     const char *ours = user[0] == '\0' ? "default" : user;
     char ours_lower[NAME_SIZE];
     (void)take_word(ours, ours_lower);

@@ -382,6 +382,25 @@ static void undoes(void **state)
     assert_non_null(strstr(log_names, "instance.undone"));
 }
 
+/* Found running, and gone at the next look: it is started. */
+static void starts_what_just_ended(void **state)
+{
+    (void)state;
+    reset();
+    host.has_folder = true;
+    host.pid = 50;
+    struct order order = start_order();
+    struct instance *x = instance_new(&order, &settings, 9, now_ms);
+    run(x, 1);
+    host.pid = 0;
+    run(x, -1);
+    struct order_status status;
+    instance_status(x, &status);
+    assert_int_equal(status.state, ORDER_DONE);
+    assert_int_equal(host.launches, 1);
+    instance_free(x);
+}
+
 /* A folder that was there before may hold a node's data: it is never put aside by a start. */
 static void keeps_what_was_there(void **state)
 {
@@ -638,6 +657,7 @@ int main(void)
         cmocka_unit_test(start_survives_crashes),
         cmocka_unit_test(refuses_strangers),
         cmocka_unit_test(undoes),
+        cmocka_unit_test(starts_what_just_ended),
         cmocka_unit_test(keeps_what_was_there),
         cmocka_unit_test(waits_for_loading),
         cmocka_unit_test(keeps_the_offer),
