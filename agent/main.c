@@ -141,6 +141,10 @@ static int read_instances(const struct daemon *daemon, struct agent_config *conf
                      : code;
     code = code == 0 ? daemon_read_text(daemon, "instance-bind", to->bind, sizeof(to->bind), err)
                      : code;
+    if (code == 0 && to->folder[0] != '\0' && to->host[0] == '\0') {
+        code = err_set(err, ERR_CONFIG, "servers that are started here must announce an address");
+        err_hint(err, "name this host's IP address with --instance-host");
+    }
     code = code == 0 ? read_ports(daemon, to, err) : code;
     code = code == 0 ? read_instance_tls(daemon, to, err) : code;
     code = code == 0 ? daemon_read_secret(daemon, "certificate-key-file", &key, err) : code;
