@@ -136,24 +136,14 @@ static int check_no_active(const struct coordinator *c, struct err *err)
 
 /* ---- plans ---- */
 
-static bool is_any_agent_connected(const struct coordinator *c)
-{
-    for (int i = 0; i < c->registry.count; i++) {
-        if (agent_is_connected(c, c->registry.entries[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* 0 when there is something to plan on, and it is what the person has seen. */
 static int check_seen(struct coordinator *c,
                       const struct coordinator_command *command,
                       struct err *err)
 {
     observe_tick(c, true);
-    /* Nodes that are named by address are looked at because of the request. */
-    bool may_be_empty = command->request.address_count > 0 && is_any_agent_connected(c);
+    /* Nodes that are named by address are looked at because of the request, and waited for. */
+    bool may_be_empty = command->request.address_count > 0;
     if (c->observe.topology.node_count == 0 && !may_be_empty) {
         (void)err_set(err, ERR_UNAVAILABLE, "no agent has reported a node yet");
         err_hint(err, "start drover-agent on the hosts, or see `drover why`");
