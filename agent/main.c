@@ -44,8 +44,8 @@ static const struct option option_rows[] = {
      .placeholder = "FILE", .help = "With --redis-tls: PEM file of the certificate of these servers."},
     {.key = "instance-key", .flag = "instance-key", .env = "DROVER_INSTANCE_KEY", .type = OPTION_STRING,
      .placeholder = "FILE", .help = "PEM file of its key."},
-    {.key = "certificate-key-file", .flag = "certificate-key-file", .env = "DROVER_CERTIFICATE_KEY_FILE", .type = OPTION_STRING,
-     .placeholder = "FILE", .help = "Holds the key that removal certificates must be signed with before a server is stopped."},
+    {.key = "removal-key-file", .flag = "removal-key-file", .env = "DROVER_REMOVAL_KEY_FILE", .type = OPTION_STRING,
+     .placeholder = "FILE", .help = "Holds the key, shared with the coordinators, that orders to stop a server must be signed with."},
     DAEMON_ROWS_REDIS,
     DAEMON_ROWS_GENERAL,
 };
@@ -147,9 +147,9 @@ static int read_instances(const struct daemon *daemon, struct agent_config *conf
     }
     code = code == 0 ? read_ports(daemon, to, err) : code;
     code = code == 0 ? read_instance_tls(daemon, to, err) : code;
-    code = code == 0 ? daemon_read_secret(daemon, "certificate-key-file", &key, err) : code;
+    code = code == 0 ? daemon_read_secret(daemon, "removal-key-file", &key, err) : code;
     if (code == 0 && key.len >= sizeof(to->certificate_key)) {
-        code = options_err(daemon->options, "certificate-key-file", err,
+        code = options_err(daemon->options, "removal-key-file", err,
                            "the key is longer than %zu bytes", sizeof(to->certificate_key) - 1);
     }
     if (code == 0) {
