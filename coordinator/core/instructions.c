@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
+#include "coordinator/core/removal.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -48,6 +49,9 @@ static void fill_task(const struct coordinator *c,
     fill_name(c, batch, operation_id, order);
     order->kind = ORDER_TASK;
     task_order_fill(c, batch, &order->task);
+    if (order->task.kind == TASK_STOP) {
+        removal_fill_stop(&c->observe.topology, order->fence, operation_id, "", &order->task);
+    }
 }
 
 /* What moves and scans share. False when an end of the pair has no address now. */

@@ -3,6 +3,7 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "coordinator/core/lifecycle_parts.h"
+#include "coordinator/core/removal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -249,6 +250,37 @@ static bool was_stopped(const struct decision *d, const struct address *address)
     return false;
 }
 
+/* The host that may have started a server, or NULL. */
+static const struct lifecycle_host *find_starter(const struct decision *d, const char *name)
+{
+    for (int i = 0; i < d->facts->host_count; i++) {
+        const struct lifecycle_host *host = &d->facts->hosts[i];
+        if (host->can_start && host->is_connected && strcmp(host->host, name) == 0) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
+/* Only once the certificate would be granted: it is asked for again when the order is sent. */
+static void stop_left(struct decision *d,
+                      const struct task *leave,
+                      const struct lifecycle_host *host)
+{
+    struct removal_certificate facts;
+    struct task task = {
+        .kind = TASK_STOP, .node = leave->node, .node_address = leave->node_address};
+    removal_certify(d->topology, &leave->node, &leave->node_address, 1, "?", &facts);
+    if (!facts.is_granted) {
+        char text[ADDRESS_TEXT_SIZE];
+        decide_wait(d, "%.60s is not stopped yet: %.80s",
+                    address_format(&leave->node_address, text), facts.reason);
+        return;
+    }
+    (void)snprintf(task.detail, sizeof(task.detail), "agent %s\n", host->agent.text);
+    decide_task(d, &task);
+}
+
 /* Whether a server was ours only its host knows; a host that starts none has none of ours. The
  * certificate is added by who sends the task: only that one knows fence and operation. */
 void decide_stops(struct decision *d)
@@ -256,23 +288,12 @@ void decide_stops(struct decision *d)
     for (int i = 0; i < d->facts->batch_count; i++) {
         const struct batch *batch = &d->facts->batches[i];
         bool is_leave = batch->kind == BATCH_TASK && batch->task != NULL &&
-                        batch->task->kind == TASK_LEAVE && batch->state == BATCH_DONE;
-        if (!is_leave || (batch->task->flags & TASK_DEAD) != 0 ||
-            was_stopped(d, &batch->task->node_address)) {
-            continue;
-        }
-        for (int h = 0; h < d->facts->host_count; h++) {
-            const struct lifecycle_host *host = &d->facts->hosts[h];
-            if (!host->can_start || !host->is_connected ||
-                strcmp(host->host, batch->task->node_address.host) != 0) {
-                continue;
-            }
-            struct task task = {.kind = TASK_STOP,
-                                .node = batch->task->node,
-                                .node_address = batch->task->node_address};
-            (void)snprintf(task.detail, sizeof(task.detail), "agent %s\n", host->agent.text);
-            decide_task(d, &task);
-            break;
+                        batch->task->kind == TASK_LEAVE && batch->state == BATCH_DONE &&
+                        (batch->task->flags & TASK_DEAD) == 0;
+        const struct lifecycle_host *host =
+            is_leave ? find_starter(d, batch->task->node_address.host) : NULL;
+        if (host != NULL && !was_stopped(d, &batch->task->node_address)) {
+            stop_left(d, batch->task, host);
         }
     }
 }

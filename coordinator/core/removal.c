@@ -3,6 +3,7 @@
 #include "coordinator/core/removal.h"
 
 #include "common/base/check.h"
+#include "common/model/removal_proof.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -177,4 +178,37 @@ void removal_certify(const struct topology *topology,
                        "0 slots, 0 keys, no replica, forgotten by all %d live nodes%s", out->asked,
                        out->is_dead ? "; it does not answer" : "");
     }
+}
+
+void removal_fill_stop(const struct topology *topology,
+                       int64_t fence,
+                       const char *operation_id,
+                       const char *key,
+                       struct task *task)
+{
+    struct removal_certificate facts;
+    struct strbuf text = {0};
+    CHECK(task->kind == TASK_STOP);
+    removal_certify(topology, &task->node, &task->node_address, fence, operation_id, &facts);
+    struct removal_proof proof = {.node = facts.node,
+                                  .address = task->node_address,
+                                  .slots = facts.slot_count,
+                                  .keys = facts.key_count,
+                                  .replicas = facts.replica_count,
+                                  .open = facts.open_count,
+                                  .known_by = facts.known_by,
+                                  .asked = facts.asked,
+                                  .is_dead = facts.is_dead,
+                                  .fence = fence};
+    (void)snprintf(proof.operation_id, sizeof(proof.operation_id), "%s", operation_id);
+    strbuf_add(&text, task->detail, strcspn(task->detail, "\n"));
+    strbuf_add_char(&text, '\n');
+    if (facts.is_granted) {
+        removal_proof_format(&proof, key, &text);
+    } else {
+        strbuf_addf(&text, "refused %s\n", facts.reason);
+    }
+    CHECK(text.len < sizeof(task->detail));
+    memcpy(task->detail, strbuf_text(&text), text.len + 1);
+    strbuf_release(&text);
 }

@@ -11,6 +11,7 @@
 #include "tests/unit/coordinator/helper_lifecycle.h"
 
 #include "common/base/alloc.h"
+#include "common/model/removal_proof.h"
 #include "coordinator/core/removal.h"
 
 #define THREE "a@h1 0-5460; b@h2 5461-10922; c@h3 10923-16383"
@@ -132,6 +133,28 @@ static void test_every_view_counts(void **state)
     life_release(&life);
 }
 
+/* What an agent is sent to stop a server is what it can read; without a certificate it cannot. */
+static void test_stop_carries_the_certificate(void **state)
+{
+    (void)state;
+    struct life life;
+    struct removal_proof proof;
+    struct err err = {0};
+    struct task task = {.kind = TASK_STOP, .node = life_id("x"), .detail = "agent h9\n"};
+    task.node_address = (struct address){.host = "h9", .port = 7009};
+    life_init(&life, THREE);
+    removal_fill_stop(&life.topology, 7, "op-7-1", "", &task);
+    assert_memory_equal(task.detail, "agent h9\n", 9);
+    assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "", &err), 0);
+    assert_int_equal(proof.fence, 7);
+    assert_int_equal(proof.asked, 3);
+    assert_true(proof.is_dead);
+    life.topology.views_missing = 1;
+    removal_fill_stop(&life.topology, 7, "op-7-1", "", &task);
+    assert_int_not_equal(removal_proof_parse(&proof, task.detail + 9, "", &err), 0);
+    life_release(&life);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_what_was_not_seen),
         cmocka_unit_test(test_every_view_counts),
+        cmocka_unit_test(test_stop_carries_the_certificate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
