@@ -21,7 +21,7 @@
 #define DOCTOR_NODES_MAX 2      /* named in one finding */
 #define DOCTOR_TEXT_SIZE 480
 #define DOCTOR_REMEDY_SIZE 240
-#define DOCTOR_LAG_BYTES (16 * 1024 * 1024) /* a replica this far behind would lose a lot */
+#define DOCTOR_LAG_BYTES (16L * 1024 * 1024) /* a replica this far behind would lose a lot */
 #define DOCTOR_MEMORY_PERCENT_BAD 95.0 /* of maxmemory; over the spec's limit it is a warning */
 
 enum doctor_severity {
@@ -133,6 +133,8 @@ struct doctor_finding *doctor_add(struct doctor_findings *out,
                                   enum doctor_severity severity);
 /* Names a node of the topology, if it is not NO_NODE. */
 void doctor_name(struct doctor_finding *finding, const struct topology *topology, int node);
+/* "nodes differ on who owns slot 5: A says B; C and 2 more say nobody" */
+void doctor_format_dispute(const struct topology *topology, int index, struct strbuf *out);
 void doctor_examine_slots(const struct doctor_input *input, struct doctor_findings *out);
 void doctor_examine_nodes(const struct doctor_input *input, struct doctor_findings *out);
 void doctor_examine_gossip(const struct doctor_input *input, struct doctor_findings *out);

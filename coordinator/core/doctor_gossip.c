@@ -48,6 +48,85 @@ static bool dispute_of(enum topology_disagreement_kind kind, struct dispute *out
     return false;
 }
 
+static void add_belief(const struct topology *topology,
+                       const struct topology_disagreement *d,
+                       const struct topology_opinion *opinion,
+                       struct strbuf *out)
+{
+    char name[TOPOLOGY_NAME_SIZE];
+    switch (d->kind) {
+    case DISAGREE_OWNER:
+        strbuf_add_text(out, opinion->node == NO_NODE
+                                 ? "nobody"
+                                 : topology_node_name(topology, opinion->node, name));
+        return;
+    case DISAGREE_MEMBERSHIP:
+        strbuf_add_text(out, opinion->value != 0 ? "yes" : "no");
+        return;
+    case DISAGREE_ROLE:
+        if (opinion->node != NO_NODE) {
+            strbuf_addf(out, "a replica of %s", topology_node_name(topology, opinion->node, name));
+        } else {
+            strbuf_add_text(out, opinion->value != 0 ? "a primary" : "a replica of nobody");
+        }
+        return;
+    case DISAGREE_EPOCH:
+        strbuf_addf(out, "%" PRIu64, opinion->value);
+        return;
+    case DISAGREE_ADDRESS:
+        strbuf_add_text(out, opinion->text);
+        return;
+    }
+}
+
+static void add_subject(const struct topology *topology,
+                        const struct topology_disagreement *d,
+                        struct strbuf *out)
+{
+    char name[TOPOLOGY_NAME_SIZE];
+    (void)topology_node_name(topology, d->subject, name);
+    switch (d->kind) {
+    case DISAGREE_OWNER:
+        if (d->first == d->last) {
+            strbuf_addf(out, "who owns slot %d", d->first);
+        } else {
+            strbuf_addf(out, "who owns slots %d-%d", d->first, d->last);
+        }
+        return;
+    case DISAGREE_MEMBERSHIP:
+        strbuf_addf(out, "whether %s is a member", name);
+        return;
+    case DISAGREE_ROLE:
+        strbuf_addf(out, "what %s is", name);
+        return;
+    case DISAGREE_EPOCH:
+        strbuf_addf(out, "which config_epoch %s has", name);
+        return;
+    case DISAGREE_ADDRESS:
+        strbuf_addf(out, "where %s is", name);
+        return;
+    }
+}
+
+void doctor_format_dispute(const struct topology *topology, int index, struct strbuf *out)
+{
+    const struct topology_disagreement *d = &topology->disagreements[index];
+    char name[TOPOLOGY_NAME_SIZE];
+    strbuf_add_text(out, "nodes differ on ");
+    add_subject(topology, d, out);
+    for (int i = 0; i < d->opinion_count; i++) {
+        const struct topology_opinion *opinion = &d->opinions[i];
+        strbuf_addf(out, "%s%s", i == 0 ? ": " : "; ",
+                    topology_node_name(topology, opinion->believer, name));
+        if (opinion->believer_count > 1) {
+            strbuf_addf(out, " and %d more say ", opinion->believer_count - 1);
+        } else {
+            strbuf_add_text(out, " says ");
+        }
+        add_belief(topology, d, opinion, out);
+    }
+}
+
 static void find_disputes(const struct doctor_input *input, struct doctor_findings *out)
 {
     const struct topology *topology = input->topology;
@@ -60,7 +139,7 @@ static void find_disputes(const struct doctor_input *input, struct doctor_findin
         struct doctor_finding *finding = doctor_add(out, dispute.code, dispute.severity);
         doctor_name(finding, topology, topology->disagreements[i].subject);
         finding->is_repairable = dispute.is_repairable;
-        topology_format_disagreement(topology, i, &text);
+        doctor_format_dispute(topology, i, &text);
         set_text(finding, &text, dispute.remedy);
         strbuf_release(&text);
     }

@@ -59,7 +59,7 @@ static void find_failed(const struct doctor_input *input, int index, struct doct
         say(finding, node->is_reachable
                          ? "look at the cluster bus port between it and the others"
                          : "start it again, or give it up: drover remove NODE --dead");
-    } else if (node->is_suspected && !node->is_failed) {
+    } else if (node->is_suspected && !node->is_failed && node->is_reachable) {
         struct doctor_finding *finding =
             add_about(input, out, DOCTOR_NODE_SUSPECTED, DOCTOR_WARNING, index);
         append_text(finding, " is suspected to be down by at least one node");

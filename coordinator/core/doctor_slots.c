@@ -110,7 +110,7 @@ static void find_disputed(const struct doctor_input *input, struct doctor_findin
         for (int k = 0; k < d->opinion_count; k++) {
             doctor_name(finding, topology, d->opinions[k].node);
         }
-        topology_format_disagreement(topology, i, &text);
+        doctor_format_dispute(topology, i, &text);
         set_text(finding, &text);
         (void)snprintf(
             finding->remedy, sizeof(finding->remedy), "%s",

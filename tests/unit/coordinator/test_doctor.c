@@ -121,7 +121,10 @@ static void test_uncovered(void **state)
         .opinions = {{.node = 0, .believer = 0, .believer_count = 3},
                      {.node = 1, .believer = 1, .believer_count = 3}}};
     topology.disagreement_count = 1;
-    finding = only(DOCTOR_SLOTS_DISPUTED, DOCTOR_ERROR, "100-109");
+    finding =
+        only(DOCTOR_SLOTS_DISPUTED, DOCTOR_ERROR,
+             "nodes differ on who owns slots 100-109: 10.0.0.1:6379 (a0000000) and 2 more say "
+             "10.0.0.1:6379 (a0000000); 10.0.0.2:6379 (a0010000) and 2 more say 10.0.0.2:6379");
     assert_int_equal(finding->node_count, 2);
     /* While our own operation moves them it is the way of things. */
     struct slotset moving = {0};
@@ -228,10 +231,16 @@ static void test_disagreements(void **state)
     static const struct {
         enum topology_disagreement_kind kind;
         enum doctor_code code;
-    } rows[] = {{DISAGREE_MEMBERSHIP, DOCTOR_NODE_MISSING},
-                {DISAGREE_ROLE, DOCTOR_ROLE_DISPUTED},
-                {DISAGREE_EPOCH, DOCTOR_EPOCH_DISPUTED},
-                {DISAGREE_ADDRESS, DOCTOR_ADDRESS_DISPUTED}};
+        const char *part;
+    } rows[] = {
+        {DISAGREE_MEMBERSHIP, DOCTOR_NODE_MISSING,
+         "whether 10.0.0.3:6379 (a0020000) is a member: 10.0.0.1:6379 (a0000000) and 4 more "
+         "say yes; 10.0.0.2:6379 (a0010000) says no"},
+        {DISAGREE_ROLE, DOCTOR_ROLE_DISPUTED,
+         "say a replica of 10.0.0.1:6379 (a0000000); 10.0.0.2:6379 (a0010000) says a replica "
+         "of nobody"},
+        {DISAGREE_EPOCH, DOCTOR_EPOCH_DISPUTED, "which config_epoch 10.0.0.3:6379"},
+        {DISAGREE_ADDRESS, DOCTOR_ADDRESS_DISPUTED, "where 10.0.0.3:6379"}};
     topology.disagreements = xcalloc(1, sizeof(*topology.disagreements));
     topology.disagreement_count = 1;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -241,7 +250,7 @@ static void test_disagreements(void **state)
             .opinion_count = 2,
             .opinions = {{.node = 0, .value = 1, .believer = 0, .believer_count = 5},
                          {.node = NO_NODE, .value = 0, .believer = 1, .believer_count = 1}}};
-        const struct doctor_finding *finding = only(rows[i].code, DOCTOR_WARNING, "10.0.0.3:6379");
+        const struct doctor_finding *finding = only(rows[i].code, DOCTOR_WARNING, rows[i].part);
         assert_string_equal(finding->nodes[0].text, topology.nodes[2].id.text);
         assert_int_equal(finding->is_repairable, rows[i].kind == DISAGREE_MEMBERSHIP);
     }
