@@ -61,7 +61,7 @@ struct topology_node {
     /* place in the cluster */
     bool is_member; /* false: an agent sees it, but no live member lists it: a spare, removed, or
                        of another cluster, of which nothing else is taken over here */
-    bool is_alone;  /* its own view lists nobody but itself */
+    bool is_alone;  /* it knows nobody but itself */
     int32_t slots_claimed; /* that it says are its own, member or not; -1 = not known */
     enum node_role role;
     int primary;           /* replica: node index of its primary or NO_NODE; primary: NO_NODE */

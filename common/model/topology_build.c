@@ -290,7 +290,8 @@ static void node_set_report(struct build *build, int index, const struct topolog
     }
     const struct nodes_view *own = view_handed_in(build, report->view_digest);
     int row = NODES_NO_ROW;
-    node->is_alone = own != NULL && build_member_rows(own, &row) == 1;
+    /* A node's count of nodes comes with every report, its view only once it was asked for. */
+    node->is_alone = own != NULL ? build_member_rows(own, &row) == 1 : report->known_nodes == 1;
     node->view = find_view(build, report->view_digest);
     if (node->view != NO_VIEW) {
         struct topology_view *view = &topology->views[node->view];
