@@ -96,11 +96,26 @@ static void free_orphans(const struct decision *d, struct replica_board *board, 
     board->must_move = board->free_count;
 }
 
-/* The replica that the shard misses least: of a bad place, then with the highest id. */
+/* The lowest cost of the site among shards that lack a replica; 0 when none does. */
+static int best_cost_elsewhere(const struct decision *d,
+                               const struct replica_board *board,
+                               int site)
+{
+    int best = -1;
+    for (int s = 0; s < board->count; s++) {
+        if (board->shards[s].lack > 0) {
+            int cost = placement_replica_cost(&d->placement, &board->shards[s], site);
+            best = best < 0 || cost < best ? cost : best;
+        }
+    }
+    return best < 0 ? 0 : best;
+}
+
+/* The replica that the shard misses least and another one could use best; then the highest id. */
 static int least_useful(const struct decision *d, const struct replica_board *board, int shard)
 {
     int worst = NO_NODE;
-    int worst_cost = -1;
+    int worst_cost = INT32_MIN;
     for (int i = 0; i < d->topology->node_count; i++) {
         const struct topology_node *node = &d->topology->nodes[i];
         bool is_free = false;
@@ -113,6 +128,7 @@ static int least_useful(const struct decision *d, const struct replica_board *bo
         /* Counted with itself, which adds the same to all. */
         int cost = placement_replica_cost(&d->placement, &board->shards[shard],
                                           d->placement.site_of_node[i]);
+        cost -= best_cost_elsewhere(d, board, d->placement.site_of_node[i]);
         /* One that is not in step is given away before one that is. */
         cost += node->is_link_up ? 0 : 1000000;
         if (cost >= worst_cost) {
@@ -140,11 +156,13 @@ static void take_from(const struct decision *d, struct replica_board *board, int
 static void want_number(const struct decision *d, struct replica_board *board, int wanted)
 {
     for (int s = 0; s < board->count; s++) {
-        struct placement_shard *shard = &board->shards[s];
-        while (shard->replica_count > wanted) {
+        int lack = wanted - board->shards[s].replica_count;
+        board->shards[s].lack = lack > 0 ? lack : 0;
+    }
+    for (int s = 0; s < board->count; s++) {
+        while (board->shards[s].replica_count > wanted) {
             take_from(d, board, s);
         }
-        shard->lack = wanted - shard->replica_count;
     }
 }
 
@@ -214,8 +232,66 @@ static void explain(struct decision *d, const struct replica_board *board, int n
     strbuf_add_char(d->why, '\n');
 }
 
-/* Gives free nodes out; result[i] is the shard of free node i. */
-static void board_assign(struct decision *d, const struct replica_board *board, int *result)
+/* The cost of a replica at its place, counted without itself. */
+static int cost_of_place(const struct decision *d,
+                         const struct placement_shard *shard,
+                         int out,
+                         int in)
+{
+    struct placement_shard rest = *shard;
+    rest.replica_sites = xcalloc((size_t)shard->replica_count + 1, sizeof(int));
+    rest.replica_count = 0;
+    bool is_out = false;
+    for (int i = 0; i < shard->replica_count; i++) {
+        if (shard->replica_sites[i] == out && !is_out) {
+            is_out = true;
+        } else {
+            rest.replica_sites[rest.replica_count++] = shard->replica_sites[i];
+        }
+    }
+    int cost = placement_replica_cost(&d->placement, &rest, in);
+    free(rest.replica_sites);
+    return cost;
+}
+
+/* A new replica that would stand on its primary's own host or zone goes to another shard first, one
+ * of whose replicas can then take its place: no shard is without a replica meanwhile. The index of
+ * that shard, or NO_SHARD. */
+static int find_detour(const struct decision *d,
+                       const struct replica_board *board,
+                       int node,
+                       int shard)
+{
+    const struct topology *topology = d->topology;
+    int site = d->placement.site_of_node[node];
+    int direct = placement_replica_cost(&d->placement, &board->shards[shard], site);
+    int best_gain = PLACEMENT_COST_UNSAFE - 1;
+    int best = NO_SHARD;
+    for (int i = 0; direct >= PLACEMENT_COST_UNSAFE && i < topology->node_count; i++) {
+        int other = is_online_replica(&topology->nodes[i])
+                        ? board_find(board, topology->nodes[i].primary)
+                        : NO_SHARD;
+        if (other == NO_SHARD || other == shard || was_emptied(d, i)) {
+            continue;
+        }
+        int there = d->placement.site_of_node[i];
+        int gain = direct + cost_of_place(d, &board->shards[other], there, there) -
+                   cost_of_place(d, &board->shards[other], there, site) -
+                   placement_replica_cost(&d->placement, &board->shards[shard], there);
+        if (gain > best_gain) {
+            best_gain = gain;
+            best = other;
+        }
+    }
+    return best;
+}
+
+/* Gives free nodes out; result[i] is the shard of free node i. Those from 'served' on serve nothing
+ * yet. */
+static void board_assign(struct decision *d,
+                         const struct replica_board *board,
+                         int served,
+                         int *result)
 {
     int *sites = xcalloc((size_t)board->free_count + 1, sizeof(int));
     for (int i = 0; i < board->free_count; i++) {
@@ -225,12 +301,16 @@ static void board_assign(struct decision *d, const struct replica_board *board, 
     free(sites);
     for (int i = 0; i < board->free_count; i++) {
         int node = board->free_nodes[i];
-        bool is_there = result[i] != NO_SHARD &&
-                        d->topology->nodes[node].primary == board->primaries[result[i]];
-        if (result[i] != NO_SHARD && !is_there) {
-            explain(d, board, node, result[i]);
-            decide_replicate(d, node, board->primaries[result[i]]);
+        int shard = result[i];
+        bool is_there =
+            shard != NO_SHARD && d->topology->nodes[node].primary == board->primaries[shard];
+        if (shard == NO_SHARD || is_there) {
+            continue;
         }
+        int detour = i >= served ? find_detour(d, board, node, shard) : NO_SHARD;
+        shard = detour != NO_SHARD ? detour : shard;
+        explain(d, board, node, shard);
+        decide_replicate(d, node, board->primaries[shard]);
     }
 }
 
@@ -288,7 +368,7 @@ void decide_replicas(struct decision *d, const struct replica_wish *wish)
     }
     /* Without a number, idle nodes are not made replicas. */
     board.free_count = wish->wanted >= 0 ? all : served;
-    board_assign(d, &board, result);
+    board_assign(d, &board, served, result);
     board.free_count = all;
     if (!decision_is_made(d) && missing > 0) {
         decide_refuse(d, ERR_REFUSED,
@@ -309,7 +389,7 @@ void decide_rehome(struct decision *d, int node)
     free_orphans(d, &board, node);
     want_as_is(d, &board);
     int *result = xcalloc((size_t)board.free_count + 1, sizeof(int));
-    board_assign(d, &board, result);
+    board_assign(d, &board, board.free_count, result);
     free(result);
     board_release(&board);
 }
@@ -323,7 +403,7 @@ void decide_replicate_to_poorest(struct decision *d, const int *nodes, int count
         board.shards[poorest(&board)].lack++;
     }
     int *result = xcalloc((size_t)count + 1, sizeof(int));
-    board_assign(d, &board, result);
+    board_assign(d, &board, count, result);
     free(result);
     board_release(&board);
 }

@@ -190,8 +190,8 @@ static void run_scale(struct decision *d, const struct scale *scale)
         decide_stops(d);
     }
     if (scale->replicas >= 0) {
-        decide_note(d, "%d primaries with slots, each with %d replicas", scale->slotted_count,
-                    scale->replicas);
+        decide_note(d, "%d primaries with slots, each with %d replica%s", scale->slotted_count,
+                    scale->replicas, scale->replicas == 1 ? "" : "s");
     } else {
         decide_note(d, "%d primaries with slots", scale->slotted_count);
     }

@@ -197,14 +197,14 @@ void decide_starts(struct decision *d, int count, int primaries)
                           count - i);
             break;
         }
-        start_on(d, &d->facts->hosts[host]);
-        left[host]--;
-        placement_note(&d->placement, sites[host], i < primaries);
-        if (d->why != NULL) {
-            strbuf_add_text(d->why, "  start there: ");
+        if (d->why != NULL && i < primaries) {
+            strbuf_add_text(d->why, "  a primary starts there: ");
             placement_explain_primary(&d->placement, sites[host], d->why);
             strbuf_add_char(d->why, '\n');
         }
+        start_on(d, &d->facts->hosts[host]);
+        left[host]--;
+        placement_note(&d->placement, sites[host], i < primaries);
     }
     free(sites);
     free(left);

@@ -72,6 +72,9 @@ struct placement_shard {
     int lack; /* replicas that it still should get */
 };
 
+/* From this cost on, the shard stands or falls with one host or zone. */
+#define PLACEMENT_COST_UNSAFE 10000
+
 /* How bad it is that a replica at 'site' serves the shard; 0 = other zone than all others of it.
  * Whatever shares the primary's host is worse than whatever shares its zone, and so on. */
 int placement_replica_cost(const struct placement *placement,

@@ -13,8 +13,8 @@
 
 /* Each is worth more than all lesser ones of a shard together. */
 #define COST_SAME_HOST_AS_PRIMARY 100000
-#define COST_ONE_ZONE 10000 /* the whole shard in one zone */
-#define COST_SAME_HOST 1000 /* as another replica of the shard */
+#define COST_ONE_ZONE PLACEMENT_COST_UNSAFE /* the whole shard in one zone */
+#define COST_SAME_HOST 1000                 /* as another replica of the shard */
 #define COST_SAME_ZONE_AS_PRIMARY 100
 #define COST_SAME_ZONE 10
 

@@ -319,6 +319,50 @@ static void test_scale_out_starts_servers(void **state)
         "replicate h5:7000>new\ndone");
 }
 
+/* When the only free node stands beside the primary that lacks a replica, it serves another shard,
+ * whose replica moves over: never on one host, and nobody without a replica meanwhile. */
+static void test_scale_by_a_detour(void **state)
+{
+    (void)state;
+    expect_scale("a@h1 0-5460; b@h2 5461-10922; c@h3 10923-16383; d@h4 >a; e@h4 >b; s@h3 spare", 0,
+                 1, "join s\nreplicate s>a\nreplicate d>c\ndone");
+}
+
+/* The dry run tells every step to the end, with numbers, and why a place was chosen. */
+static void test_describe(void **state)
+{
+    (void)state;
+    struct life life;
+    struct strbuf text = {0};
+    struct operation_request request = scale_to(4, 1);
+    life_init(&life,
+              "a@h1/z1 0-5460 +keys=900 +used=2000000; b@h2/z2 5461-10922 +keys=900 "
+              "+used=2000000; c@h3/z3 10923-16383 +keys=900 +used=2000000; d@h2/z2 >a; "
+              "e@h3/z3 >b; f@h4/z1 >c; s@h4/z1 spare; t@h3/z3 spare");
+    lifecycle_describe(&request, &life.facts, &text);
+    assert_string_equal(
+        strbuf_text(&text),
+        "step 1: join h4:7007 to the cluster of h1:7001\n"
+        "  chosen: host h4 has 0 of 3 primaries, its zone z1 1\n"
+        "step 2: move 1366 slots from h2:7002 (62000000) to h4:7007 (73000000), about 225 keys, "
+        "500 kB\n"
+        "step 3: move 1365 slots from h1:7001 (61000000) to h4:7007 (73000000), about 224 keys, "
+        "500 kB\n"
+        "step 4: move 1365 slots from h3:7003 (63000000) to h4:7007 (73000000), about 224 keys, "
+        "500 kB\n"
+        "step 5: join h3:7008 to the cluster of h1:7001\n"
+        "step 6: make h3:7008 a replica of h4:7007\n"
+        "  h3:7008 (74000000): host h3 shares no zone with the shard's other nodes\n"
+        "then it is done: 4 primaries with slots, each with 1 replica\n");
+    strbuf_clear(&text);
+    request = scale_to(2, -1);
+    lifecycle_describe(&request, &life.facts, &text);
+    assert_string_equal(strbuf_text(&text),
+                        "refused: 2 primaries cannot outvote a dead one; keep 3 or more\n");
+    strbuf_release(&text);
+    life_release(&life);
+}
+
 static void test_scale_in_keeps_a_majority_possible(void **state)
 {
     (void)state;
@@ -454,6 +498,8 @@ int main(void)
         cmocka_unit_test(test_scale_in),
         cmocka_unit_test(test_scale_out_needs_nodes),
         cmocka_unit_test(test_scale_out_starts_servers),
+        cmocka_unit_test(test_scale_by_a_detour),
+        cmocka_unit_test(test_describe),
         cmocka_unit_test(test_scale_in_keeps_a_majority_possible),
         cmocka_unit_test(test_scale_replicas_down_and_up),
         cmocka_unit_test(test_replicate),
