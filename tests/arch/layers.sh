@@ -32,6 +32,8 @@ rule agent/core '(common/(base|model)|agent/core)/[a-z0-9_]+\.h'
 rule coordinator/shell '(common/(base|model|wire|io)|coordinator/(core|shell))/[a-z0-9_]+\.h'
 rule agent/shell '(common/(base|model|wire|io)|agent/(core|shell))/[a-z0-9_]+\.h'
 rule ctl '(common/(base|model)|ctl)/[a-z0-9_]+\.h'
+# The drop-in for redis-cli reads nodes itself, without a coordinator.
+rule ctl/compat '(common/(base|model|io)|ctl|ctl/compat)/[a-z0-9_]+\.h'
 rule tests/sim '(common/(base|model|wire)|agent/core|coordinator/core|tests/sim)/[a-z0-9_]+\.h'
 
 # --- system headers that a pure layer may include --------------------------------------------------------------------
@@ -46,7 +48,7 @@ for folder in common/base common/model coordinator/core agent/core; do
 done
 
 # --- what the archives of the pure layers ask the linker for ---------------------------------------------------------
-libc='mem(cpy|move|set|cmp|chr|mem)|str(len|cmp|ncmp|chr|rchr|str|casecmp|ncasecmp|cspn|spn|nlen|tol|toll|tod|toul|toull|tok_r)'
+libc='mem(cpy|move|set|cmp|chr|mem)|str(len|cmp|ncmp|chr|rchr|str|casecmp|ncasecmp|cspn|spn|nlen|pbrk|tol|toll|tod|toul|toull|tok_r)'
 libc+='|__isoc2?[0-9]*_?strto[a-z]+|malloc|calloc|realloc|free|abort|qsort|bsearch|v?snprintf|v?fprintf|fflush|stderr|fputs|fwrite'
 libc+='|__errno_location|__ctype_b_loc|__ctype_tolower_loc|__ctype_toupper_loc|tolower|toupper|isalnum|isdigit|isspace|isxdigit|isprint'
 libc+='|__stack_chk_fail|__[a-z]+_chk|log2?|exp2?|pow|sqrt|floor|ceil|lround|llround|fabs|round|__(asan|ubsan|tsan|gcov|sanitizer)_.*|_GLOBAL_OFFSET_TABLE_'
