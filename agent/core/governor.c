@@ -21,9 +21,9 @@ static const struct {
     int burst_slots;
     int empty_burst_slots; /* the target announces each slot to every node: a long burst is felt */
 } speeds[] = {
-    [MOVE_SPEED_BALANCED] = {100, 256 * 1024, 500, 16, 32},
-    [MOVE_SPEED_SOFT] = {20, 64 * 1024, 200, 8, 8},
-    [MOVE_SPEED_FAST] = {300, 1536 * 1024, 2000, 32, 64}, /* measured: no gain beyond 64 */
+    [MOVE_SPEED_BALANCED] = {100, 256L * 1024, 500, 16, 32},
+    [MOVE_SPEED_SOFT] = {20, 64L * 1024, 200, 8, 8},
+    [MOVE_SPEED_FAST] = {300, 1536L * 1024, 2000, 32, 64}, /* measured: no gain beyond 64 */
 };
 
 void governor_init(struct governor *governor, enum move_speed speed)

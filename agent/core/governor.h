@@ -19,7 +19,7 @@
 #define GOVERNOR_NODE_TIMEOUT_MS 15000
 
 #define GOVERNOR_BIG_KEY_BYTES \
-    (1024 * 1024) /* keys from here on travel alone, at the end of their slot */
+    (1024L * 1024) /* keys from here on travel alone, at the end of their slot */
 
 struct governor {
     enum move_speed speed;

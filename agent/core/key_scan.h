@@ -12,7 +12,7 @@
 #define SCAN_KEYS_PER_SLOT                                                \
     2000 /* sized at most; a larger slot's bytes are estimated from these \
           */
-#define SCAN_BIG_KEY_BYTES (1024 * 1024)
+#define SCAN_BIG_KEY_BYTES (1024L * 1024)
 
 struct key_scan;
 

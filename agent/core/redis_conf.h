@@ -22,7 +22,7 @@
 #define REDIS_CONF_NODE_TIMEOUT_MS_MIN 500
 #define REDIS_CONF_NODE_TIMEOUT_MS_MAX 600000
 #define REDIS_CONF_BARRIER_MAX 100
-#define REDIS_CONF_MAXMEMORY_MIN (1024 * 1024) /* bytes; less is no server, but a wrong unit */
+#define REDIS_CONF_MAXMEMORY_MIN (1024L * 1024) /* bytes; less is no server, but a wrong unit */
 
 /* All texts are borrowed. */
 struct redis_conf {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CHUNK_SIZE_MIN 1024
-#define CHUNK_SIZE_MAX (256 * 1024)
+#define CHUNK_SIZE_MAX (256UL * 1024)
 
 struct arena_chunk {
     struct arena_chunk *next;

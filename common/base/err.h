@@ -30,7 +30,7 @@
 
 enum err_code {
     ERR_OK = 0,
-#define X(name, value, exit_code, word) name = value,
+#define X(name, value, exit_code, word) name = (value),
     ERR_CODES(X)
 #undef X
 };

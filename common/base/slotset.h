@@ -41,8 +41,10 @@ int slotset_run_end(const struct slotset *set, int first);
 /* Number of runs of neighbouring slots. */
 int slotset_range_count(const struct slotset *set);
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): "slot" becomes the name of a variable */
 #define SLOTSET_FOREACH(slot, set) \
     for (int slot = slotset_next((set), 0); slot != SLOT_NONE; slot = slotset_next((set), slot + 1))
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* Parses the text form. Refuses slots over 16383, reversed ranges and a slot named twice
  * ("overlaps"). */

@@ -21,7 +21,7 @@ extern const char *const daemon_level_words[];
 
 /* clang-format off */
 #define DAEMON_ROWS_NODES(title) \
-    {.section = title, .key = "nodes", .flag = "node", .env = "DROVER_NODES", .type = OPTION_LIST, \
+    {.section = (title), .key = "nodes", .flag = "node", .env = "DROVER_NODES", .type = OPTION_LIST, \
      .placeholder = "HOST:PORT", .help = "A node to serve; repeat it for each."}, \
     {.key = "discover", .flag = "discover", .env = "DROVER_DISCOVER", .type = OPTION_BOOL, .fallback = "true", \
      .help = "Serve every redis-server and valkey-server in cluster mode that runs on this host; standalone, only without --node."}

@@ -73,7 +73,7 @@ static void describe_end(const struct process *p, struct err *err)
     if (p->is_overdue) {
         (void)err_set(err, ERR_TIMEOUT, "%s did not end in time: %s", p->name, said);
     } else if (p->is_too_long) {
-        (void)err_set(err, ERR_LIMIT, "%s wrote more than %d bytes", p->name, PROCESS_OUTPUT_MAX);
+        (void)err_set(err, ERR_LIMIT, "%s wrote more than %lu bytes", p->name, PROCESS_OUTPUT_MAX);
     } else if (p->exit_signal != 0) {
         (void)err_set(err, ERR_UNAVAILABLE, "%s was ended by signal %d: %s", p->name,
                       p->exit_signal, said);

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define PROCESS_ARGS_MAX 64
-#define PROCESS_OUTPUT_MAX (1024 * 1024) /* of one run; a program that says more is ended */
+#define PROCESS_OUTPUT_MAX (1024UL * 1024) /* of one run; a program that says more is ended */
 
 /* Starts argv[0] (looked up in PATH unless it holds a '/') in a session of its own, in folder
  * 'folder', with no input and its output appended to the file 'output' (0600). It is nobody's child

@@ -100,7 +100,7 @@ bool signer_verify(const struct signer *signer,
     unsigned char raw[SIGNER_TEXT_SIZE];
     size_t len = strlen(signature);
     /* 64 bytes are 88 characters, the last two of which are padding. */
-    if (len != (SIGNATURE_SIZE + 2) / 3 * 4 ||
+    if (len != (size_t)(SIGNATURE_SIZE + 2) / 3 * 4 ||
         EVP_DecodeBlock(raw, (const unsigned char *)signature, (int)len) < SIGNATURE_SIZE) {
         return false;
     }

@@ -368,7 +368,7 @@ static int check_txn(const struct store_request *request, struct err *err)
             return rc;
         }
         if (write->value.len > (size_t)STORE_VALUE_SIZE_MAX) {
-            return err_set(err, ERR_LIMIT, "value of '%s' has %zu bytes; at most %d", write->key,
+            return err_set(err, ERR_LIMIT, "value of '%s' has %zu bytes; at most %lu", write->key,
                            write->value.len, STORE_VALUE_SIZE_MAX);
         }
         bytes += write->value.len;

@@ -16,8 +16,8 @@
 #define PROTO_VERSION_MIN 1 /* the oldest peer we work with */
 #define REPORT_NODES_MAX 1024
 #define OPEN_SLOTS_REPORTED_MAX 16384
-#define VIEW_TEXT_SIZE_MAX (4 * 1024 * 1024) /* CLUSTER NODES of 1,000 nodes is about 200 KiB */
-#define MESSAGE_SIZE_MAX (16 * 1024 * 1024)
+#define VIEW_TEXT_SIZE_MAX (4UL * 1024 * 1024) /* CLUSTER NODES of 1,000 nodes is about 200 KiB */
+#define MESSAGE_SIZE_MAX (16UL * 1024 * 1024)
 
 /* A slot that a node itself says is half moved. */
 struct open_slot {

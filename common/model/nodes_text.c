@@ -108,7 +108,7 @@ int nodes_view_parse(struct nodes_view *view, const char *text, size_t len, stru
         view->owner[slot] = NODES_NO_ROW;
     }
     if (len > (size_t)VIEW_TEXT_SIZE_MAX) {
-        return err_set(err, ERR_LIMIT, "CLUSTER NODES text has %zu bytes, %d are allowed", len,
+        return err_set(err, ERR_LIMIT, "CLUSTER NODES text has %zu bytes, %lu are allowed", len,
                        VIEW_TEXT_SIZE_MAX);
     }
     while (rest.len > 0 && code == 0) {

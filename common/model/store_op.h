@@ -13,7 +13,7 @@
 
 #define STORE_KEY_SIZE_MAX 256 /* bytes of a key without the prefix */
 #define STORE_VALUE_SIZE_MAX                                                             \
-    (64 * 1024)                 /* bytes of a value: well under etcd's 1.5 MiB a request \
+    (64UL * 1024)               /* bytes of a value: well under etcd's 1.5 MiB a request \
                                  */
 #define STORE_TXN_WRITES_MAX 64 /* etcd allows 128 operations a transaction */
 

@@ -12,8 +12,8 @@
 #define MESSAGE_ORDERS_MAX \
     1024 /* orders, renewals, stops, forgets of one message: far over what one agent runs */
 #define MESSAGE_VIEWS_MAX 1024 /* one a node */
-#define MESSAGE_WAIT_MS_MAX (10 * 60 * 1000)
-#define MESSAGE_INTERVAL_MS_MAX (60 * 60 * 1000)
+#define MESSAGE_WAIT_MS_MAX (10L * 60 * 1000)
+#define MESSAGE_INTERVAL_MS_MAX (60L * 60 * 1000)
 
 /* Appends the bytes to 'out'. The message is ours, so counts over their *_MAX, a kind that is none
  * and ids that are no ids are CHECKed. Views must fit the bus together: the caller sends few at a

@@ -75,7 +75,7 @@ static void get_views(struct wire_reader *reader, const Drover__Report *from, st
         to->digest = view->digest;
         wire_need_node_id(reader, "node", &view->node, &to->node);
         if (view->text.len > VIEW_TEXT_SIZE_MAX) {
-            wire_refuse(reader, ERR_LIMIT, "text has %zu bytes, %d are allowed", view->text.len,
+            wire_refuse(reader, ERR_LIMIT, "text has %zu bytes, %lu are allowed", view->text.len,
                         VIEW_TEXT_SIZE_MAX);
             return;
         }

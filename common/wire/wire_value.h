@@ -23,8 +23,8 @@
  * wire can become a struct of 500, so a small forged message could otherwise ask for far more than
  * an honest one ever needs. */
 #define WIRE_UNPACK_FACTOR 32
-#define WIRE_UNPACK_SPARE (2 * 1024 * 1024)
-#define WIRE_UNPACK_MAX (64 * 1024 * 1024)
+#define WIRE_UNPACK_SPARE (2UL * 1024 * 1024)
+#define WIRE_UNPACK_MAX (64UL * 1024 * 1024)
 
 /* ---- reading ---- */
 

@@ -292,7 +292,7 @@ void election_end_term(struct election *election, struct turn *turn, const char 
     log_event_add(log, "reason", reason);
     send_revoke(election, turn);
     election->campaign_not_before_ms =
-        turn->now_ms + prng_range(&election->prng, ELECTION_PAUSE_MS, 2 * ELECTION_PAUSE_MS);
+        turn->now_ms + prng_range(&election->prng, ELECTION_PAUSE_MS, 2L * ELECTION_PAUSE_MS);
     follow(election, turn, turn->now_ms);
 }
 

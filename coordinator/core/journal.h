@@ -26,7 +26,7 @@
 #define JOURNAL_RETRY_MS 200 /* first pause; doubles up to the next */
 #define JOURNAL_RETRY_MS_MAX 2000
 #define JOURNAL_GROUP_BYTES_MAX \
-    (512 * 1024) /* of values in one transaction, as we estimate them; etcd takes 1.5 MiB */
+    (512L * 1024) /* of values in one transaction, as we estimate them; etcd takes 1.5 MiB */
 #define JOURNAL_GROUP_WRITES_MAX \
     60 /* with as many compares and one more: under etcd's 128 operations */
 
