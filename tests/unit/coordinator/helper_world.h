@@ -85,6 +85,7 @@ struct world_agent {
     uint64_t incarnation;
     uint64_t handle_floor; /* answers to earlier requests were for its predecessor */
     int64_t fence_disk;
+    int64_t ack_max; /* confirms no higher fence, as if a command still ran; 0 = no limit */
     int first_node;
     int node_count;        /* serves nodes[first_node ..) */
     int told[WORLD_NODES]; /* and these, because it was told to */

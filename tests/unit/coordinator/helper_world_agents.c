@@ -50,7 +50,9 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
     report->agent = agent->id;
     report->session = agent->session;
     report->sequence = ++agent->sequence;
-    report->fence_acked = agent->fence_disk;
+    report->fence_acked = agent->ack_max > 0 && agent->ack_max < agent->fence_disk
+                              ? agent->ack_max
+                              : agent->fence_disk;
     report->wait_ms = wait_ms;
     report->has_nodes = w->now_ms >= agent->nodes_due_ms;
     if (report->has_nodes) {

@@ -211,6 +211,61 @@ static void test_takeover_waits(void **state)
     world_release(&w);
 }
 
+/* An agent that was told the new fence but has not confirmed it may still run a command of the old
+ * leader: it gets nothing to do, and what it does not list is not believed to be gone. */
+static void test_fence_is_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 3, 0, 3);
+    world_start(&w, 0);
+    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
+    world_start(&w, 1);
+    (void)world_drain(&w, 0, 0);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    w.agents[0].ack_max = w.agents[0].fence_disk;
+    w.agents[0].order_count = 0; /* lists nothing */
+    world_kill(&w, 0);
+    WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
+    int received = w.agents[0].orders_received;
+    world_run(&w, 15000);
+    assert_true(w.agents[0].fence_disk > w.agents[0].ack_max); /* it was told */
+    assert_int_equal(w.agents[0].orders_received, received);
+    assert_non_null(strstr(world_why(&w), "confirm our fence"));
+    w.agents[0].ack_max = 0;
+    WORLD_UNTIL(&w, 3000, w.agents[0].orders_received > received);
+    WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
+    world_release(&w);
+}
+
+/* An agent that comes back with an empty disk may be another machine of the same name: what its
+ * predecessor was ordered lives until it expires, counted from the start of the new term. */
+static void test_inherited_order_lives(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 3, 0, 3);
+    world_start(&w, 0);
+    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
+    world_start(&w, 1);
+    (void)world_drain(&w, 0, 0);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    world_kill(&w, 0);
+    world_agent_kill(&w, 0);
+    w.agents[0].fence_disk = 0;
+    WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
+    int64_t led_ms = w.now_ms;
+    int received = w.agents[0].orders_received;
+    world_run(&w, 8000);
+    world_agent_start(&w, 0);
+    WORLD_UNTIL(&w, 60000, w.agents[0].orders_received > received);
+    assert_true(w.now_ms - led_ms >= 34900); /* 30 s of validity and 5 s of margin */
+    WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
+    world_release(&w);
+}
+
 /* A pause and a cancel asked of one leader are carried out by the next. */
 static void test_takeover_in_other_states(void **state)
 {
@@ -304,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_rumour),
         cmocka_unit_test(test_takeover),
         cmocka_unit_test(test_takeover_waits),
+        cmocka_unit_test(test_fence_is_waited_for),
+        cmocka_unit_test(test_inherited_order_lives),
         cmocka_unit_test(test_takeover_in_other_states),
         cmocka_unit_test(test_unreadable_record),
         cmocka_unit_test(test_refused_agents),
