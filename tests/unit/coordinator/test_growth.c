@@ -27,6 +27,7 @@ static struct {
     bool waits;               /* for ever */
     bool goes_in_circles;     /* the same task again and again, which changes nothing */
     bool keeps_without_slots; /* joins only */
+    bool doubles;             /* names the new node in two tasks of a round */
     int asked;
 } script;
 
@@ -127,6 +128,9 @@ void lifecycle_next(const struct operation_request *request,
         }
         if (!topology->nodes[node].is_member) {
             add_task(out, TASK_JOIN, topology, node, 0);
+            if (script.doubles) {
+                add_task(out, TASK_MEET, topology, node, 0);
+            }
         } else if (script.refuses_after_join) {
             answer_reason(out, LIFECYCLE_REFUSED, ERR_REFUSED, "not any more");
         } else if (!script.keeps_without_slots && topology->nodes[node].slot_count < SHARE) {
@@ -508,6 +512,24 @@ static void test_half_grown(void **state)
     }
 }
 
+/* The most orders that lived at once until the operation was done. */
+static int most_running(struct world *w)
+{
+    int most = 0;
+    while (world_state(w) != OPERATION_DONE && w->now_ms < 60000) {
+        world_run(w, 20);
+        int running = 0;
+        for (int i = 0; i < w->agent_count; i++) {
+            for (int n = 0; n < w->agents[i].order_count; n++) {
+                running += w->agents[i].orders[n].status.state == ORDER_RUNNING ? 1 : 0;
+            }
+        }
+        most = running > most ? running : most;
+    }
+    assert_int_equal(world_state(w), OPERATION_DONE);
+    return most;
+}
+
 /* Tasks of different nodes go side by side; a node is in one at a time. */
 static void test_parallel(void **state)
 {
@@ -527,20 +549,22 @@ static void test_parallel(void **state)
     command.request.addresses = addresses;
     command.request.address_count = 4;
     (void)world_command(&w, 0, &command);
-    int most = 0;
-    while (world_state(&w) != OPERATION_DONE && w.now_ms < 60000) {
-        world_run(&w, 20);
-        int running = 0;
-        for (int i = 0; i < 2; i++) {
-            for (int n = 0; n < w.agents[i].order_count; n++) {
-                running += w.agents[i].orders[n].status.state == ORDER_RUNNING ? 1 : 0;
-            }
-        }
-        most = running > most ? running : most;
-    }
-    assert_int_equal(world_state(&w), OPERATION_DONE);
+    assert_int_equal(most_running(&w), 4);
     assert_int_equal(tasks_done(&w), 4);
-    assert_int_equal(most, 4);
+    world_release(&w);
+}
+
+/* A node is in one task at a time, and in none while slots move to it. */
+static void test_one_at_a_time(void **state)
+{
+    (void)state;
+    struct world w;
+    int spare = begin(&w, 2);
+    script.doubles = true;
+    (void)world_add(&w, 0, COMMAND_START, spare);
+    script.keeps_without_slots = true;
+    assert_int_equal(most_running(&w), 1);
+    assert_int_equal(tasks_done(&w), 2);
     world_release(&w);
 }
 
@@ -561,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_takeover_anywhere),
         cmocka_unit_test(test_half_grown),
         cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_one_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
