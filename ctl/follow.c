@@ -121,7 +121,9 @@ static void look_for_stall(struct follow *follow, const json_t *operation, int64
         return;
     }
     bool is_due = follow->why_ms == 0 || now_ms - follow->why_ms >= STALL_AGAIN_MS;
-    if (!follow->is_quiet && now_ms - follow->moved_ms >= STALL_MS && is_due) {
+    /* The step may say itself what it waits for. */
+    bool is_told = strstr(progress.step, ": ") != NULL;
+    if (!follow->is_quiet && !is_told && now_ms - follow->moved_ms >= STALL_MS && is_due) {
         say_why(follow, now_ms);
     }
 }

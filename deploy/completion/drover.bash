@@ -4,7 +4,7 @@ _drover_verbs() { drover help 2>/dev/null | awk '/^usage/ {on = 1; next} /^Commo
 _drover_words() { # first words, or second words after $1
     _drover_verbs | awk -v first="$1" '
         first == "" {print $1}
-        first != "" && $1 == first && $2 ~ /^[a-z]+$/ && $2 !~ /^(ID|NODE|FILE)$/ {print $2}' | sort -u
+        first != "" && $1 == first && $2 ~ /^[a-z]+$/ && $2 !~ /^(ID|NODE|FILE|REPLICA)$/ {print $2}' | sort -u
 }
 _drover_options() { drover "$@" --help 2>/dev/null | grep -oE -- '--[a-z-]+' | sort -u; }
 _drover_nodes() { drover nodes -o json --timeout 1s 2>/dev/null | sed -nE 's/^ *"address": "([^"]+)".*/\1/p'; }
@@ -16,7 +16,8 @@ _drover() {
     case "$previous" in
     -o | --output) words="text wide json" ;;
     --speed) words="soft balanced fast" ;;
-    --from | -f | --to | -t) words=$(_drover_nodes) ;;
+    --from | --to | -t | --of | --replica-of) words=$(_drover_nodes) ;;
+    -f) [ "$first" = reshard ] || [ "$second" = reshard ] && words=$(_drover_nodes) ;;
     --state | -s) words="planned running pausing paused cancelling done cancelled failed held" ;;
     --out | --ca | apply)
         COMPREPLY=($(compgen -f -- "$current"))
@@ -35,7 +36,8 @@ _drover() {
             words=$(_drover_words "$first")
         elif [ "$first" = op ]; then
             words=$(_drover_operations)
-        elif [ "$first" = drain ] || [ "$second" = drain ]; then
+        elif [[ " drain remove replicate failover certificate " == *" $first "* ]] ||
+            [[ "$first" == plan && ("$second" == drain || "$second" == remove) ]]; then
             words=$(_drover_nodes)
         elif [ "$first" = help ]; then
             words="$(_drover_words "") exit-codes"
