@@ -112,8 +112,12 @@ static bool is_epoch_good(const struct node_task *t)
 static void set_epoch(struct node_task *t, struct agent_effects *fx)
 {
     task_say(t, "gets a config epoch of its own");
+    if (t->now_ms - t->begun_ms >= ADD_MS_MAX) {
+        task_fail(t, ERR_TIMEOUT, "owns the slots, but no config epoch of its own: see its log");
+        return;
+    }
     if (t->now_ms < t->add.next_ms) {
-        task_wait(t, ADD_MS_MAX, "epoch", ERR_TIMEOUT);
+        task_rest(t);
         return;
     }
     t->add.next_ms = t->now_ms + ADD_INTERVAL_MS;

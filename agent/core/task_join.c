@@ -122,7 +122,8 @@ static bool join_judge(struct node_task *t, struct agent_effects *fx)
         task_fail(t, ERR_INVALID, "the node and its peer are the same node %.12s", t->node_id.text);
         return false;
     }
-    return versions_fit(t) && (is_member(t) || is_virgin(t));
+    /* Half way in it may know nodes that have left the cluster since. */
+    return versions_fit(t) && (is_member(t) || t->join.has_met || is_virgin(t));
 }
 
 static void join_hear_view(struct node_task *t,
@@ -187,6 +188,7 @@ static void hear_functions(struct node_task *t, enum join_act act, const struct 
         return; /* asked again next round */
     }
     const struct reply *reply = &ev->replies->replies[0];
+    /* NOLINTNEXTLINE(bugprone-branch-clone): the last case is another one */
     if (has_no_functions(reply)) {
         t->join.functions = FUNCTIONS_SAME;
     } else if (reply_is_error(reply)) {

@@ -74,6 +74,10 @@ static void ask_end(struct node_task *t,
 
 void task_look_begin(struct node_task *t, struct agent_effects *fx)
 {
+    if (!t->has_waited) {
+        t->waiting_since_ms = NEVER; /* a round without trouble ends it */
+    }
+    t->has_waited = false;
     t->look_awaited = 0;
     ask_end(t, fx, TASK_REQUEST_PEER, &t->peer);
     ask_end(t, fx, TASK_REQUEST_NODE, &t->node);

@@ -93,6 +93,12 @@ static void meet_decide(struct node_task *t, struct agent_effects *fx)
         task_say(t, "introduces: the node has no link to %s yet",
                  task_name(name, &unknown->id, &unknown->address));
     }
+    if (t->now_ms - t->begun_ms >= MEET_MS_MAX) {
+        char text[TEXT_SIZE];
+        (void)snprintf(text, sizeof(text), "%s", t->doing);
+        task_fail(t, ERR_TIMEOUT, "%s", text);
+        return;
+    }
     if (t->now_ms >= t->join.next_meet_ms) {
         t->join.next_meet_ms = t->now_ms + MEET_INTERVAL_MS;
         members_meet(t, fx);
@@ -100,8 +106,6 @@ static void meet_decide(struct node_task *t, struct agent_effects *fx)
     }
     if (t->sm.state == RUNNER_ACTING) {
         task_rest_after(t);
-    } else {
-        task_wait(t, MEET_MS_MAX, "not introduced", ERR_TIMEOUT);
     }
 }
 

@@ -34,9 +34,9 @@ enum runner_state {
 #define TASK_ASK_TIMEOUT_MS 5000
 /* A replica that is reset, or a library that is loaded, may keep its node busy for long. */
 #define TASK_SLOW_TIMEOUT_MS 60000
-#define TASK_SILENCE_MS_MAX 15000        /* a node that does not answer for so long is not there */
-#define TASK_SETTLE_MS_MAX 5000          /* views that only lag meet within a second or two */
-#define TASK_LAG_BYTES_MAX (1024 * 1024) /* some 10 ms of a primary at full speed */
+#define TASK_SILENCE_MS_MAX 15000         /* a node that does not answer for so long is not there */
+#define TASK_SETTLE_MS_MAX 5000           /* views that only lag meet within a second or two */
+#define TASK_LAG_BYTES_MAX (1024L * 1024) /* some 10 ms of a primary at full speed */
 
 /* The node of the task, or its peer, as last asked. Good until the next look. */
 struct task_end {
@@ -139,12 +139,14 @@ struct node_task {
     int act_awaited;
     int complaint_count;       /* views that are not as they should be */
     char complaint[TEXT_SIZE]; /* the first of them */
+    char lost[TEXT_SIZE];      /* one of the next */
     int lost_count;            /* members that did not answer, though the others think them well */
     int64_t wake_ms;           /* RESTING */
     int round;                 /* looks since there was progress */
 
     /* Trouble that may pass. */
     int64_t waiting_since_ms; /* NEVER = none */
+    bool has_waited;          /* in the round that ends now */
     const char *waiting_for;  /* which trouble, a constant of the code */
     int64_t progress_ms;      /* when something last moved on */
     uint64_t progress_mark;

@@ -235,6 +235,7 @@ void task_wait(struct node_task *t, int64_t limit_ms, const char *trouble, int c
         t->waiting_since_ms = t->now_ms;
         t->waiting_for = trouble;
     }
+    t->has_waited = true;
     if (t->now_ms - t->waiting_since_ms < limit_ms) {
         task_rest(t);
         return;

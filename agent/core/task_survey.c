@@ -59,13 +59,14 @@ static void note_members(struct node_task *t, const struct task_end *seed)
     }
 }
 
-/* Members that the seed no longer knows, and that are not well, are not asked any more. */
+/* Members that the seed does not know (any more), or found to be somebody else by now, are asked
+ * only if others name them. */
 static void drop_strangers(struct node_task *t, const struct nodes_view *view)
 {
     int kept = 0;
     for (int i = 0; i < t->member_count; i++) {
-        bool is_known = task_row(view, &t->members[i].id) != NULL;
-        if (is_known || !t->members[i].is_lost) {
+        const struct nodes_row *row = task_row(view, &t->members[i].id);
+        if (row != NULL && (row->flags & NODES_FLAG_NOADDR) == 0) {
             t->members[kept++] = t->members[i];
         }
     }
@@ -144,8 +145,9 @@ static void lose_member(struct node_task *t, struct task_member *member)
     member->is_lost = true;
     if (!member->is_suspect) {
         t->lost_count++;
-        task_complain(t, "member %s does not answer",
-                      task_name(name, &member->id, &member->address));
+        task_name(name, &member->id, &member->address);
+        (void)snprintf(t->lost, sizeof(t->lost), "member %s does not answer", name);
+        task_complain(t, "%s", t->lost);
     }
 }
 
@@ -189,7 +191,7 @@ bool task_members_are_there(struct node_task *t)
     if (t->lost_count == 0) {
         return true;
     }
-    task_say(t, "%s", t->complaint);
+    task_say(t, "%s", t->lost);
     task_wait(t, TASK_SILENCE_MS_MAX, "member silent", ERR_UNAVAILABLE);
     return false;
 }

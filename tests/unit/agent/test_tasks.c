@@ -1,0 +1,791 @@
+/* test_tasks.c — the tasks of a node's life against nodes in memory: every refusal, every cut.
+ *
+ * One test runs each task with a crash after every single pipeline, and with the loss of every
+ * single answer: a new runner, or the same, must reach the same end. */
+#include "helper_town.h"
+
+#include "common/base/alloc.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct town *town;
+static struct order_status status;
+
+static int set_up(void **state)
+{
+    (void)state;
+    town = xcalloc(1, sizeof(*town));
+    town_init(town);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    town_release(town);
+    free(town);
+    return 0;
+}
+
+static void run_task(const struct task *task)
+{
+    struct node_task *runner = town_runner(town, task);
+    (void)town_run(town, runner, -1);
+    node_task_status(runner, &status);
+    node_task_free(runner);
+}
+
+static void run(enum task_kind kind, int node, int peer, uint32_t flags)
+{
+    struct task task;
+    town_task(town, &task, kind, node, peer);
+    task.flags = flags;
+    run_task(&task);
+}
+
+static void check_done(void)
+{
+    if (status.state != ORDER_DONE) {
+        fail_msg("%s: %s\n%s", order_state_name(status.state), status.reason,
+                 strbuf_text(&town->log));
+    }
+}
+
+static void check_refused(int code, const char *part)
+{
+    if (status.state != ORDER_FAILED || status.reason_code != code ||
+        strstr(status.reason, part) == NULL) {
+        fail_msg("wanted \"%s\", got %s, code %d: %s", part, order_state_name(status.state),
+                 status.reason_code, status.reason);
+    }
+}
+
+/* Nothing that changes anything was said to anybody. */
+static void check_untouched(void)
+{
+    static const char *const verbs[] = {"MEET",     "FORGET",   "RESET",     "REPLICATE",
+                                        "FAILOVER", "ADDSLOTS", "BUMPEPOCH", "SET-CONFIG-EPOCH"};
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        assert_null(strstr(strbuf_text(&town->log), verbs[i]));
+    }
+}
+
+/* ---- join ---- */
+
+static void joins(void **state)
+{
+    (void)state;
+    (void)snprintf(town->nodes[0].functions, sizeof(town->nodes[0].functions), "lib");
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+    for (int n = 0; n < 4; n++) {
+        assert_true(town_knows(town, n, 4));
+        assert_true(town_knows(town, 4, n));
+    }
+    assert_string_equal(town->nodes[4].functions, "lib");
+    assert_int_equal(town_said_count(town, "4 CLUSTER MEET 10.0.0.1 7000\n"), 1);
+    int said = town_said_count(town, "4 CLUSTER MEET");
+    run(TASK_JOIN, 4, 0, 0); /* a second time changes nothing */
+    check_done();
+    assert_int_equal(town_said_count(town, "4 CLUSTER MEET"), said);
+}
+
+/* Two joined nodes would share epoch 0. */
+static void join_gives_a_config_epoch_of_its_own(void **state)
+{
+    (void)state;
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+    run(TASK_JOIN, 5, 0, 0);
+    check_done();
+    assert_true(town->faces[4].epoch != town->faces[5].epoch);
+}
+
+static void join_names_a_bus_port_of_its_own_kind(void **state)
+{
+    (void)state;
+    town->nodes[0].announced_bus_port = 9000;
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+    assert_int_equal(town_said_count(town, "4 CLUSTER MEET 10.0.0.1 7000 9000\n"), 1);
+}
+
+/* MEET takes no names: the node's own end of our connection is an address. */
+static void join_finds_the_address_behind_a_name(void **state)
+{
+    (void)state;
+    town->nodes[0].shows_name = true;
+    (void)snprintf(town->nodes[0].address.host, sizeof(town->nodes[0].address.host), "db-1");
+    town->nodes[1].knows[0] = false; /* alone: nobody told it its address */
+    struct task task;
+    town_task(town, &task, TASK_JOIN, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    (void)town_run_for(town, runner, 60);
+    node_task_free(runner);
+    assert_true(town_said_count(town, "4 CLUSTER MEET 10.0.0.7 7000\n") > 0);
+}
+
+/* Members that had forgotten it lately hear nothing by gossip: they are met directly. */
+static void join_reaches_members_that_ban_it(void **state)
+{
+    (void)state;
+    town->nodes[1].banned_until_ms[town->nodes[4].face] = NEVER;
+    town->nodes[2].is_deaf = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+    assert_true(town_knows(town, 1, 4));
+    assert_true(town_knows(town, 2, 4));
+}
+
+static void join_refuses_a_node_with_slots(void **state)
+{
+    (void)state;
+    town->owner[7] = (int16_t)town->nodes[4].face;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_REFUSED, "owns 1 slots");
+    check_untouched();
+}
+
+static void join_refuses_a_node_with_keys(void **state)
+{
+    (void)state;
+    town->nodes[4].keys = 12;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_REFUSED, "holds 12 keys");
+    check_untouched();
+}
+
+static void join_refuses_a_member_of_another_cluster(void **state)
+{
+    (void)state;
+    town->nodes[4].knows[town->nodes[5].face] = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_REFUSED, "another cluster");
+    check_untouched();
+}
+
+static void join_refuses_what_cannot_be_a_member(void **state)
+{
+    (void)state;
+    town->nodes[4].is_standalone = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_REFUSED, "cluster-enabled");
+    town->nodes[4].is_standalone = false;
+    town->nodes[4].is_locked = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_AUTH, "password");
+    town->nodes[4].is_locked = false;
+    town->nodes[4].version = "6.2.1";
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_VERSION, "older");
+    town->nodes[4].version = "7.0.15";
+    town->nodes[4].is_down = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_UNAVAILABLE, "does not answer");
+    town->nodes[4].is_down = false;
+    (void)snprintf(town->nodes[4].functions, sizeof(town->nodes[4].functions), "other");
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_REFUSED, "function libraries");
+    check_untouched();
+}
+
+static void join_waits_for_a_node_that_loads(void **state)
+{
+    (void)state;
+    town->nodes[4].is_loading = true;
+    struct task task;
+    town_task(town, &task, TASK_JOIN, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    assert_false(town_run_for(town, runner, 40));
+    town->nodes[4].is_loading = false;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+}
+
+static void join_works_without_functions(void **state)
+{
+    (void)state;
+    town->nodes[0].has_no_functions = true;
+    town->nodes[4].has_no_functions = true;
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+}
+
+/* A bus port that nobody reaches: given up after a minute, and nothing of it is left. */
+static void join_that_cannot_end_is_undone(void **state)
+{
+    (void)state;
+    town->nodes[4].is_bus_shut = true;
+    int old_face = town->nodes[4].face;
+    int64_t begun_ms = town->now_ms;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_TIMEOUT, "; undone");
+    assert_true(town->now_ms - begun_ms >= 60000 && town->now_ms - begun_ms < 70000);
+    assert_int_not_equal(town->nodes[4].face, old_face);
+    for (int n = 0; n < 4; n++) {
+        assert_false(town->nodes[n].knows[old_face]);
+        assert_false(town_knows(town, n, 4));
+    }
+}
+
+static void join_that_is_stopped_is_undone(void **state)
+{
+    (void)state;
+    town->nodes[4].is_bus_shut = true;
+    struct task task;
+    town_task(town, &task, TASK_JOIN, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    assert_false(town_run_for(town, runner, 60));
+    assert_true(town_said_count(town, "4 CLUSTER MEET") > 0);
+    node_task_stop(runner);
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    assert_int_equal(status.state, ORDER_STOPPED);
+    assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
+}
+
+/* ---- replicate ---- */
+
+static void replicates(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town->nodes[4].sync_left = 40;
+    run(TASK_REPLICATE, 4, 1, 0);
+    check_done();
+    assert_int_equal(town->nodes[4].sync_left, 0); /* not before it was in step */
+    assert_int_equal(town->faces[4].primary, 1);
+    run(TASK_REPLICATE, 4, 1, 0);
+    check_done();
+    assert_int_equal(town_said_count(town, "4 CLUSTER REPLICATE"), 1);
+}
+
+/* As long as it proceeds a sync may take; without progress it may not. */
+static void replicate_ends_a_sync_that_stalls(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town_fault(town, 4, "INFO", "LOADING still", 0);
+    town->nodes[4].sync_left = 1 << 20;
+    struct task task;
+    town_task(town, &task, TASK_REPLICATE, 4, 1);
+    struct node_task *runner = town_runner(town, &task);
+    int64_t begun_ms = town->now_ms;
+    while (town->now_ms < begun_ms + 300000) {
+        assert_false(town_run_for(town, runner, 50));
+    }
+    node_task_free(runner);
+    town_fault(town, 4, "CLUSTER REPLICATE", "", 1 << 20);
+    town->faces[4].primary = -1;
+    town->nodes[4].keys = 0;
+    run(TASK_REPLICATE, 4, 1, 0);
+    check_refused(ERR_TIMEOUT, "does not become a replica");
+}
+
+static void replicate_refuses(void **state)
+{
+    (void)state;
+    run(TASK_REPLICATE, 1, 0, 0);
+    check_refused(ERR_REFUSED, "slots: drain it first");
+    run(TASK_REPLICATE, 4, 0, 0);
+    check_refused(ERR_REFUSED, "join it first");
+    town_introduce(town, 4);
+    run(TASK_REPLICATE, 4, 3, 0);
+    check_refused(ERR_CONFLICT, "is a replica itself");
+    town->nodes[4].keys = 5;
+    run(TASK_REPLICATE, 4, 0, 0);
+    check_refused(ERR_REFUSED, "holds 5 keys");
+    check_untouched();
+}
+
+/* ---- failover ---- */
+
+static void fails_over(void **state)
+{
+    (void)state;
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_done();
+    assert_int_equal(town->faces[3].primary, -1);
+    assert_int_equal(town->owner[0], 3);
+    assert_int_equal(town_said_count(town, "3 CLUSTER FAILOVER\n"), 1);
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_done();
+    assert_int_equal(town_said_count(town, "3 CLUSTER FAILOVER"), 1);
+}
+
+static void failover_by_force_needs_no_primary(void **state)
+{
+    (void)state;
+    town->nodes[0].is_down = true;
+    struct task task;
+    town_task(town, &task, TASK_FAILOVER, 3, 0);
+    run_task(&task);
+    check_refused(ERR_UNAVAILABLE, "does not answer");
+    check_untouched();
+    task.flags = TASK_FORCE;
+    run_task(&task);
+    check_done();
+    assert_int_equal(town_said_count(town, "3 CLUSTER FAILOVER FORCE\n"), 1);
+}
+
+static void failover_refuses(void **state)
+{
+    (void)state;
+    run(TASK_FAILOVER, 3, 1, 0);
+    check_refused(ERR_CONFLICT, "replicates");
+    run(TASK_FAILOVER, 1, 2, 0);
+    check_refused(ERR_CONFLICT, "is a primary");
+    town->nodes[3].sync_left = 1 << 20;
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_refused(ERR_REFUSED, "link to the primary is down");
+    check_untouched();
+}
+
+static void failover_is_asked_for_a_few_times(void **state)
+{
+    (void)state;
+    town_fault(town, 3, "CLUSTER FAILOVER", "", 100);
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_refused(ERR_TIMEOUT, "still a replica after 4 times");
+    town_fault(town, 3, "CLUSTER FAILOVER", "NOPERM this user has no permissions", 1);
+    town->faults[0].count = 0;
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_refused(ERR_AUTH, "NOPERM");
+}
+
+/* ---- leave ---- */
+
+static void check_gone(int face)
+{
+    for (int n = 0; n < TOWN_NODES; n++) {
+        assert_false(town->nodes[n].knows[face]);
+    }
+}
+
+/* Reset first, so that it cannot come back by gossip; forgotten by all; asked again after 61 s. */
+static void leaves(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    int64_t begun_ms = town->now_ms;
+    run(TASK_LEAVE, 4, 0, 0);
+    check_done();
+    check_gone(face);
+    assert_true(town->now_ms - begun_ms >= 61000 && town->now_ms - begun_ms < 65000);
+    assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
+    assert_int_equal(town_said_count(town, "0 CLUSTER FORGET"), 1);
+    assert_true(strstr(strbuf_text(&town->log), "RESET") <
+                strstr(strbuf_text(&town->log), "FORGET"));
+}
+
+static void a_replica_leaves_with_its_copies(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    run(TASK_LEAVE, 3, 1, 0);
+    check_done();
+    check_gone(face);
+    assert_int_equal(town->nodes[3].keys, 0);
+    assert_int_equal(town->nodes[0].keys, 100);
+}
+
+static void a_dead_node_leaves_and_stays_away(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    town->nodes[3].is_down = true;
+    run(TASK_LEAVE, 3, 1, 0);
+    check_refused(ERR_UNAVAILABLE, "remove it as dead");
+    check_untouched();
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 3, 1);
+    task.flags = TASK_DEAD;
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "2 CLUSTER FORGET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    town->nodes[3].is_down = false; /* it is powered on again, with all it knew */
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    for (int n = 0; n < 3; n++) {
+        assert_false(town->nodes[n].knows[face]);
+    }
+}
+
+/* One member was not told: it brings the node back to the others when their ban is over. */
+static void a_node_that_comes_back_is_forgotten_again(void **state)
+{
+    (void)state;
+    town->nodes[3].is_down = true;
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 3, 1);
+    task.flags = TASK_DEAD;
+    struct node_task *runner = town_runner(town, &task);
+    int64_t forgotten_ms = 0;
+    while (forgotten_ms == 0 || town->now_ms < forgotten_ms + 5000) {
+        assert_false(town_run_for(town, runner, 1));
+        bool is_told = town_said_count(town, "2 CLUSTER FORGET") > 0;
+        forgotten_ms = forgotten_ms == 0 && is_told ? town->now_ms : forgotten_ms;
+        if (is_told && node_task_deadline(runner) > town->now_ms + 30000) {
+            break;
+        }
+    }
+    town->nodes[2].knows[3] = true; /* as told by a member that was away */
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    assert_false(town->nodes[2].knows[3]);
+    assert_int_equal(town_said_count(town, "2 CLUSTER FORGET"), 2);
+}
+
+static void leave_refuses_who_is_needed(void **state)
+{
+    (void)state;
+    run(TASK_LEAVE, 1, 0, 0);
+    check_refused(ERR_REFUSED, "drain it first");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        town->owner[slot] = town->owner[slot] == 0 ? 1 : town->owner[slot];
+    }
+    run(TASK_LEAVE, 0, 1, 0);
+    check_refused(ERR_REFUSED, "replicas of it");
+    town->faces[3].primary = 1;
+    run(TASK_LEAVE, 0, 1, 0);
+    check_refused(ERR_REFUSED, "still holds 100 keys");
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "is not dead");
+    run(TASK_LEAVE, 0, 0, 0);
+    check_refused(ERR_INVALID, "forget itself");
+    check_untouched();
+}
+
+static void leave_refuses_the_dead_who_are_needed(void **state)
+{
+    (void)state;
+    town->nodes[0].is_down = true;
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "slots");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        town->owner[slot] = town->owner[slot] == 0 ? 1 : town->owner[slot];
+    }
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "replicas of it");
+    check_untouched();
+}
+
+/* Our route to it is broken, not the node. */
+static void leave_believes_the_members_that_it_lives(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.node_address.port = 1;
+    task.flags = TASK_DEAD;
+    run_task(&task);
+    check_refused(ERR_REFUSED, "still have a link");
+    check_untouched();
+}
+
+/* Whoever cannot be told would bring it back. */
+static void leave_waits_for_every_member(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town_fault(town, 2, "CLUSTER NODES", "", 1 << 20);
+    run(TASK_LEAVE, 4, 0, 0);
+    check_refused(ERR_UNAVAILABLE, "does not answer");
+    check_untouched();
+}
+
+static void leave_that_is_stopped_is_finished_but_for_the_ban(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    node_task_stop(runner);
+    int64_t begun_ms = town->now_ms;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    assert_int_equal(status.state, ORDER_STOPPED);
+    assert_true(town->now_ms - begun_ms < 10000);
+    check_gone(face);
+}
+
+/* ---- meet, add slots ---- */
+
+static void introduces(void **state)
+{
+    (void)state;
+    town->nodes[1].knows[3] = false;
+    town->nodes[1].is_deaf = true;
+    town->nodes[3].knows[2] = false;
+    town->nodes[3].is_deaf = true;
+    run(TASK_MEET, 3, 0, 0);
+    check_done();
+    assert_true(town_knows(town, 1, 3));
+    assert_true(town_knows(town, 3, 2));
+}
+
+static void meet_refuses_two_owners_of_a_slot(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 4; n++) {
+        town->nodes[n].knows[2] = n == 2;
+        town->nodes[2].knows[n] = n == 2;
+    }
+    /* Slots of a node that a view does not know have no owner in that view: give it one. */
+    town->owner[5] = 0;
+    run(TASK_MEET, 2, 0, 0);
+    check_done(); /* halves of one cluster without a clash */
+}
+
+static void adds_slots_that_nobody_has(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    struct task task;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    town->owner[5] = -1;
+    town->owner[6] = -1;
+    town->owner[16000] = -1;
+    slotset_add_range(&task.slots, 5, 6);
+    slotset_add(&task.slots, 16000);
+    town->nodes[4].has_no_ranges = true;
+    run_task(&task);
+    check_done();
+    assert_int_equal(town->owner[5], town->nodes[4].face);
+    assert_int_equal(town_said_count(town, "4 CLUSTER ADDSLOTS 5 6 16000"), 1);
+    slotset_add(&task.slots, 7);
+    run_task(&task);
+    check_refused(ERR_REFUSED, "slot 7 belongs to");
+}
+
+static void adds_slots_with_an_epoch(void **state)
+{
+    (void)state;
+    struct task task;
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        town->owner[slot] = -1;
+    }
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    task.peer_address.port = 0; /* alone: before it meets anybody */
+    task.flags = TASK_EPOCH;
+    (void)snprintf(task.detail, sizeof(task.detail), "7");
+    slotset_add_range(&task.slots, 0, 100);
+    run_task(&task);
+    check_done();
+    assert_int_equal(town->faces[4].epoch, 7);
+    assert_int_equal(town_said_count(town, "4 CLUSTER ADDSLOTSRANGE 0 100"), 1);
+    town_introduce(town, 5);
+    town->faces[5].epoch = 0;
+    town_task(town, &task, TASK_ADD_SLOTS, 5, 0);
+    task.flags = TASK_EPOCH;
+    (void)snprintf(task.detail, sizeof(task.detail), "8");
+    slotset_clear(&task.slots);
+    slotset_add(&task.slots, 200);
+    run_task(&task);
+    check_done();
+    assert_int_equal(town_said_count(town, "5 CLUSTER BUMPEPOCH"), 1); /* it knows others */
+}
+
+/* ---- cuts and losses ---- */
+
+static const struct trial {
+    enum task_kind kind;
+    int node;
+    int peer;
+    uint32_t flags;
+} trials[] = {
+    {TASK_JOIN, 4, 0, 0},      {TASK_REPLICATE, 5, 1, 0}, {TASK_FAILOVER, 3, 0, 0},
+    {TASK_LEAVE, 5, 0, 0},     {TASK_LEAVE, 3, 1, 0},     {TASK_LEAVE, 3, 1, TASK_DEAD},
+    {TASK_ADD_SLOTS, 5, 0, 0}, {TASK_MEET, 3, 0, 0},
+};
+
+static void prepare(const struct trial *trial, struct task *task)
+{
+    town_release(town);
+    town_init(town);
+    town_introduce(town, 5);
+    (void)snprintf(town->nodes[0].functions, sizeof(town->nodes[0].functions), "lib");
+    town->nodes[5].sync_left = 3;
+    town->faces[5].epoch = 9;
+    town->nodes[3].is_down = trial->flags == TASK_DEAD;
+    town_task(town, task, trial->kind, trial->node, trial->peer);
+    task->flags = trial->flags;
+    if (trial->kind == TASK_ADD_SLOTS) {
+        town->owner[9] = -1;
+        slotset_add(&task->slots, 9);
+    }
+    if (trial->kind == TASK_MEET) {
+        town->nodes[2].knows[3] = false;
+        town->nodes[2].is_deaf = true;
+    }
+}
+
+static void check_end(const struct trial *trial, int step)
+{
+    if (status.state != ORDER_DONE) {
+        fail_msg("%s, cut at step %d: %s: %s\n%s", task_kind_name(trial->kind), step,
+                 order_state_name(status.state), status.reason, strbuf_text(&town->log));
+    }
+    switch (trial->kind) {
+    case TASK_JOIN:
+        for (int n = 0; n < 4; n++) {
+            assert_true(town_knows(town, n, 4));
+        }
+        assert_string_equal(town->nodes[4].functions, "lib");
+        break;
+    case TASK_REPLICATE:
+        assert_int_equal(town->faces[5].primary, 1);
+        assert_int_equal(town->nodes[5].sync_left, 0);
+        break;
+    case TASK_FAILOVER:
+        assert_int_equal(town->owner[0], 3);
+        break;
+    case TASK_LEAVE:
+        for (int n = 0; n < 3; n++) {
+            assert_false(town->nodes[n].knows[trial->node]);
+        }
+        break;
+    case TASK_ADD_SLOTS:
+        assert_int_equal(town->owner[9], 5);
+        break;
+    case TASK_MEET:
+        assert_true(town_knows(town, 2, 3));
+        break;
+    case TASK_REPAIR:
+    case TASK_START:
+    case TASK_STOP:
+        break;
+    }
+}
+
+/* A crash after every pipeline: with it carried out, a new runner reaches the same end. */
+static void a_new_runner_ends_what_another_began(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+        bool is_over = false;
+        for (int step = 1; !is_over; step++) {
+            struct task task;
+            prepare(&trials[i], &task);
+            struct node_task *runner = town_runner(town, &task);
+            is_over = town_run(town, runner, step);
+            node_task_free(runner);
+            run_task(&task);
+            check_end(&trials[i], step);
+            assert_true(step < 2000);
+        }
+    }
+}
+
+/* The loss of any answer, with the commands carried out or not. */
+static void survives_the_loss_of_any_answer(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+        for (int done = 0; done < 2; done++) {
+            bool was_lost = true;
+            for (int step = 1; was_lost; step++) {
+                struct task task;
+                prepare(&trials[i], &task);
+                town->lose_at = step;
+                town->lose_done = done == 1;
+                run_task(&task);
+                check_end(&trials[i], step);
+                was_lost = town->answered >= step;
+                assert_true(step < 2000);
+            }
+        }
+    }
+}
+
+/* Frozen at any point it sends nothing more, and is over once its running commands have ended. */
+static void freezes_at_any_point(void **state)
+{
+    (void)state;
+    bool is_over = false;
+    for (int events = 1; !is_over; events++) {
+        struct task task;
+        prepare(&trials[3], &task);
+        struct node_task *runner = town_runner(town, &task);
+        is_over = town_run_for(town, runner, events);
+        if (!is_over) {
+            int flights = town->flight_count;
+            int answered = town->answered;
+            node_task_freeze(runner, ERR_TIMEOUT, "not renewed");
+            assert_true(town_run(town, runner, -1));
+            assert_true(town->answered - answered <= flights);
+            node_task_status(runner, &status);
+            assert_int_equal(status.state, ORDER_EXPIRED);
+            assert_int_equal(node_task_deadline(runner), NEVER);
+        }
+        node_task_free(runner);
+    }
+}
+
+#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH(joins),
+        EACH(join_gives_a_config_epoch_of_its_own),
+        EACH(join_names_a_bus_port_of_its_own_kind),
+        EACH(join_finds_the_address_behind_a_name),
+        EACH(join_reaches_members_that_ban_it),
+        EACH(join_refuses_a_node_with_slots),
+        EACH(join_refuses_a_node_with_keys),
+        EACH(join_refuses_a_member_of_another_cluster),
+        EACH(join_refuses_what_cannot_be_a_member),
+        EACH(join_waits_for_a_node_that_loads),
+        EACH(join_works_without_functions),
+        EACH(join_that_cannot_end_is_undone),
+        EACH(join_that_is_stopped_is_undone),
+        EACH(replicates),
+        EACH(replicate_ends_a_sync_that_stalls),
+        EACH(replicate_refuses),
+        EACH(fails_over),
+        EACH(failover_by_force_needs_no_primary),
+        EACH(failover_refuses),
+        EACH(failover_is_asked_for_a_few_times),
+        EACH(leaves),
+        EACH(a_replica_leaves_with_its_copies),
+        EACH(a_dead_node_leaves_and_stays_away),
+        EACH(a_node_that_comes_back_is_forgotten_again),
+        EACH(leave_refuses_who_is_needed),
+        EACH(leave_refuses_the_dead_who_are_needed),
+        EACH(leave_believes_the_members_that_it_lives),
+        EACH(leave_waits_for_every_member),
+        EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
+        EACH(introduces),
+        EACH(meet_refuses_two_owners_of_a_slot),
+        EACH(adds_slots_that_nobody_has),
+        EACH(adds_slots_with_an_epoch),
+        EACH(a_new_runner_ends_what_another_began),
+        EACH(survives_the_loss_of_any_answer),
+        EACH(freezes_at_any_point),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
