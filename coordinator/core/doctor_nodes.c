@@ -89,6 +89,28 @@ static void find_unread(const struct doctor_input *input, int index, struct doct
     say(finding, "see whether its host, its agent (drover agents) and its password are right");
 }
 
+/* A node that is none of the cluster's: of use, or somebody else's. */
+static void find_outsider(const struct doctor_input *input, int index, struct doctor_findings *out)
+{
+    const struct topology_node *node = &input->topology->nodes[index];
+    const struct node_report *report = input->reports == NULL ? NULL : input->reports[index];
+    struct doctor_finding *finding = add_about(input, out, DOCTOR_SPARE, DOCTOR_NOTE, index);
+    struct strbuf words = {0};
+    if (!node->is_cluster_enabled) {
+        strbuf_add_text(&words, " runs without cluster mode");
+    } else if (report != NULL && (report->known_nodes > 1 || report->slots_owned > 0)) {
+        strbuf_addf(&words, " is in another cluster, of %" PRId64 " nodes, and has %d slots there",
+                    report->known_nodes, report->slots_owned);
+    } else if (node->keys > 0) {
+        strbuf_addf(&words, " runs and is in no cluster, but holds %" PRId64 " keys", node->keys);
+    } else {
+        strbuf_add_text(&words, " runs and is in no cluster");
+        say(finding, "make it useful: drover add HOST:PORT");
+    }
+    append(finding, &words);
+    strbuf_release(&words);
+}
+
 static void find_state(const struct doctor_input *input, int index, struct doctor_findings *out)
 {
     const struct topology_node *node = &input->topology->nodes[index];
@@ -107,10 +129,7 @@ static void find_state(const struct doctor_input *input, int index, struct docto
             "within its reach");
     }
     if (!node->is_member) {
-        struct doctor_finding *finding = add_about(input, out, DOCTOR_SPARE, DOCTOR_NOTE, index);
-        append_text(finding, node->is_cluster_enabled ? " runs and is in no cluster"
-                                                      : " runs without cluster mode");
-        say(finding, node->is_cluster_enabled ? "make it useful: drover add HOST:PORT" : "");
+        find_outsider(input, index, out);
     }
 }
 

@@ -183,6 +183,27 @@ static void tell_group(const struct doctor_input *input,
     }
 }
 
+/* Newer servers hand their marks on to their replicas: such a mark is the primary's own, told once.
+ * Open slots are in order of slot, so it stands near by. */
+static bool is_primarys_mark(const struct topology *topology, int index)
+{
+    const struct topology_open *open = &topology->opens[index];
+    int primary = topology->nodes[open->node].primary;
+    int first = index;
+    while (first > 0 && topology->opens[first - 1].slot == open->slot) {
+        first--;
+    }
+    for (int i = first; i < topology->open_count && topology->opens[i].slot == open->slot; i++) {
+        const struct topology_open *other = &topology->opens[i];
+        if (primary != NO_NODE && other->node == primary &&
+            other->is_importing == open->is_importing &&
+            node_id_is_equal(&other->peer, &open->peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Slots of one node, direction and peer are one finding; ours and others' are told apart. */
 static void find_open(const struct doctor_input *input, struct doctor_findings *out)
 {
@@ -190,7 +211,7 @@ static void find_open(const struct doctor_input *input, struct doctor_findings *
     bool *is_told = xcalloc((size_t)topology->open_count + 1, sizeof(*is_told));
     for (int i = 0; i < topology->open_count; i++) {
         const struct topology_open *open = &topology->opens[i];
-        if (is_told[i]) {
+        if (is_told[i] || is_primarys_mark(topology, i)) {
             continue;
         }
         struct open_group group = {
@@ -199,7 +220,8 @@ static void find_open(const struct doctor_input *input, struct doctor_findings *
         for (int k = i; k < topology->open_count; k++) {
             const struct topology_open *other = &topology->opens[k];
             bool is_other_ours = input->moving != NULL && slotset_has(input->moving, other->slot);
-            if (!is_told[k] && is_in_group(&group, other) && is_other_ours == is_ours) {
+            if (!is_told[k] && is_in_group(&group, other) && is_other_ours == is_ours &&
+                !is_primarys_mark(topology, k)) {
                 slotset_add(&group.slots, other->slot);
                 is_told[k] = true;
             }

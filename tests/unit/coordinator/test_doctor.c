@@ -175,6 +175,9 @@ static void test_stale_marks(void **state)
     (void)state;
     open_slot(77, 3, true, 1);
     only(DOCTOR_STALE_MARKS, DOCTOR_WARNING, "although it is a replica");
+    /* Newer servers hand their marks on: what its primary has too is told once. */
+    open_slot(77, 0, true, 1);
+    only(DOCTOR_SLOTS_OPEN, DOCTOR_WARNING, "10.0.0.1:6379 (a0000000) has slot 77");
 }
 
 static void test_dead_nodes(void **state)
@@ -386,6 +389,27 @@ static void test_states(void **state)
     only(DOCTOR_ORPHAN_KEYS, DOCTOR_WARNING, "no slot but 12 keys");
 }
 
+/* What is not of the cluster is told for what it is. */
+static void test_outsiders(void **state)
+{
+    (void)state;
+    int index = made_add_replica(&topology, 0);
+    struct topology_node *node = &topology.nodes[index];
+    node->is_member = false;
+    node->role = NODE_ROLE_PRIMARY;
+    reports[index] = (struct node_report){.id = node->id, .known_nodes = 1};
+    report_of[index] = &reports[index];
+    node->keys = 0;
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "make it useful");
+    node->keys = 3;
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "in no cluster, but holds 3 keys");
+    reports[index].known_nodes = 4;
+    reports[index].slots_owned = 100;
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "in another cluster, of 4 nodes, and has 100 slots there");
+    node->is_cluster_enabled = false;
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "without cluster mode");
+}
+
 /* First sightings are kept while a thing lasts, and forgotten when it is gone. */
 static void test_since(void **state)
 {
@@ -447,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hosts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_states, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_outsiders, setup, teardown),
         cmocka_unit_test_setup_teardown(test_since, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
     };
