@@ -50,6 +50,7 @@ uint32_t ledger_write(struct ledger *ledger, uint64_t key)
     CHECK(state->writing == 0);
     state->writing = 1;
     state->touched = 1;
+    state->before = state->floor;
     return ++state->sent;
 }
 
@@ -67,10 +68,11 @@ static enum finding acknowledge_counter(struct key_state *state, const struct re
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer > state->sent) {
         return FINDING_CORRUPT;
     }
-    if (reply->integer <= state->floor) {
+    /* Not the present floor: a read on another connection may have seen this INCR already. */
+    if (reply->integer <= state->before) {
         return reply->integer == 1 ? FINDING_LOST : FINDING_BACKWARDS;
     }
-    state->floor = (uint32_t)reply->integer;
+    raise_floor(state, (uint32_t)reply->integer);
     return FINDING_NONE;
 }
 

@@ -23,6 +23,7 @@ enum key_type { KEY_STRING, KEY_COUNTER, KEY_LIST };
 struct key_state {
     uint32_t sent;    /* highest counter ever sent */
     uint32_t floor;   /* highest counter acknowledged or seen */
+    uint32_t before;  /* the floor when the write under way was sent */
     uint32_t certain; /* list: acknowledged elements */
     uint8_t writing;  /* a write is under way */
     uint8_t touched;  /* written at least once in this run */
