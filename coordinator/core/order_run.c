@@ -140,7 +140,11 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     run->failures = is_progress ? 1 : run->failures + 1;
     set_reason(batch, status->reason_code != 0 ? status->reason_code : ERR_INTERNAL,
                status->reason);
-    if (code_is_permanent(status->reason_code) || run->failures >= c->config.attempts_max) {
+    int attempts_max = c->config.attempts_max;
+    if (batch->kind == BATCH_TASK && attempts_max > TASK_ATTEMPTS_MAX) {
+        attempts_max = TASK_ATTEMPTS_MAX;
+    }
+    if (code_is_permanent(status->reason_code) || run->failures >= attempts_max) {
         if (!code_is_permanent(status->reason_code)) {
             (void)snprintf(batch->reason, sizeof(batch->reason),
                            "gave up after %d attempts: %.120s", run->failures, status->reason);

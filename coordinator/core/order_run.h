@@ -19,6 +19,7 @@
 
 #define RETRY_MS 500 /* first pause after a failed order; doubles */
 #define RETRY_MS_MAX 30000
+#define TASK_ATTEMPTS_MAX 3 /* a task tries for a while itself; more only lets people wait */
 
 struct operation_run;
 
