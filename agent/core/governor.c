@@ -130,7 +130,7 @@ int64_t governor_timeout_ms(const struct governor *governor, int64_t bytes)
     if (bytes < GOVERNOR_BIG_KEY_BYTES) {
         return governor->timeout_ms;
     }
-    int64_t by_size_ms = bytes / (1024 * 1024) * BIG_KEY_MS_PER_MB + BIG_KEY_MS_MARGIN;
+    int64_t by_size_ms = bytes / (1024L * 1024) * BIG_KEY_MS_PER_MB + BIG_KEY_MS_MARGIN;
     return by_size_ms > governor->timeout_ms ? by_size_ms : governor->timeout_ms;
 }
 

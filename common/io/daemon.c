@@ -56,13 +56,11 @@ int daemon_main(struct daemon *daemon, int argc, char **argv)
         err_hint(&err, "see %s --help", daemon->name);
     }
     int exit_code = 0;
-    if (code != 0) {
-        exit_code = complain(daemon, &err);
-    } else if (options_is(daemon->options, "help")) {
+    if (code == 0 && options_is(daemon->options, "help")) {
         print_help(daemon);
-    } else if (options_is(daemon->options, "version")) {
+    } else if (code == 0 && options_is(daemon->options, "version")) {
         (void)printf("%s %s\n", daemon->name, DROVER_VERSION);
-    } else if (daemon->run(daemon, &err) != 0) {
+    } else if (code != 0 || daemon->run(daemon, &err) != 0) {
         exit_code = complain(daemon, &err);
     }
     release(daemon);

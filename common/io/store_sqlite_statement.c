@@ -27,9 +27,8 @@ static const char *const statement_texts[STMT_NR] = {
     [STMT_LEASE_EXPIRED] =
         "SELECT id FROM lease WHERE expires_boottime_ms <= ?1 OR boot_id <> ?2 ORDER BY id LIMIT 1",
     [STMT_LEASE_GET] = "SELECT ttl_ms FROM lease WHERE id = ?1",
-    [STMT_LEASE_PUT] =
-        "INSERT OR REPLACE INTO lease (id, ttl_ms, expires_boottime_ms, boot_id) VALUES (?1, ?2, "
-        "?3, ?4)",
+    [STMT_LEASE_PUT] = ("INSERT OR REPLACE INTO lease (id, ttl_ms, expires_boottime_ms, boot_id)"
+                        " VALUES (?1, ?2, ?3, ?4)"),
     [STMT_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
     [STMT_LOG_ADD] = "INSERT OR REPLACE INTO change (revision, key, is_delete) VALUES (?1, ?2, ?3)",
     [STMT_LOG_TRIM] = "DELETE FROM change WHERE revision <= ?1",

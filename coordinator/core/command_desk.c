@@ -316,7 +316,7 @@ static int check_request(const struct operation_request *request, struct err *er
         bytes += strlen(request->addresses[i].host);
     }
     if (bytes > REQUEST_HOSTS_BYTES_MAX) {
-        (void)err_set(err, ERR_LIMIT, "the names of %d hosts take %zu bytes, %d are allowed",
+        (void)err_set(err, ERR_LIMIT, "the names of %d hosts take %zu bytes, %lu are allowed",
                       request->address_count, bytes, REQUEST_HOSTS_BYTES_MAX);
         err_hint(err, "name fewer nodes at a time");
         return ERR_LIMIT;

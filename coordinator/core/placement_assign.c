@@ -187,6 +187,7 @@ void placement_assign(const struct placement *placement,
                       int *result)
 {
     struct draft draft = {0};
+    /* NOLINTNEXTLINE(readability-suspicious-call-argument): "count" more shards */
     draft_init(&draft, shards, shard_count, count);
     for (int i = 0; i < count; i++) {
         result[i] = NO_SHARD;
