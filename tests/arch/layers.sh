@@ -81,10 +81,6 @@ fi
 while read -r file; do
     lines=$(wc -l < "$file")
     limit=700
-    # One test is over the limit and waits to be split; it may not grow, and no other file may join it.
-    case "$file" in
-    tests/sim/test_conformance.c) limit=719 ;;
-    esac
     [ "$lines" -le $limit ] || fail "$file has $lines lines, over $limit: split it by noun"
     awk -v file="$file" '
         /^\{/ { start = NR }

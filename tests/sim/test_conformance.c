@@ -9,6 +9,7 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
+#include "tests/sim/conformance_text.h"
 #include "tests/sim/model_redis.h"
 
 #include <arpa/inet.h>
@@ -31,15 +32,14 @@
 
 #include <cmocka.h>
 
-#define NODES 5
+#define NODES CONFORMANCE_NODES
 #define NODE_TIMEOUT_MS 1000
 #define SETTLE_MS_MAX 30000
 #define WORDS_MAX 32
 
 /* One of the two clusters under comparison. */
 struct cluster {
-    char ids[NODES][NODE_ID_LEN + 1];
-    uint16_t ports[NODES];
+    struct conformance_names names;
     bool is_up[NODES];
     /* Appends the formatted reply to one command. */
     void (*ask)(struct cluster *cluster,
@@ -60,138 +60,6 @@ struct cluster {
     struct model_redis redis;
     struct model_session sessions[NODES];
 };
-
-/* ---- formatting: both sides become the same text ---- */
-
-static void format_bytes(struct strbuf *out, const char *text, size_t len)
-{
-    strbuf_add_char(out, '"');
-    strbuf_add(out, text, len);
-    strbuf_add_char(out, '"');
-}
-
-static int compare_texts(const void *a, const void *b)
-{
-    const char *const *left = a;
-    const char *const *right = b;
-    return strcmp(*left, *right);
-}
-
-static void format_reply(struct strbuf *out, const struct reply *reply)
-{
-    char *items[64];
-    switch (reply->type) {
-    case REPLY_NIL:
-        strbuf_add_text(out, "nil");
-        break;
-    case REPLY_STATUS:
-        strbuf_addf(out, "+%s", reply->text);
-        break;
-    case REPLY_ERROR:
-        strbuf_addf(out, "-%s", reply->text);
-        break;
-    case REPLY_INTEGER:
-        strbuf_addf(out, ":%lld", (long long)reply->integer);
-        break;
-    case REPLY_STRING:
-        format_bytes(out, reply->text, reply->len);
-        break;
-    case REPLY_ARRAY:
-        assert_true(reply->count <= 64);
-        for (size_t i = 0; i < reply->count; i++) {
-            items[i] =
-                reply->items[i].type == REPLY_NIL ? xstrdup("nil") : xstrdup(reply->items[i].text);
-        }
-        qsort(items, reply->count, sizeof(items[0]), compare_texts);
-        strbuf_add_char(out, '[');
-        for (size_t i = 0; i < reply->count; i++) {
-            strbuf_addf(out, "%s%s", i > 0 ? " " : "", items[i]);
-            free(items[i]);
-        }
-        strbuf_add_char(out, ']');
-        break;
-    }
-}
-
-/* Replaces each occurrence. */
-static void replace(struct strbuf *text, const char *what, const char *by)
-{
-    struct strbuf out = {0};
-    const char *rest = strbuf_text(text);
-    for (const char *at = strstr(rest, what); at != NULL; at = strstr(rest, what)) {
-        strbuf_add(&out, rest, (size_t)(at - rest));
-        strbuf_add_text(&out, by);
-        rest = at + strlen(what);
-    }
-    strbuf_add_text(&out, rest);
-    strbuf_release(text);
-    *text = out;
-}
-
-static void replace_names(const struct cluster *cluster, struct strbuf *text)
-{
-    for (int i = 0; i < NODES; i++) {
-        char what[64];
-        char by[8];
-        snprintf(by, sizeof(by), "$%c", 'A' + i);
-        replace(text, cluster->ids[i], by);
-        snprintf(what, sizeof(what), "127.0.0.1:%u@%u", cluster->ports[i],
-                 cluster->ports[i] + 10000U);
-        replace(text, what, "-");
-        snprintf(what, sizeof(what), "127.0.0.1:%u", cluster->ports[i]);
-        snprintf(by, sizeof(by), "@%c", 'A' + i);
-        replace(text, what, by);
-    }
-}
-
-/* Rows in order, without addresses and times. */
-static void normalise_nodes(struct strbuf *text)
-{
-    char *rows[NODES + 3];
-    int count = 0;
-    char *copy = xstrdup(strbuf_text(text) + 1);
-    char *line_end = NULL;
-    for (char *line = copy; *line != '\0' && *line != '"' && count < NODES + 3;
-         line = line_end + 1) {
-        line_end = strchr(line, '\n');
-        assert_non_null(line_end);
-        *line_end = '\0';
-        char id[64];
-        char flags[64];
-        char primary[64];
-        char epoch[32];
-        char link[32];
-        int at = 0;
-        assert_int_equal(sscanf(line, "%60s %*s %60s %60s %*s %*s %30s %30s%n", id, flags, primary,
-                                epoch, link, &at),
-                         5);
-        rows[count++] =
-            xasprintf("    %s %s %s %s %s%s", id, flags, primary, epoch, link, line + at);
-    }
-    free(copy);
-    qsort(rows, (size_t)count, sizeof(rows[0]), compare_texts);
-    strbuf_clear(text);
-    for (int i = 0; i < count; i++) {
-        strbuf_addf(text, "\n%s", rows[i]);
-        free(rows[i]);
-    }
-}
-
-static void normalise_info(struct strbuf *text)
-{
-    static const char *const kept[] = {
-        "cluster_state:",       "cluster_slots_assigned:", "cluster_slots_ok:",
-        "cluster_slots_pfail:", "cluster_slots_fail:",     "cluster_known_nodes:",
-        "cluster_size:",        "cluster_current_epoch:",  "cluster_my_epoch:"};
-    struct strbuf out = {0};
-    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
-        const char *at = strstr(strbuf_text(text), kept[i]);
-        assert_non_null(at);
-        strbuf_addf(&out, "\n    %.*s", (int)strcspn(at, "\r\n"), at);
-    }
-    strbuf_release(text);
-    *text = out;
-}
 
 /* ---- the real cluster ---- */
 
@@ -301,7 +169,7 @@ static void real_ask(struct cluster *cluster,
     } else {
         real_element(cluster, node, &list, reply, &line);
     }
-    format_reply(out, reply);
+    conformance_format_reply(out, reply);
     replies_release(&list);
     strbuf_release(&line);
 }
@@ -311,7 +179,7 @@ static void real_start(struct cluster *cluster, int node)
     char *dir = xasprintf("%s/%d", cluster->dir, node);
     char port[8];
     char timeout[16];
-    snprintf(port, sizeof(port), "%u", cluster->ports[node]);
+    snprintf(port, sizeof(port), "%u", cluster->names.ports[node]);
     snprintf(timeout, sizeof(timeout), "%d", NODE_TIMEOUT_MS);
     (void)mkdir(dir, 0700);
     pid_t pid = fork();
@@ -332,7 +200,7 @@ static void real_start(struct cluster *cluster, int node)
     cluster->sockets[node] = -1;
     for (int i = 0; i < 500 && cluster->sockets[node] < 0; i++) {
         sleep_ms(20);
-        cluster->sockets[node] = try_connect(cluster->ports[node]);
+        cluster->sockets[node] = try_connect(cluster->names.ports[node]);
     }
     assert_true(cluster->sockets[node] >= 0);
 }
@@ -409,24 +277,24 @@ static void real_form(struct cluster *cluster)
     cluster->crash = real_crash;
     cluster->start = real_start;
     for (int i = 0; i < NODES; i++) {
-        cluster->ports[i] = free_port(i);
+        cluster->names.ports[i] = free_port(i);
         real_start(cluster, i);
         struct strbuf id = {0};
         ask_text(cluster, i, "cluster myid", &id);
-        memcpy(cluster->ids[i], id.data + 1, NODE_ID_LEN);
+        memcpy(cluster->names.ids[i], id.data + 1, NODE_ID_LEN);
         strbuf_release(&id);
         ask_quietly(cluster, i, "cluster set-config-epoch %d", i + 1);
         if (i < 3) {
             ask_quietly(cluster, i, "cluster addslotsrange %s", ranges[i]);
         }
         if (i > 0) {
-            ask_quietly(cluster, i, "cluster meet 127.0.0.1 %u", cluster->ports[0]);
+            ask_quietly(cluster, i, "cluster meet 127.0.0.1 %u", cluster->names.ports[0]);
         }
     }
     for (int i = 0; i < NODES; i++) {
         wait_answer(cluster, i, "cluster info", "cluster_known_nodes:5");
         for (int j = 0; j < NODES; j++) {
-            wait_answer(cluster, i, "cluster nodes", cluster->ids[j]);
+            wait_answer(cluster, i, "cluster nodes", cluster->names.ids[j]);
         }
     }
     for (int i = 0; i < NODES; i++) {
@@ -453,7 +321,7 @@ static void model_done(void *owner, struct model_pipeline *pipeline)
 {
     struct strbuf *out = owner;
     assert_int_equal(pipeline->replies.count, 1);
-    format_reply(out, &pipeline->replies.replies[0]);
+    conformance_format_reply(out, &pipeline->replies.replies[0]);
     model_pipeline_free(pipeline);
 }
 
@@ -503,11 +371,11 @@ static void model_form(struct cluster *cluster)
     model_redis_init(&cluster->redis, &cluster->schedule, &cluster->network, 7);
     cluster->redis.node_timeout_us = NODE_TIMEOUT_MS * MS_US;
     for (int i = 0; i < NODES; i++) {
-        cluster->ports[i] = (uint16_t)(7000 + i);
+        cluster->names.ports[i] = (uint16_t)(7000 + i);
         cluster->is_up[i] = true;
         struct model_node *node =
-            model_redis_add(&cluster->redis, 0, "127.0.0.1", cluster->ports[i]);
-        memcpy(cluster->ids[i], node->id.text, NODE_ID_LEN);
+            model_redis_add(&cluster->redis, 0, "127.0.0.1", cluster->names.ports[i]);
+        memcpy(cluster->names.ids[i], node->id.text, NODE_ID_LEN);
     }
     model_redis_give(&cluster->redis, 0, 0, 5460);
     model_redis_give(&cluster->redis, 1, 5461, 10922);
@@ -528,10 +396,10 @@ static void split(struct cluster *cluster, const char *text, struct command_list
     for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
         int node = word[1] >= 'A' && word[1] < 'A' + NODES && word[2] == '\0' ? word[1] - 'A' : -1;
         if (node >= 0 && word[0] == '$') {
-            commands_arg_text(out, cluster->ids[node]);
+            commands_arg_text(out, cluster->names.ids[node]);
         } else if (node >= 0 && word[0] == '@') {
             commands_arg_text(out, "127.0.0.1");
-            commands_arg_int(out, cluster->ports[node]);
+            commands_arg_int(out, cluster->names.ports[node]);
         } else {
             commands_arg_text(out, strcmp(word, "\"\"") == 0 ? "" : word);
         }
@@ -556,10 +424,11 @@ static bool is_settled(struct cluster *cluster, int slot, int owner)
             continue;
         }
         ask_text(cluster, i, "cluster nodes", &text);
-        const char *row = strstr(strbuf_text(&text), cluster->ids[owner]);
+        const char *row = strstr(strbuf_text(&text), cluster->names.ids[owner]);
         while (row != NULL && row != text.data + 1 && row[-1] != '\n') {
-            row = strstr(row + 1,
-                         cluster->ids[owner]); /* not a row of its own but a replica's primary */
+            row = strstr(
+                row + 1,
+                cluster->names.ids[owner]); /* not a row of its own but a replica's primary */
         }
         assert_non_null(row);
         bool is_there = false;
@@ -575,7 +444,7 @@ static bool is_settled(struct cluster *cluster, int slot, int owner)
         }
         is_settled = is_there && strstr(text.data, "fail?") == NULL;
         for (int j = 0; j < NODES; j++) {
-            row = strstr(strbuf_text(&text), cluster->ids[j]);
+            row = strstr(strbuf_text(&text), cluster->names.ids[j]);
             const char *off = row == NULL ? NULL : strstr(row, "disconnected");
             const char *end = row == NULL ? NULL : strchr(row, '\n');
             is_settled = is_settled && (!cluster->is_up[j] || off == NULL || off > end);
@@ -622,11 +491,11 @@ static void run_line(struct cluster *cluster, const char *line, struct strbuf *t
         struct strbuf reply = {0};
         assert_true(line[0] >= 'A' && line[0] < 'A' + NODES && line[1] == ' ');
         ask_text(cluster, line[0] - 'A', line + 2, &reply);
-        replace_names(cluster, &reply);
+        conformance_replace_names(&cluster->names, &reply);
         if (strcmp(line + 2, "cluster nodes") == 0) {
-            normalise_nodes(&reply);
+            conformance_normalise_nodes(&reply);
         } else if (strcmp(line + 2, "cluster info") == 0) {
-            normalise_info(&reply);
+            conformance_normalise_info(&reply);
         }
         strbuf_addf(transcript, "%s -> %s\n", line, strbuf_text(&reply));
         strbuf_release(&reply);
