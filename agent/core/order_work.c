@@ -3,6 +3,7 @@
 
 #include "agent/core/instance.h"
 #include "agent/core/key_scan.h"
+#include "agent/core/repair.h"
 #include "agent/core/task_runner.h"
 #include "common/base/alloc.h"
 
@@ -14,6 +15,7 @@ struct order_work {
     struct key_scan *scan;
     struct node_task *task;
     struct instance *instance;
+    struct repair *repair;
 };
 
 static bool is_instance_task(enum task_kind kind)
@@ -31,7 +33,7 @@ static const char *task_fault(const struct order *order, const struct order_mean
     if (is_instance_task(order->task.kind)) {
         return means->instances == NULL ? "this agent starts and stops no servers" : NULL;
     }
-    if (!node_task_knows(order->task.kind)) {
+    if (order->task.kind != TASK_REPAIR && !node_task_knows(order->task.kind)) {
         return "a task of a kind this agent cannot carry out";
     }
     return NULL;
@@ -86,6 +88,8 @@ struct order_work *order_work_new(const struct order *order,
     case ORDER_TASK:
         if (is_instance_task(order->task.kind)) {
             work->instance = instance_new(order, means->instances, serial, now_ms);
+        } else if (order->task.kind == TASK_REPAIR) {
+            work->repair = repair_new(order, &means->login, serial, seed, now_ms);
         } else {
             work->task = node_task_new(order, serial, seed, now_ms);
         }
@@ -103,6 +107,7 @@ void order_work_free(struct order_work *work)
     key_scan_free(work->scan);
     node_task_free(work->task);
     instance_free(work->instance);
+    repair_free(work->repair);
     free(work);
 }
 
@@ -118,6 +123,8 @@ void order_work_step(struct order_work *work,
         node_task_step(work->task, event, fx);
     } else if (work->instance != NULL) {
         instance_step(work->instance, event, fx);
+    } else if (work->repair != NULL) {
+        repair_step(work->repair, event, fx);
     }
 }
 
@@ -132,6 +139,9 @@ int64_t order_work_deadline(const struct order_work *work)
     if (work->instance != NULL) {
         return instance_deadline(work->instance);
     }
+    if (work->repair != NULL) {
+        return repair_deadline(work->repair);
+    }
     return work->task != NULL ? node_task_deadline(work->task) : NEVER;
 }
 
@@ -145,6 +155,8 @@ void order_work_stop(struct order_work *work)
         node_task_stop(work->task);
     } else if (work->instance != NULL) {
         instance_end(work->instance, 0, "stopped");
+    } else if (work->repair != NULL) {
+        repair_stop(work->repair);
     }
 }
 
@@ -158,6 +170,8 @@ void order_work_freeze(struct order_work *work, int code, const char *reason)
         node_task_freeze(work->task, code, reason);
     } else if (work->instance != NULL) {
         instance_end(work->instance, code, reason);
+    } else if (work->repair != NULL) {
+        repair_expire(work->repair, code, reason);
     }
 }
 
@@ -171,6 +185,9 @@ bool order_work_is_over(const struct order_work *work)
     }
     if (work->instance != NULL) {
         return instance_is_over(work->instance);
+    }
+    if (work->repair != NULL) {
+        return repair_is_over(work->repair);
     }
     return work->task == NULL || node_task_is_over(work->task);
 }
@@ -190,5 +207,7 @@ void order_work_status(const struct order_work *work, struct order_status *statu
         node_task_status(work->task, status);
     } else if (work->instance != NULL) {
         instance_status(work->instance, status);
+    } else if (work->repair != NULL) {
+        repair_status(work->repair, status);
     }
 }

@@ -565,20 +565,39 @@ static void take(struct town *town, struct agent_effects *fx, int *pipelines)
     }
 }
 
-static void answer(struct town *town, struct node_task *runner, struct agent_effects *fx)
+void town_take(struct town *town, struct agent_effects *fx)
 {
+    int pipelines = -1;
+    take(town, fx, &pipelines);
+}
+
+bool town_answer(struct town *town, struct agent_event *event, struct reply_list *replies)
+{
+    if (town->flight_count == 0) {
+        return false;
+    }
     struct agent_effect effect = town->flights[0];
-    struct reply_list replies = {0};
     town->flight_count--;
     memmove(&town->flights[0], &town->flights[1],
             (size_t)town->flight_count * sizeof(town->flights[0]));
     town->now_ms++;
-    struct agent_event event = {
-        .kind = AGENT_REDIS, .req_id = effect.req_id, .replies = &replies, .latency_us = 300};
-    event.code = serve(town, &effect, &replies);
-    event.now_ms = town->now_ms;
-    node_task_step(runner, &event, fx);
+    *event = (struct agent_event){.kind = AGENT_REDIS,
+                                  .now_ms = town->now_ms,
+                                  .req_id = effect.req_id,
+                                  .replies = replies,
+                                  .latency_us = 300};
+    event->code = serve(town, &effect, replies);
     commands_release(&effect.commands);
+    return true;
+}
+
+static void answer(struct town *town, struct node_task *runner, struct agent_effects *fx)
+{
+    struct reply_list replies = {0};
+    struct agent_event event;
+    if (town_answer(town, &event, &replies)) {
+        node_task_step(runner, &event, fx);
+    }
     replies_release(&replies);
 }
 

@@ -84,6 +84,11 @@ int town_said_count(const struct town *town, const char *line_start);
 
 void town_task(const struct town *town, struct task *task, enum task_kind kind, int node, int peer);
 struct node_task *town_runner(struct town *town, const struct task *task);
+/* For drivers of their own: takes Redis effects over; answers the oldest request through 'event',
+ * whose replies the caller releases. False when there is none. */
+void town_take(struct town *town, struct agent_effects *fx);
+bool town_answer(struct town *town, struct agent_event *event, struct reply_list *replies);
+
 /* Feeds it until it is over, or that many pipelines were sent, after which nothing is sent any
  * more, as by a crash (-1 = no limit, at most 10 virtual minutes). True when it is over. */
 bool town_run(struct town *town, struct node_task *runner, int pipelines);
