@@ -14,7 +14,8 @@
  * Only one operation is active (anything but PLANNED and the final states) at a time: its plan is
  * bound to a topology that another one would change. Batches of disjoint pairs run in parallel
  * within the limits of the configuration; one more than runs is queued a source, so that an agent
- * never waits for us. Every transition is journalled. Source: docs/design.md sections 5, 6 and 8.
+ * never waits for us. Every transition is journalled. Some plans grow while they run: see
+ * executor_grow.c. Source: docs/design.md sections 5, 6 and 8.
  */
 #ifndef DROVER_COORDINATOR_CORE_EXECUTOR_H
 #define DROVER_COORDINATOR_CORE_EXECUTOR_H
