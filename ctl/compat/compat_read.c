@@ -284,7 +284,7 @@ static bool write_nodes_json(const struct compat_cluster *cluster, const char *f
         add_node_json(&cluster->nodes[i], &text);
         strbuf_add_text(&text, i + 1 < cluster->count ? ",\n" : "\n");
     }
-    strbuf_add_text(&text, "]\n");
+    strbuf_add_text(&text, "]");
     char *path = xasprintf("%s/nodes.json", folder);
     compat_say(COMPAT_PLAIN, "Saving cluster configuration to: %s", path);
     FILE *file = fopen(path, "we");
@@ -302,8 +302,9 @@ static bool save_node(struct compat_run *run, const struct compat_node *node, co
 {
     struct err err = {0};
     int64_t size = 0;
-    char *path = xasprintf("%s/redis-node-%s-%d-%s.rdb", folder, node->address.host,
-                           node->address.port, node->id.text);
+    char *path = xasprintf("%s/%s-node-%s-%d-%s.rdb", folder,
+                           run->options->product == COMPAT_VALKEY ? "valkey" : "redis",
+                           node->address.host, node->address.port, node->id.text);
     compat_say(COMPAT_BOLD, ">>> Node %s -> Saving RDB...", node->text);
     int code = compat_link_snapshot(run->link, &node->address, path, &size, &err);
     if (code == 0) {

@@ -205,6 +205,9 @@ static int work(struct rebalance *rebalance,
 static int run_rebalance(struct rebalance *rebalance)
 {
     const struct compat_options *options = rebalance->run->options;
+    if (!compat_can_move_so(rebalance->run)) {
+        return 1;
+    }
     if (!is_due(rebalance)) {
         compat_say(COMPAT_PLAIN,
                    "*** No rebalancing needed! All nodes are within the %.2f%% threshold.",

@@ -260,7 +260,7 @@ static int move(struct reshard *reshard)
 
 static int run_reshard(struct reshard *reshard)
 {
-    if (!choose(reshard)) {
+    if (!compat_can_move_so(reshard->run) || !choose(reshard)) {
         return 1;
     }
     make_picks(reshard);

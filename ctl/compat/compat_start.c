@@ -116,3 +116,28 @@ int compat_load_sound(struct compat_run *run, struct compat_cluster *cluster, bo
     }
     return 0;
 }
+
+/* Valkey 9 and Redis 8.4 have names of their own for it; asking for a list changes nothing. */
+bool compat_can_move_so(struct compat_run *run)
+{
+    struct command_list commands = {0};
+    struct reply_list replies = {0};
+    struct err err = {0};
+    bool can = true;
+    if (!run->options->uses_atomic) {
+        return true;
+    }
+    commands_add(&commands, "CLUSTER", "GETSLOTMIGRATIONS", NULL);
+    commands_add(&commands, "CLUSTER", "MIGRATION", "STATUS", "ALL", NULL);
+    if (compat_link_ask(run->link, &run->seed, &commands, &replies, &err) != 0) {
+        compat_complain("[ERR] %s", err.text);
+        can = false;
+    } else if (reply_is_error(&replies.replies[0]) && reply_is_error(&replies.replies[1])) {
+        compat_say(COMPAT_BAD, "[ERR] Node %s:%d replied with error:\n%s", run->seed.host,
+                   run->seed.port, replies.replies[0].text);
+        can = false;
+    }
+    commands_release(&commands);
+    replies_release(&replies);
+    return can;
+}

@@ -36,4 +36,7 @@ int compat_load_sound(struct compat_run *run,
                       struct compat_cluster *cluster,
                       bool has_nodes) WARN_UNUSED;
 
+/* False after saying why: --cluster-use-atomic-slot-migration was given and the seed cannot. */
+bool compat_can_move_so(struct compat_run *run);
+
 #endif

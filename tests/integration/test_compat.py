@@ -1,0 +1,577 @@
+#!/usr/bin/env python3
+"""`drover --cluster` beside the real redis-cli and valkey-cli: the same command lines end alike.
+
+Reading commands and refusals run both on one cluster: output and exit code must be the same, byte for byte. Commands
+that move slots run on twin clusters with the same nodes and keys: exit codes, the lines that scripts match, and who
+owns which slot. Where the original misleads (docs/redis_cli.md) the case names both exit codes, and
+`--cluster-compat strict` must give the original's.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import harness
+from harness import Cluster, Folder, Process, wait_for
+from resp import key_slot
+
+BAD = "127.0.0.1:1"  # nobody listens there
+NO_ID = "deadbeef" * 5
+
+
+class Run:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self):
+        return "exit %s\n--- out\n%s\n--- err\n%s" % (self.code, self.out, self.err)
+
+
+def strip(text):
+    """Without the colours that the original writes into files too."""
+    parts = text.split("\x1b[")
+    return parts[0] + "".join(p.split("m", 1)[1] if "m" in p else p for p in parts[1:])
+
+
+class Bench:
+    """One server kind: links that are drover, the real client, and the count of cases."""
+
+    def __init__(self, test, server, client):
+        self.test, self.server, self.client = test, server, client
+        self.folder = Folder()
+        links = self.folder.sub("links")
+        self.link = os.path.join(links, client)
+        os.symlink(os.path.abspath(harness.DROVER), self.link)
+        self.real = shutil.which(client)
+        self.env = dict(os.environ, TERM="dumb", XDG_RUNTIME_DIR=self.folder.sub("run"))
+        os.chmod(self.env["XDG_RUNTIME_DIR"], 0o700)
+        for name in ("DROVER_API", "REDISCLI_AUTH", "REDISCLI_CLUSTER_YES"):
+            self.env.pop(name, None)
+        self.count = 0
+        self.started = time.monotonic()
+
+    def run(self, program, args, answers="", timeout=120, env=None):
+        try:
+            done = subprocess.run([program, *map(str, args)], input=answers, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, timeout=timeout, env=dict(self.env, **(env or {})))
+        except subprocess.TimeoutExpired:
+            return Run("timeout", "", "")
+        return Run(done.returncode, strip(done.stdout), strip(done.stderr))
+
+    def original(self, *args, **options):
+        return self.run(self.real, ["--cluster", *args], **options)
+
+    def drover(self, *args, **options):
+        return self.run(self.link, ["--cluster", *args], **options)
+
+    def case(self, name):
+        self.count += 1
+        print("    case %3d %5.1f s  %s: %s" % (self.count, time.monotonic() - self.started, self.client, name),
+              flush=True)
+        return self.test.subTest(case=name)
+
+    def same(self, name, *args, sorts=False, err_like=None, before=None, env=None, answers="", timeout=20):
+        """Both say the same. 'sorts': the order of lines is the servers'. 'before': options before --cluster."""
+        with self.case(name):
+            line = [*(before or []), "--cluster", *args]
+            theirs = self.run(self.real, line, env=env, answers=answers, timeout=timeout)
+            ours = self.run(self.link, line, env=env, answers=answers, timeout=timeout)
+            self.test.assertEqual(theirs.code, ours.code, "%r\n%r" % (theirs, ours))
+            arrange = (lambda text: sorted(text.splitlines())) if sorts else (lambda text: text)
+            self.test.assertEqual(arrange(theirs.out), arrange(ours.out))
+            if err_like is None:
+                self.test.assertEqual(theirs.err, ours.err)
+            else:
+                self.test.assertIn(err_like, ours.err)
+
+    def differs(self, name, theirs_code, ours_code, *args, answers="", same_out=True):
+        """The original misleads: ours is right, and strict gives the original's exit code."""
+        with self.case(name):
+            theirs = self.original(*args, answers=answers)
+            ours = self.drover(*args, answers=answers)
+            strict = self.drover(*args, "--cluster-compat", "strict", answers=answers)
+            self.test.assertEqual((theirs.code, ours.code, strict.code), (theirs_code, ours_code, theirs_code),
+                                  "%r\n%r\n%r" % (theirs, ours, strict))
+            if same_out:
+                self.test.assertEqual(theirs.out, ours.out)
+                self.test.assertEqual(theirs.out, strict.out)
+
+
+def fill(cluster, count=400):
+    """The same keys in each twin; every key by its owner."""
+    owners = {}
+    for node in cluster.primaries():
+        for slot in node.view()[node.id()]["slots"]:
+            owners[slot] = node
+    for i in range(count):
+        key = "key-%d" % i
+        owners[key_slot(key)].call("SET", key, "value-%d" % i)
+
+
+def count_keys(cluster):
+    return sum(node.call("DBSIZE") for node in cluster.primaries())
+
+
+def layout(cluster):
+    """{slot: number of the node}"""
+    numbers = {node.id(): i for i, node in enumerate(cluster.nodes) if node.process.is_running()}
+    return {slot: numbers[owner] for slot, owner in cluster.nodes[0].owner_map().items()}
+
+
+def counts(cluster):
+    found = {}
+    for node in layout(cluster).values():
+        found[node] = found.get(node, 0) + 1
+    return found
+
+
+def plain(cluster, text):
+    """Names of nodes instead of ids and addresses, so that twins can be compared."""
+    for i, node in enumerate(cluster.nodes):
+        if node.process.is_running():
+            text = text.replace(node.id(), "ID%d" % i).replace(node.id()[:8], "ID%d" % i)
+        text = text.replace(node.address, "NODE%d" % i).replace(str(node.port), "PORT%d" % i)
+    return sorted(line.rstrip(".") for line in text.splitlines())
+
+
+def errors_of_the_command_line(bench, seed):
+    bench.same("no argument", "check")
+    bench.same("unknown sub-command", "bogus", seed)
+    bench.same("unknown option", "check", seed, "--cluster-bogus")
+    bench.same("option without its value", "reshard", seed, "--cluster-slots")
+    bench.same("option that is none at the end", "info", seed, "-Z")
+    bench.same("call without a command", "call", seed)
+    bench.same("del-node without an id", "del-node", seed)
+    bench.same("add-node without the cluster", "add-node", seed)
+    bench.same("backup without a folder", "backup", seed)
+    bench.same("set-timeout without a number", "set-timeout", seed)
+    bench.same("import without an address", "import")
+    bench.same("import without a source", "import", seed)
+    bench.same("address that is none", "check", "nonsense")
+    bench.same("address that is none, reshard", "reshard", "nonsense")
+    bench.same("weights given twice", "rebalance", seed, "--cluster-weight", "a=1", "--cluster-weight", "b=1")
+    bench.same("nobody at the seed", "check", BAD)
+    bench.same("nobody at host and port", "info", "127.0.0.1", "1")
+    bench.same("nobody at the seed, reshard", "reshard", BAD)
+    bench.same("nobody at the seed, rebalance", "rebalance", BAD)
+    bench.same("nobody at the seed, fix", "fix", BAD)
+    bench.same("nobody at the seed, call", "call", BAD, "PING")
+    bench.same("nobody at the seed, del-node", "del-node", BAD, NO_ID)
+    bench.same("nobody at the seed, add-node", "add-node", seed, BAD)
+    bench.same("time-out too short", "set-timeout", seed, "99")
+    bench.same("time-out that is no number", "set-timeout", seed, "soon")
+
+
+def reading(bench, cluster):
+    seed = cluster.nodes[0].address
+    host, port = seed.split(":")
+    bench.same("check", "check", seed)
+    bench.same("check of a replica", "check", cluster.nodes[3].address)
+    bench.same("check with a bus port", "check", seed + "@%d" % (int(port) + 10000))
+    bench.same("check, host and port", "check", host, port)
+    bench.same("check for several owners", "check", seed, "--cluster-search-multiple-owners", timeout=90)
+    bench.same("info", "info", seed)
+    bench.same("info, host and port", "info", host, port)
+    bench.same("options before --cluster", "info", seed, before=["--no-auth-warning", "--verbose"])
+    bench.same("call", "call", seed, "DBSIZE")
+    bench.same("call with arguments", "call", seed, "CONFIG", "GET", "maxmemory")
+    bench.same("call, primaries only", "call", seed, "DBSIZE", "--cluster-only-masters")
+    bench.same("call, replicas only", "call", seed, "DBSIZE", "--cluster-only-replicas")
+    bench.same("call, nested answer", "call", seed, "CLUSTER", "SLOTS", "--cluster-only-replicas")
+    bench.same("call, empty answer", "call", seed, "CONFIG", "GET", "no-such-setting")
+    bench.same("set-timeout", "set-timeout", seed, "5000")
+    bench.differs("call that every node refuses", 0, 1, "call", seed, "NOSUCHCOMMAND")
+    bench.differs("call that some nodes refuse", 0, 1, "call", seed, "GET", "key-1")
+    bench.differs("help", 1, 0, "help", same_out=False)
+    with bench.case("call with a negative number"):
+        ours = bench.drover("call", seed, "LRANGE", "{x}none", "0", "-1", "--cluster-only-replicas")
+        bench.test.assertIn(">>> Calling LRANGE {x}none 0 -1", ours.out)
+    with bench.case("backup"):
+        folders = [bench.folder.sub("backup-theirs"), bench.folder.sub("backup-ours")]
+        theirs, ours = (f("backup", seed, d) for f, d in zip((bench.original, bench.drover), folders))
+        bench.test.assertEqual(theirs.code, ours.code, "%r\n%r" % (theirs, ours))
+        bench.test.assertEqual(theirs.out.replace(folders[0], "D"), ours.out.replace(folders[1], "D"))
+        bench.test.assertEqual(sorted(os.listdir(folders[0])), sorted(os.listdir(folders[1])))
+        with open(folders[0] + "/nodes.json") as a, open(folders[1] + "/nodes.json") as b:
+            bench.test.assertEqual(a.read(), b.read())
+        for name in os.listdir(folders[1]):
+            if name.endswith(".rdb"):
+                check = subprocess.run([bench.server.replace("server", "check-rdb"), os.path.join(folders[1], name)],
+                                       stdout=subprocess.PIPE, text=True)
+                bench.test.assertEqual(check.returncode, 0, check.stdout)
+    with bench.case("backup into a folder that is not there"):
+        missing = os.path.join(bench.folder.path, "no", "folder")
+        theirs, ours = bench.original("backup", seed, missing), bench.drover("backup", seed, missing)
+        bench.test.assertEqual((theirs.code, theirs.out), (ours.code, ours.out))
+        bench.test.assertIn("Error opening", ours.err)
+    with bench.case("no colours in a file, whatever $TERM says"):
+        done = subprocess.run([bench.link, "--cluster", "check", seed], stdout=subprocess.PIPE,
+                              env=dict(bench.env, TERM="xterm-256color"))
+        bench.test.assertNotIn(b"\x1b", done.stdout)
+    with bench.case("drover --cluster without a link"):
+        ours = bench.run(harness.DROVER, ["--cluster", "info", seed])
+        bench.test.assertEqual(ours.code, 0)
+    with bench.case("what is not --cluster goes to the real client"):
+        theirs = bench.run(bench.real, ["-p", port, "ECHO", "--cluster"])
+        ours = bench.run(bench.link, ["-p", port, "ECHO", "--cluster"])
+        bench.test.assertEqual((theirs.code, theirs.out), (ours.code, ours.out))
+        bench.test.assertEqual(ours.out.strip(), "--cluster")
+
+
+def refusals(bench, cluster):
+    seed = cluster.nodes[0].address
+    ids = [node.id() for node in cluster.nodes]
+    bench.same("reshard, plan refused", "reshard", seed, "--cluster-from", ids[0], "--cluster-to", ids[1],
+               "--cluster-slots", 3, answers="no\n")
+    bench.same("reshard from all, plan refused", "reshard", seed, "--cluster-from", "all", "--cluster-to", ids[1],
+               "--cluster-slots", 1000, answers="no\n")
+    bench.same("reshard from two, plan refused", "reshard", seed, "--cluster-from", ids[2] + "," + ids[0],
+               "--cluster-to", ids[1], "--cluster-slots", 7, answers="no\n")
+    bench.same("reshard to a node that is none", "reshard", seed, "--cluster-from", "all", "--cluster-to", NO_ID,
+               "--cluster-slots", 3, "--cluster-yes")
+    bench.same("reshard from a node that is none", "reshard", seed, "--cluster-from", NO_ID, "--cluster-to", ids[0],
+               "--cluster-slots", 3, "--cluster-yes")
+    bench.same("reshard to a replica", "reshard", seed, "--cluster-from", "all", "--cluster-to", ids[3],
+               "--cluster-slots", 3, "--cluster-yes")
+    bench.same("reshard from a replica", "reshard", seed, "--cluster-from", ids[4], "--cluster-to", ids[0],
+               "--cluster-slots", 3, "--cluster-yes")
+    bench.same("reshard from the target", "reshard", seed, "--cluster-from", ids[0], "--cluster-to", ids[0],
+               "--cluster-slots", 3, env={"REDISCLI_CLUSTER_YES": "1"})
+    bench.same("rebalance that is not needed", "rebalance", seed)
+    bench.same("rebalance, wide threshold", "rebalance", seed, "--cluster-threshold", "50.5")
+    bench.same("weight of a node that is none", "rebalance", seed, "--cluster-weight", "zzz=2")
+    bench.same("rebalance, dry run", "rebalance", seed, "--cluster-simulate", "--cluster-weight", ids[0] + "=2",
+               sorts=True)
+    bench.same("del-node of a node that is none", "del-node", seed, NO_ID)
+    bench.same("del-node of a node with slots", "del-node", seed, ids[1])
+    bench.same("add-node of a member", "add-node", cluster.nodes[1].address, seed)
+    bench.same("add-node of nobody", "add-node", BAD, seed)
+    bench.same("create of members", "create", *[n.address for n in cluster.nodes[:3]])
+    bench.same("create, nobody there", "create", BAD, BAD.replace(":1", ":2"), BAD.replace(":1", ":3"))
+    bench.same("import from a member", "import", seed, "--cluster-from", cluster.nodes[1].address)
+    bench.same("import from nobody", "import", seed, "--cluster-from", BAD, err_like="Could not connect to")
+    with bench.case("reshard, end of the input at a question"):
+        ours = bench.drover("reshard", seed, timeout=20)  # the original asks for ever
+        bench.test.assertEqual(ours.code, 1)
+    with bench.case("reshard, more slots than there are"):
+        ours = bench.drover("reshard", seed, "--cluster-from", "all", "--cluster-to", ids[0], "--cluster-slots", 20000,
+                            "--cluster-yes")  # the original moves all it finds
+        bench.test.assertEqual(ours.code, 1)
+    with bench.case("reshard, answers on stdin"):
+        ours = bench.drover("reshard", seed, answers="0\nabc\n2\nnobody\n%s\nnobody\n%s\ndone\nno\n" % (ids[1], ids[0]))
+        bench.test.assertEqual(ours.code, 1)
+        bench.test.assertEqual(ours.out.count("How many slots do you want to move (from 1 to 16384)? "), 3)
+        bench.test.assertEqual(ours.out.count("is not known or not a "), 2)
+        bench.test.assertIn("    Moving slot 1 from %s\n" % ids[0], ours.out)
+
+
+class Twins:
+    """Two clusters with the same nodes, slots and keys: one for the original, one for drover."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.clusters = [Cluster(bench.folder_of(i), bench.server).create(3, 1) for i in range(2)]
+        for cluster in self.clusters:
+            fill(cluster)
+
+    def both(self, name, make, answers="", compares="layout", code=0, lines=True):
+        """make(cluster) gives the arguments."""
+        with self.bench.case(name):
+            runs = []
+            for cluster, tool in zip(self.clusters, (self.bench.original, self.bench.drover)):
+                runs.append(tool(*make(cluster), answers=answers))
+                cluster.check_at_rest()
+            self.bench.test.assertEqual([run.code for run in runs], [code, code], "%r\n%r" % tuple(runs))
+            if lines:
+                self.bench.test.assertEqual(plain(self.clusters[0], runs[0].out), plain(self.clusters[1], runs[1].out))
+            self.compare(compares)
+
+    def compare(self, how):
+        a, b = self.clusters
+        if how == "layout":
+            self.bench.test.assertEqual(layout(a), layout(b))
+        elif how == "counts":
+            mine, other = counts(b), counts(a)
+            self.bench.test.assertEqual(sorted(mine), sorted(other))
+            for node in mine:
+                self.bench.test.assertLessEqual(abs(mine[node] - other[node]), 1, "%s %s" % (other, mine))
+        self.bench.test.assertEqual((count_keys(a), count_keys(b)), (400, 400))
+
+
+def id_of(cluster, number):
+    return cluster.nodes[number].id()
+
+
+def seed(cluster):
+    return cluster.nodes[0].address
+
+
+def moving_little(bench, twins):
+    twins.both("reshard from one", lambda c: ["reshard", seed(c), "--cluster-from", id_of(c, 0), "--cluster-to",
+                                              id_of(c, 1), "--cluster-slots", 50, "--cluster-yes"])
+    twins.both("reshard from all", lambda c: ["reshard", seed(c), "--cluster-from", "all", "--cluster-to", id_of(c, 2),
+                                              "--cluster-slots", 100, "--cluster-yes"])
+
+
+def moving(bench, twins):
+    moving_little(bench, twins)
+    twins.both("reshard with pipeline, time-out and replace", lambda c: [
+        "reshard", seed(c), "--cluster-from", id_of(c, 2), "--cluster-to", id_of(c, 0), "--cluster-slots", 20,
+        "--cluster-yes", "--cluster-pipeline", 50, "--cluster-timeout", 30000, "--cluster-replace"])
+    twins.both("reshard after a yes on stdin", lambda c: [
+        "reshard", seed(c), "--cluster-from", id_of(c, 1), "--cluster-to", id_of(c, 2), "--cluster-slots", 5],
+        answers="yes\n")
+    twins.both("rebalance by weight", lambda c: ["rebalance", seed(c), "--cluster-weight", id_of(c, 0)[:12] + "=1.1"],
+               compares="counts", lines=False)
+    twins.both("rebalance back", lambda c: ["rebalance", seed(c)], compares="counts", lines=False)
+    for cluster in twins.clusters:
+        cluster.add_empty()
+    twins.both("rebalance leaves empty primaries alone", lambda c: ["rebalance", seed(c)], compares="counts")
+    twins.both("rebalance onto an empty primary", lambda c: [
+        "rebalance", seed(c), "--cluster-use-empty-masters", "--cluster-weight", id_of(c, 6) + "=0.1"],
+        compares="counts", lines=False)
+    twins.both("rebalance, weight 0 empties", lambda c: [
+        "rebalance", seed(c), "--cluster-weight", id_of(c, 6) + "=0"], compares="counts", lines=False)
+
+
+def interruptions(bench, cluster):
+    """Ctrl-C, kill -9, two at once, and a coordinator that is there already."""
+    seed = cluster.nodes[0].address
+    ids = [node.id() for node in cluster.nodes]
+    keys = count_keys(cluster)
+    line = ["--cluster", "reshard", seed, "--cluster-from", "all", "--cluster-to", ids[0], "--cluster-slots", "6000",
+            "--cluster-yes"]
+
+    def moving_now():
+        return any(row["open"] for node in cluster.live() for row in node.view().values())
+
+    with bench.case("Ctrl-C finishes the slots in hand"):
+        process = Process("interrupted", [bench.link, *line], bench.folder.path, env=bench.env).start()
+        wait_for("an open slot", moving_now, 30, 0.005)
+        process.signal(signal.SIGINT)
+        bench.test.assertEqual(process.child.wait(60), 1)
+        cluster.check_at_rest()
+    with bench.case("kill -9, the next run goes on"):
+        process = Process("killed", [bench.link, *line], bench.folder.path, env=bench.env).start()
+        wait_for("an open slot", moving_now, 30, 0.005)
+        process.kill()
+        ours = bench.drover("rebalance", seed)
+        bench.test.assertEqual(ours.code, 0, ours)
+        cluster.check_at_rest()
+        bench.test.assertEqual(bench.drover("check", seed).code, 0)
+    with bench.case("two runs at once"):
+        first = Process("first", [bench.link, *line], bench.folder.path, env=bench.env).start()
+        wait_for("an open slot", moving_now, 30, 0.005)
+        second = bench.drover("rebalance", seed)
+        bench.test.assertEqual(first.child.wait(120), 0, first.log_text())
+        bench.test.assertIn(second.code, (0, 1), second)
+        cluster.check_at_rest()
+        bench.test.assertEqual(bench.drover("rebalance", seed).code, 0)
+    with bench.case("a coordinator that manages the cluster does the work"):
+        api = "127.0.0.1:%d" % harness.free_port()
+        coordinator = Process("coordinator", [
+            harness.COORDINATOR, "--store", "sqlite://" + os.path.join(bench.folder.path, "own.db"), "--api", api,
+            "--node", seed, "--report-interval", "500ms"], bench.folder.path).start()
+        wait_for("the coordinator to settle", lambda: harness.drover_json("status", api=api, check=False)["settled"], 30)
+        ours = bench.drover("reshard", seed, "--cluster-from", ids[0], "--cluster-to", ids[1], "--cluster-slots", 10,
+                            "--cluster-yes", env={"DROVER_API": api})
+        bench.test.assertEqual(ours.code, 0, ours)
+        bench.test.assertIn(">>> The drover coordinator at http://%s manages this cluster" % api, ours.out)
+        coordinator.stop()
+    with bench.case("no key was lost, nothing was left behind"):
+        cluster.check_at_rest()
+        bench.test.assertEqual(count_keys(cluster), keys)
+        left = [name for _, _, names in os.walk(bench.env["XDG_RUNTIME_DIR"]) for name in names if name != "lock"]
+        bench.test.assertEqual(left, [])
+
+
+def dead_replica(bench, cluster):
+    seed = cluster.nodes[0].address
+    cluster.nodes[-1].kill()
+    with bench.case("check with a dead node that the cluster lists"):
+        theirs, ours = bench.original("check", seed), bench.drover("check", seed)
+        strict = bench.drover("check", seed, "--cluster-compat", "strict")
+        bench.test.assertEqual((theirs.code, ours.code, strict.code), (0, 1, 0), "%r\n%r" % (theirs, ours))
+        bench.test.assertEqual((theirs.out, theirs.err), (strict.out, strict.err))
+        bench.test.assertIn("is known to the cluster but cannot be reached", ours.out)
+
+
+def new_nodes(bench):
+    """create, add-node, and import on nodes of their own."""
+    test = bench.test
+    cluster = Cluster(bench.folder_of("new"), bench.server)
+    nodes = [cluster.spawn() for _ in range(7)]
+    six = [node.address for node in nodes[:6]]
+    bench.same("create of too few for three primaries", "create", *six[:4], "--cluster-replicas", 1)
+    bench.differs("create, answered no", 0, 1, "create", *six, "--cluster-replicas", 1, answers="no\n", same_out=False)
+    with bench.case("create with replicas"):
+        ours = bench.drover("create", *six, "--cluster-replicas", 1, answers="yes\n")
+        test.assertEqual(ours.code, 0, ours)
+        for line in (">>> Performing hash slots allocation on 6 nodes...", "Master[0] -> Slots 0 - 5460",
+                     "Adding replica %s to %s" % (six[3], six[0]), ">>> Nodes configuration updated",
+                     "Can I set the above configuration? (type 'yes' to accept): ",
+                     ">>> Assign a different config epoch to each node", "[OK] All 16384 slots covered.",
+                     ">>> Sending CLUSTER MEET messages to join the cluster"):
+            test.assertIn(line, ours.out)
+        test.assertEqual(bench.original("check", six[0]).code, 0)
+        rows = nodes[0].view().values()
+        test.assertEqual(sorted(len(row["slots"]) for row in rows), [0, 0, 0, 5461, 5461, 5462])
+    with bench.case("add-node"):
+        ours = bench.drover("add-node", nodes[6].address, six[0])
+        test.assertEqual(ours.code, 0, ours)
+        test.assertIn(">>> Adding node %s to cluster %s" % (nodes[6].address, six[0]), ours.out)
+        test.assertIn("[OK] New node added correctly.", ours.out)
+        test.assertEqual(nodes[0].view()[nodes[6].id()]["slots"], set())
+        test.assertEqual(bench.original("check", six[0]).code, 0)
+    with bench.case("add-node as a replica, primary chosen"):
+        extra = cluster.spawn()
+        ours = bench.drover("add-node", extra.address, six[0], "--cluster-slave")
+        test.assertEqual(ours.code, 0, ours)
+        test.assertIn("Automatically selected ", ours.out)
+        test.assertIn(">>> Configure node as replica of %s." % nodes[6].address, ours.out)
+        test.assertEqual(nodes[0].view()[extra.id()]["primary"], nodes[6].id())
+    with bench.case("import"):
+        source = harness.Node(bench.folder_of("import"), "source", bench.server, conf={"cluster-enabled": "no"}).start()
+        for i in range(50):
+            source.call("SET", "import-%d" % i, "v%d" % i)
+        source.call("SET", b"with space\n", "odd")
+        ours = bench.drover("import", six[0], "--cluster-from", source.address, "--cluster-copy")
+        test.assertEqual(ours.code, 0, ours)
+        test.assertIn("Migrating import-7 to ", ours.out)
+        test.assertEqual(source.call("DBSIZE"), 51)
+        test.assertEqual(sum(node.call("DBSIZE") for node in nodes[:3]), 51)
+    with bench.case("import of keys that are there already"):
+        ours = bench.drover("import", six[0], "--cluster-from", source.address)
+        test.assertEqual(ours.code, 1, ours)
+        test.assertIn("BUSYKEY", ours.out)
+        test.assertEqual(source.call("DBSIZE"), 51)
+        ours = bench.drover("import", six[0], "--cluster-from", source.address, "--cluster-replace")
+        test.assertEqual((ours.code, source.call("DBSIZE")), (0, 0), ours)
+
+
+def half_moved(cluster, source, target, slot, keys, marks="both"):
+    """Leaves a slot as a mover that died would: some of its keys at the target, marks on one side or both."""
+    if marks in ("both", "migrating"):
+        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id())
+    if marks in ("both", "importing") or keys:
+        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id())
+    if keys:
+        source.call("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
+    if marks == "migrating" and keys:
+        target.call("CLUSTER", "SETSLOT", slot, "STABLE")
+
+
+def tag_of(slot, tags={}):
+    """A hash tag whose keys lie in the slot."""
+    number = len(tags)
+    while slot not in tags:
+        tags.setdefault(key_slot("%d" % number), "%d" % number)
+        number += 1
+    return tags[slot]
+
+
+def mending(bench):
+    test = bench.test
+    cluster = Cluster(bench.folder_of("mend"), bench.server).create(3, 1)
+    a, b, c = cluster.nodes[:3]
+    for slot in (10, 11, 12, 13):
+        for i in range(20):
+            a.call("SET", "{%s}%d" % (tag_of(slot), i), "v%d" % i)
+
+    def keys(slot, count):
+        return ["{%s}%d" % (tag_of(slot), i) for i in range(count)]
+
+    def mends(name, *options, answers=""):
+        with bench.case(name):
+            test.assertEqual(bench.drover("check", a.address).code, 1)
+            ours = bench.drover("fix", b.address, *options, answers=answers)
+            test.assertEqual(ours.code, 0, ours)
+            cluster.check_at_rest()
+            test.assertEqual(bench.original("check", a.address).code, 0)
+            test.assertEqual(count_keys(cluster), 80)
+            return ours
+
+    half_moved(cluster, a, b, 10, keys(10, 7))
+    ours = mends("fix, half moved, both marks")
+    test.assertIn(">>> Fixing open slot 10", ours.out)
+    half_moved(cluster, a, b, 11, keys(11, 7), marks="importing")
+    mends("fix, keys at a node that imports, no mark at the owner")
+    half_moved(cluster, a, c, 12, [], marks="migrating")
+    mends("fix, a mark without keys")
+    half_moved(cluster, a, c, 13, keys(13, 20))
+    half_moved(cluster, a, b, 20, [], marks="importing")
+    mends("fix, all keys moved, and an empty mark elsewhere")
+    for node in cluster.nodes:
+        node.call("CLUSTER", "DELSLOTS", 5000, 5001)
+    with bench.case("fix, slots that nobody has, answered no"):
+        ours = bench.drover("fix", a.address, answers="no\n", env={"REDISCLI_CLUSTER_YES": "1"})
+        test.assertEqual(ours.code, 1)
+        test.assertIn("Fix these slots by covering with a random node? (type 'yes' to accept): ", ours.out)
+        test.assertIn("[5000-5001]", ours.out)
+    ours = mends("fix, slots that nobody has, answered yes", answers="yes\n")
+    test.assertIn(">>> Covering slot 5000 with ", ours.out)
+    half_moved(cluster, c, a, 16000, [])
+    with bench.case("rebalance finishes open slots first"):
+        ours = bench.drover("rebalance", a.address)
+        test.assertEqual(ours.code, 0, ours)
+        cluster.check_at_rest()
+
+
+class Compat(unittest.TestCase):
+    def bench(self, server, client):
+        if not shutil.which(server) or not shutil.which(client):
+            self.skipTest("%s or %s is not installed" % (server, client))
+        bench = Bench(self, server, client)
+
+        def folder_of(name):
+            sub = Folder.__new__(Folder)
+            sub.path = bench.folder.sub("cluster-%s" % name)
+            return sub
+
+        bench.folder_of = folder_of
+        return bench
+
+    def tell(self, bench):
+        print("    %d cases beside %s" % (bench.count, bench.client), flush=True)
+
+    def test_redis(self):
+        bench = self.bench("redis-server", "redis-cli")
+        twins = Twins(bench)
+        errors_of_the_command_line(bench, twins.clusters[0].nodes[0].address)
+        reading(bench, twins.clusters[0])
+        refusals(bench, twins.clusters[0])
+        moving(bench, twins)
+        interruptions(bench, twins.clusters[1])
+        dead_replica(bench, twins.clusters[1])
+        self.tell(bench)
+        self.assertGreaterEqual(bench.count, 60)
+
+    def test_redis_new_nodes(self):
+        bench = self.bench("redis-server", "redis-cli")
+        new_nodes(bench)
+        self.tell(bench)
+
+    def test_redis_fix(self):
+        bench = self.bench("redis-server", "redis-cli")
+        mending(bench)
+        self.tell(bench)
+
+    def test_valkey(self):
+        bench = self.bench("valkey-server", "valkey-cli")
+        twins = Twins(bench)
+        errors_of_the_command_line(bench, twins.clusters[0].nodes[0].address)
+        reading(bench, twins.clusters[0])
+        refusals(bench, twins.clusters[0])
+        seed = twins.clusters[0].nodes[0].address
+        bench.same("alias --cluster-only-primaries", "call", seed, "PING", "--cluster-only-primaries")
+        bench.same("alias --cluster-use-empty-primaries", "rebalance", seed, "--cluster-use-empty-primaries")
+        moving_little(bench, twins)
+        self.tell(bench)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[1:])
