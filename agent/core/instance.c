@@ -429,7 +429,9 @@ static void hear_stopping(struct instance *x, int64_t now_ms)
 
 static void hear_retired(struct instance *x, struct agent_effects *fx)
 {
-    log_change(x, x->failure.code == 0 ? "instance.stopped" : "instance.undone", fx);
+    if (x->facts.has_aside) {
+        log_change(x, x->failure.code == 0 ? "instance.stopped" : "instance.undone", fx);
+    }
     if (x->failure.code != 0) {
         fail(x, x->failure.code, x->failure.text);
     } else if (x->facts.has_aside) {
