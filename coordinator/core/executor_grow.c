@@ -215,7 +215,10 @@ bool grow_has_begun(const struct operation_run *o)
         const struct batch *batch = &o->plan.batches[i];
         bool is_turned_down = batch->state == BATCH_HELD && batch->attempt == 1 &&
                               code_is_permanent(batch->reason_code);
-        if (batch->attempt > 0 && !is_turned_down) {
+        /* An agent that gives a join up undoes it first. */
+        bool is_undone = batch->state == BATCH_HELD && batch->kind == BATCH_TASK &&
+                         batch->task->kind == TASK_JOIN;
+        if (batch->attempt > 0 && !is_turned_down && !is_undone) {
             return true;
         }
     }
