@@ -39,14 +39,26 @@ if [ "$quick" = no ]; then
     cmake --preset clang > /dev/null || die "configure failed"
     cmake --build --preset clang -j "$jobs" || die "build with clang failed"
 
+    step "clang-tidy and cppcheck"
+    tests/tools/analyse.sh build/clang || status=1
+
     step "unit and contract tests under ASan and UBSan"
     cmake --preset asan > /dev/null || die "configure failed"
     cmake --build --preset asan -j "$jobs" || die "build with sanitizers failed"
     ctest --preset asan -L 'unit|contract' -j "$jobs" || status=1
+
+    step "fuzz targets, 5 s each"
+    if command -v clang-14 > /dev/null && compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
+        cmake --preset fuzz > /dev/null || die "configure failed"
+        cmake --build --preset fuzz -j "$jobs" || die "build of the fuzz targets failed"
+        tests/fuzz/run.sh build/fuzz 5 || status=1
+    else
+        echo "skipped: clang-14 with libFuzzer (libclang-rt-14-dev) is not installed"
+    fi
 fi
 
 step "tests"
-ctest --preset release -L "$labels" || status=1
+ctest --preset release -L "$labels" -j "$jobs" || status=1
 
 step "finished"
 exit $status
