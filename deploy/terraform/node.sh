@@ -12,14 +12,26 @@ print(any(n["address"] == sys.argv[1] and n["is_member"] for n in json.load(sys.
         grep -q True
 }
 
+# One operation runs at a time, and one that was cut off here goes on there: exit code 6 is waited out.
+patiently() {
+    tries=1800
+    while :; do
+        status=0
+        "$DROVER" "$@" || status=$?
+        tries=$((tries - 1))
+        [ "$status" = 6 ] && [ "$tries" -gt 0 ] || return "$status"
+        sleep 2
+    done
+}
+
 case "${1:-}" in
 join)
     sh -c "$START_COMMAND"
-    is_member || "$DROVER" add "$DROVER_NODE" --yes --wait
+    is_member || patiently add "$DROVER_NODE" --yes --wait
     ;;
 leave)
     status=0
-    "$DROVER" remove "$DROVER_NODE" --keep-running --yes --wait || status=$?
+    patiently remove "$DROVER_NODE" --keep-running --yes --wait || status=$?
     # 4: no such node; it has left before.
     [ "$status" = 0 ] || [ "$status" = 4 ] || exit "$status"
     # The only key to the next step.
