@@ -308,9 +308,32 @@ static void test_task_turned_down(void **state)
     world_release(&w);
 }
 
-/* A task that fails for the moment is tried again, up to its attempts; then a person is asked, and
- * after `resume` what comes next is decided anew. */
+/* A task that fails for the moment is tried three times; then a person is asked, and after `resume`
+ * what comes next is decided anew. */
 static void test_task_fails(void **state)
+{
+    (void)state;
+    struct world w;
+    int spare = begin(&w, 1);
+    script.goes_in_circles = true; /* begins with a meeting */
+    w.agents[0].ends_as = ORDER_FAILED;
+    w.agents[0].ends_code = ERR_TIMEOUT;
+    w.agents[0].ends_reason = "no answer";
+    int number = world_add(&w, 0, COMMAND_START, spare);
+    WORLD_UNTIL(&w, 300000, world_state(&w) == OPERATION_HELD);
+    assert_int_equal(plan_of(&w)->batches[0].attempt, 3);
+    script.goes_in_circles = false;
+    w.agents[0].ends_as = 0;
+    (void)world_verb(&w, 0, COMMAND_RESUME, world_answer(&w, number)->operation_id);
+    WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
+    assert_int_equal(plan_of(&w)->batches[0].state, BATCH_STOPPED);
+    assert_int_equal(plan_of(&w)->batches[1].task->kind, TASK_JOIN);
+    assert_int_equal(tasks_done(&w), 1);
+    world_release(&w);
+}
+
+/* A join that is given up was undone by its agent: nothing is left of it, the operation fails. */
+static void test_join_fails(void **state)
 {
     (void)state;
     struct world w;
@@ -318,15 +341,10 @@ static void test_task_fails(void **state)
     w.agents[0].ends_as = ORDER_FAILED;
     w.agents[0].ends_code = ERR_TIMEOUT;
     w.agents[0].ends_reason = "no answer";
-    int number = world_add(&w, 0, COMMAND_START, spare);
-    WORLD_UNTIL(&w, 300000, world_state(&w) == OPERATION_HELD);
-    assert_int_equal(plan_of(&w)->batches[0].attempt, 8);
-    w.agents[0].ends_as = 0;
-    (void)world_verb(&w, 0, COMMAND_RESUME, world_answer(&w, number)->operation_id);
-    WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
-    assert_int_equal(plan_of(&w)->batches[0].state, BATCH_STOPPED);
-    assert_int_equal(plan_of(&w)->batches[1].task->kind, TASK_JOIN);
-    assert_int_equal(tasks_done(&w), 1);
+    (void)world_add(&w, 0, COMMAND_START, spare);
+    WORLD_UNTIL(&w, 300000, world_state(&w) == OPERATION_FAILED);
+    assert_int_equal(world_operation(&w)->reason_code, ERR_TIMEOUT);
+    assert_non_null(strstr(world_operation(&w)->reason, "gave up after 3 attempts"));
     world_release(&w);
 }
 
@@ -577,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_refused_in_the_middle),
         cmocka_unit_test(test_task_turned_down),
         cmocka_unit_test(test_task_fails),
+        cmocka_unit_test(test_join_fails),
         cmocka_unit_test(test_circles),
         cmocka_unit_test(test_waits_too_long),
         cmocka_unit_test(test_pause_in_task),
