@@ -111,6 +111,10 @@ static bool join_judge(struct node_task *t, struct agent_effects *fx)
         return false;
     }
     if (t->now_ms >= t->join.give_up_ms) {
+        char text[TEXT_SIZE];
+        (void)snprintf(text, sizeof(text), "%s", t->doing);
+        task_say(t, "not in within %d s; is its bus port open to all? %.100s", JOIN_MS_MAX / 1000,
+                 text);
         task_join_give_up(t, RUNNER_FAILED, ERR_TIMEOUT);
         return false;
     }

@@ -118,7 +118,10 @@ static void replicate_decide(struct node_task *t, struct agent_effects *fx)
         task_say(t, "replicates %.12s, in step", t->task->peer.text);
         task_done(t);
     } else if (t->now_ms - t->progress_ms >= SYNC_STALL_MS_MAX) {
-        task_fail(t, ERR_TIMEOUT, "no progress for %d s: %s", SYNC_STALL_MS_MAX / 1000, t->doing);
+        char text[TEXT_SIZE];
+        (void)snprintf(text, sizeof(text), "%s", t->doing);
+        task_fail(t, ERR_TIMEOUT, "no progress for %d s (see its log; is masterauth set?): %.90s",
+                  SYNC_STALL_MS_MAX / 1000, text);
     } else {
         task_rest(t);
     }

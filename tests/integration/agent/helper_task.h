@@ -6,7 +6,7 @@
 #include "agent/core/task_runner.h"
 #include "helper_cluster.h"
 
-#define CREW_TASKS_MAX 64
+#define CREW_TASKS_MAX 160
 
 struct crew;
 

@@ -32,6 +32,9 @@ enum {
     LONE_LOCKED,
     LONE_PLAIN,
     LONE_SHUT,
+    NEW_FIRST,
+    NEW_SECOND,
+    NEW_REPLICA,
 };
 
 static struct town {
@@ -96,9 +99,14 @@ static void build(struct town *town)
     assert_int_equal(cluster_add(cluster, locked), LONE_LOCKED);
     assert_int_equal(cluster_add(cluster, plain), LONE_PLAIN);
     assert_int_equal(cluster_add(cluster, shut), LONE_SHUT);
-    redisReply *reply = node_ask(node_of(town, FIRST), "FUNCTION LOAD %s", library);
-    assert_int_equal(reply->type, REDIS_REPLY_STRING);
-    freeReplyObject(reply);
+    assert_int_equal(cluster_add(cluster, NULL), NEW_FIRST);
+    assert_int_equal(cluster_add(cluster, NULL), NEW_SECOND);
+    assert_int_equal(cluster_add(cluster, NULL), NEW_REPLICA);
+    for (int i = FIRST; i <= THIRD; i++) {
+        redisReply *reply = node_ask(node_of(town, i), "FUNCTION LOAD %s", library);
+        assert_int_equal(reply->type, REDIS_REPLY_STRING);
+        freeReplyObject(reply);
+    }
 }
 
 static int set_up(void **state)
@@ -237,6 +245,76 @@ static void joins_a_virgin_node(void **state)
         assert_int_equal(crew_change_count(crew, again), 0);
         make(&task, town, TASK_JOIN, SPARE, SECOND);
         crew_do(crew, &task);
+    }
+}
+
+/* Takes a node out by hand, so that it may join once more. */
+static void throw_out(struct town *town, int node)
+{
+    struct cluster_node *out = node_of(town, node);
+    struct node_id id = out->id;
+    node_order(out, "CLUSTER RESET HARD");
+    for (int i = FIRST; i <= SECOND_REPLICA; i++) {
+        node_order(node_of(town, i), "CLUSTER FORGET %s", id.text);
+    }
+    redisReply *reply = node_ask(out, "CLUSTER MYID");
+    (void)snprintf(out->id.text, sizeof(out->id.text), "%s", reply->str);
+    freeReplyObject(reply);
+}
+
+/* As after kill -9 of the agent: whatever was sent, the same order given again ends it. */
+static void ends_a_join_that_was_cut_anywhere(void **state)
+{
+    (void)state;
+    for (struct town *town = next_town(NULL); town != NULL; town = next_town(town)) {
+        bool was_cut = true;
+        for (int pipelines = 1; was_cut; pipelines += 9) { /* every one: test_tasks_cut.c */
+            struct task task;
+            struct order_status status;
+            make(&task, town, TASK_JOIN, SPARE, FIRST);
+            int number = crew_start_cut(crew, &task, pipelines);
+            was_cut = !crew_wait(crew, number, 60000, &status);
+            crew_do(crew, &task);
+            assert_int_equal(listing_count(town, &node_of(town, SPARE)->id), 5);
+            throw_out(town, SPARE);
+            assert_true(pipelines < 1000);
+        }
+    }
+}
+
+/* As `create` does it: all met, slots and epochs given, a replica. */
+static void makes_a_cluster(void **state)
+{
+    (void)state;
+    for (struct town *town = next_town(NULL); town != NULL; town = next_town(town)) {
+        struct task task;
+        struct order_status status;
+        make(&task, town, TASK_JOIN, NEW_SECOND, NEW_FIRST);
+        crew_do(crew, &task);
+        make(&task, town, TASK_JOIN, NEW_REPLICA, NEW_FIRST);
+        crew_do(crew, &task);
+        int numbers[2];
+        for (int i = 0; i < 2; i++) {
+            make(&task, town, TASK_ADD_SLOTS, NEW_FIRST + i, NEW_FIRST);
+            slotset_add_range(&task.slots, i * 8192, i * 8192 + 8191);
+            task.flags = TASK_EPOCH;
+            (void)snprintf(task.detail, sizeof(task.detail), "%d", i + 1);
+            numbers[i] = crew_start(crew, &task);
+        }
+        for (int i = 0; i < 2; i++) {
+            (void)crew_wait(crew, numbers[i], 60000, &status);
+            assert_int_equal(status.state, ORDER_DONE);
+        }
+        make(&task, town, TASK_REPLICATE, NEW_REPLICA, NEW_SECOND);
+        crew_do(crew, &task);
+        for (int i = NEW_FIRST; i <= NEW_REPLICA; i++) {
+            assert_true(wait_until(is_ok, node_of(town, i)));
+        }
+        make(&task, town, TASK_MEET, NEW_SECOND, NEW_FIRST);
+        crew_do(crew, &task); /* they know each other already */
+        make(&task, town, TASK_MEET, NEW_SECOND, FIRST);
+        expect_refused(town, &task, ERR_REFUSED, "two owners");
+        check_refused();
     }
 }
 
@@ -442,7 +520,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(begins_a_join_that_cannot_end),
+        cmocka_unit_test(ends_a_join_that_was_cut_anywhere),
         cmocka_unit_test(joins_a_virgin_node),
+        cmocka_unit_test(makes_a_cluster),
         cmocka_unit_test(refuses_used_nodes),
         cmocka_unit_test(refuses_nodes_that_cannot_be_members),
         cmocka_unit_test(replicates_and_takes_over),

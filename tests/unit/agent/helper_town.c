@@ -58,6 +58,9 @@ void town_release(struct town *town)
     for (int i = 0; i < town->flight_count; i++) {
         commands_release(&town->flights[i].commands);
     }
+    for (int face = 0; face < TOWN_FACES; face++) {
+        strbuf_release(&town->slots[face]);
+    }
     strbuf_release(&town->log);
 }
 
@@ -176,18 +179,26 @@ static int face_of(const struct call *call, const char *id)
     return -1;
 }
 
-static void add_slots_text(struct strbuf *text, const struct town *town, int face)
+/* The slots of every face as text, made anew only when an owner has changed. */
+static void refresh_slots(struct town *town)
 {
-    for (int slot = 0; slot < SLOT_COUNT; slot++) {
-        int last = slot;
-        while (town->owner[slot] == face && last + 1 < SLOT_COUNT &&
-               town->owner[last + 1] == face) {
+    if (memcmp(town->owner, town->owner_shown, sizeof(town->owner)) == 0) {
+        return;
+    }
+    memcpy(town->owner_shown, town->owner, sizeof(town->owner));
+    for (int face = 0; face < TOWN_FACES; face++) {
+        strbuf_clear(&town->slots[face]);
+    }
+    for (int first = 0; first < SLOT_COUNT;) {
+        int last = first;
+        while (last + 1 < SLOT_COUNT && town->owner[last + 1] == town->owner[first]) {
             last++;
         }
-        if (town->owner[slot] == face) {
-            strbuf_addf(text, slot == last ? " %d" : " %d-%d", slot, last);
+        if (town->owner[first] >= 0) {
+            strbuf_addf(&town->slots[town->owner[first]], first == last ? " %d" : " %d-%d", first,
+                        last);
         }
-        slot = last;
+        first = last + 1;
     }
 }
 
@@ -195,6 +206,7 @@ static void cluster_nodes(struct call *call)
 {
     struct strbuf text = {0};
     const struct town *town = call->town;
+    refresh_slots(call->town);
     for (int face = 0; face < town->face_count; face++) {
         const struct town_face *known = &town->faces[face];
         const struct town_node *node = &town->nodes[known->node];
@@ -213,7 +225,7 @@ static void cluster_nodes(struct call *call)
                     is_itself ? "myself," : "", known->primary < 0 ? "master" : "slave", fail,
                     known->primary < 0 ? "-" : leader->id.text, (unsigned long long)leader->epoch,
                     is_alive(town, face) ? "connected" : "disconnected");
-        add_slots_text(&text, town, face);
+        strbuf_add_text(&text, strbuf_text(&town->slots[face]));
         strbuf_add_char(&text, '\n');
     }
     say(call, REPLY_STRING, strbuf_text(&text));

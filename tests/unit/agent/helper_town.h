@@ -56,6 +56,8 @@ struct town {
     struct town_face faces[TOWN_FACES];
     int face_count;
     int16_t owner[SLOT_COUNT]; /* face, -1 nobody */
+    int16_t owner_shown[SLOT_COUNT];
+    struct strbuf slots[TOWN_FACES]; /* as texts show owner_shown */
     struct town_fault faults[16];
     int fault_count;
     struct strbuf log; /* "1 CLUSTER MEET 10.0.0.2 7000\n" */
