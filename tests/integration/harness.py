@@ -305,9 +305,11 @@ class Cluster:
         self.folder, self.server, self.conf, self.hosts = folder, server, conf, hosts
         self.password = password
         self.nodes = []
+        self.spawned = 0  # names are not used twice, also when a node has left
 
     def spawn(self, host_index=None):
-        number = len(self.nodes)
+        number = self.spawned
+        self.spawned += 1
         where = {}
         if self.hosts:
             index = host_index if host_index is not None else number % len(self.hosts.names)
