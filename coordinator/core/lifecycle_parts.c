@@ -14,6 +14,7 @@ bool decision_is_made(const struct decision *d)
 }
 
 /* Only the first word counts. */
+PRINTF_LIKE(4, 0)
 static void say(struct decision *d,
                 enum lifecycle_verdict verdict,
                 int code,
