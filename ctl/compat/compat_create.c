@@ -50,6 +50,28 @@ static void choose_primaries(struct create *create)
     }
 }
 
+static bool shares_host(const struct create *create, int replica, int primary)
+{
+    return strcmp(create->addresses[replica].host, create->addresses[primary].host) == 0;
+}
+
+/* A replica beside its own primary changes places with one for which both are better off. */
+static void part_from_primaries(struct create *create)
+{
+    for (int i = 0; i < create->count; i++) {
+        bool is_parted = create->rank[i] >= 0 || !shares_host(create, i, create->leader[i]);
+        for (int j = 0; !is_parted && j < create->count; j++) {
+            if (create->rank[j] < 0 && !shares_host(create, i, create->leader[j]) &&
+                !shares_host(create, j, create->leader[i])) {
+                int leader = create->leader[i];
+                create->leader[i] = create->leader[j];
+                create->leader[j] = leader;
+                is_parted = true;
+            }
+        }
+    }
+}
+
 /* To the primary with the fewest replicas, if it can be on another host. */
 static void choose_leaders(struct create *create)
 {
@@ -58,8 +80,7 @@ static void choose_leaders(struct create *create)
         int best = -1;
         int cost_min = 0;
         for (int j = 0; create->rank[i] < 0 && j < create->count; j++) {
-            bool is_same = strcmp(create->addresses[i].host, create->addresses[j].host) == 0;
-            int cost = replicas[j] * 2 + (is_same ? 1 : 0);
+            int cost = replicas[j] * 2 + (shares_host(create, i, j) ? 1 : 0);
             if (create->rank[j] >= 0 && (best < 0 || cost < cost_min)) {
                 best = j;
                 cost_min = cost;
@@ -71,6 +92,7 @@ static void choose_leaders(struct create *create)
         create->leader[i] = best;
     }
     free(replicas);
+    part_from_primaries(create);
 }
 
 static int by_rank(const struct create *create, int rank)

@@ -166,6 +166,23 @@ class Safety(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         cluster.check_at_rest()
 
+    def test_create_on_three_hosts(self):
+        if not harness.can_make_hosts():
+            self.skipTest("hosts as network namespaces need root and ip")
+        folder = Folder()
+        cluster = Cluster(folder, hosts=harness.Hosts(3))
+        nodes = [cluster.spawn(i // 2) for i in range(6)]
+        done = cluster_tool(folder, "create", *[node.address for node in nodes], "--cluster-replicas", 1, "--cluster-yes")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        foreseen = [line.split() for line in done.stdout.splitlines() if line.startswith("Adding replica ")]
+        self.assertEqual(len(foreseen), 3)
+        pairs = [(words[2], words[4]) for words in foreseen]
+        rows = nodes[0].view()
+        pairs += [(row["address"], rows[row["primary"]]["address"]) for row in rows.values() if row["primary"] != "-"]
+        self.assertEqual(len(pairs), 6)
+        for replica, primary in pairs:
+            self.assertNotEqual(replica.split(":")[0], primary.split(":")[0], pairs)
+
     def test_a_thousand_open_slots(self):
         folder = Folder()
         cluster = Cluster(folder).create(10)
