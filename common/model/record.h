@@ -51,8 +51,9 @@ enum operation_kind {
     (1u << 6) /* REPAIR: cover the slots of primaries that do not answer; their keys are lost */
 #define REQUEST_FLAGS_ALL ((1u << 7) - 1)
 #define REQUEST_ADDRESSES_MAX 1000
-#define REQUEST_HOSTS_BYTES_MAX (40UL * 1024) /* of the addresses' hosts together: fits a record \
-                                               */
+#define REQUEST_HOSTS_BYTES_MAX                                      \
+    (40UL * 1024) /* of the addresses' hosts together: fits a record \
+                   */
 
 /* How hard a move may press on the nodes; facts: soft p99 2.5 ms, balanced 4.3 ms, fast 11 ms on 2
  * cores. */
