@@ -104,6 +104,52 @@ def grow_and_leave(test, server):
         end_all()
 
 
+def shape(cluster):
+    """Slots of each primary that has some, and how many replicas it has, in the view of the first node."""
+    rows = cluster.nodes[0].view()
+    return sorted((len(row["slots"]), sum(1 for r in rows.values() if r["primary"] == node_id))
+                  for node_id, row in rows.items() if row["slots"])
+
+
+def scale_out_and_in(test, server):
+    """3 shards of 2 to 5 and back, from spare servers, each time a second run that changes nothing."""
+    folder = Folder()
+    cluster = Cluster(folder, server).create(3, 1)
+    first = cluster.live()
+    spares = [lone(cluster) for _ in range(4)]
+    code, text = load_tool("fill", *cluster.seed_args(), *fill_args())
+    test.assertEqual(code, 0, text)
+    fleet = Standalone(folder, cluster, [arg for node in spares for arg in ("--node", node.address)])
+    try:
+        fleet.wait_sees(10)
+        load = Load(folder, cluster, "--rate", "1000", "--keys", "10000", "--size", "100", "--mix", "all").start()
+        for primaries in (5, 3):
+            args = ["scale", "--primaries", primaries, "--replicas", 1, "--yes"]
+            log(fleet.run(*args).stdout.strip().splitlines()[-1])
+            everyone = first + spares
+            members = set(max((n.view() for n in everyone), key=len))
+            cluster.nodes = [node for node in everyone if node.id() in members]
+            test.assertEqual(len(cluster.nodes), primaries * 2)
+            cluster.check_at_rest()
+            test.assertEqual(len(shape(cluster)), primaries)
+            for slots, replicas in shape(cluster):
+                test.assertAlmostEqual(slots, SLOTS / primaries, delta=1)
+                test.assertEqual(replicas, 1)
+            before = view_ids(cluster)
+            test.assertIn("nothing to do", fleet.run(*args).stdout)
+            test.assertEqual(view_ids(cluster), before)
+        code, unused = load.finish()
+        log("%s clients: %s" % (server, load.process.log_text().strip().splitlines()[-1]))
+        test.assertEqual(code, 0, load.process.log_text()[-3000:])
+        code, text = load_tool("verify", *cluster.seed_args(), *fill_args())
+        test.assertEqual(code, 0, text)
+    except BaseException:
+        fleet.dump_logs()
+        raise
+    finally:
+        end_all()
+
+
 def create_a_cluster(test, server):
     folder = Folder()
     cluster = Cluster(folder, server)
@@ -177,20 +223,28 @@ class Refusals(unittest.TestCase):
 
 
 class Lifecycle(unittest.TestCase):
-    def test_redis_and_valkey(self):
-        """Both at once, each in a process of its own: most of the time a ban of 60 s is waited out."""
+    """Redis and Valkey at once, each in a process of its own: most of the time a ban of 60 s is waited out."""
+
+    def on_both(self, scenario):
         servers = ["redis-server"] + (["valkey-server"] if HAS_VALKEY else [])
         if not HAS_VALKEY:
             log("valkey-server is not installed: only redis-server is tested")
-        runs = [subprocess.Popen([sys.executable, __file__, "grow-and-leave", server]) for server in servers]
+        runs = [subprocess.Popen([sys.executable, __file__, scenario, server]) for server in servers]
         self.assertEqual([run.wait(600) for run in runs], [0] * len(servers))
+
+    def test_add_and_remove(self):
+        self.on_both("add-and-remove")
+
+    def test_scale(self):
+        self.on_both("scale")
 
     def test_create(self):
         create_a_cluster(self, "redis-server")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["grow-and-leave"]:
-        grow_and_leave(unittest.TestCase(), sys.argv[2])
+    scenarios = {"add-and-remove": grow_and_leave, "scale": scale_out_and_in}
+    if sys.argv[1:] and sys.argv[1] in scenarios:
+        scenarios[sys.argv[1]](unittest.TestCase(), sys.argv[2])
         sys.exit(0)
     unittest.main(warnings="ignore")
