@@ -106,8 +106,17 @@ enum agent_effect_kind {
     AGENT_FX_HOST, /* files and processes of a server of ours; answered by AGENT_HOST, always */
 };
 
-/* Lanes: pipelines to one node wait for each other within a lane only. */
-enum redis_lane { LANE_PROBE = 0, LANE_CONTROL = 1, LANE_COPY = 2, LANE_SCAN = 3 };
+/* Lanes: pipelines to one node wait for each other within a lane only. LANE_FAN is the first of
+ * LANE_FAN_COUNT lanes for commands that each wait for something, so that they wait together. */
+#define LANE_FAN_COUNT 16
+enum redis_lane {
+    LANE_PROBE = 0,
+    LANE_CONTROL = 1,
+    LANE_COPY = 2,
+    LANE_SCAN = 3,
+    LANE_FAN = 4,
+    LANE_FAN_LAST = LANE_FAN + LANE_FAN_COUNT - 1
+};
 
 struct agent_effect {
     enum agent_effect_kind kind;

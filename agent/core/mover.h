@@ -5,6 +5,7 @@
  *   mover_open.c     bursts: empty slots first; IMPORTING, then MIGRATING
  *   mover_copy.c     keys listed, sized, and MIGRATEd one call at a time
  *   mover_conflict.c keys that are on both sides
+ *   mover_fan.c      SETSLOT of many slots: in one pipeline, or side by side where each one waits
  *   mover_commit.c   replicas in step, proof, SETSLOT NODE at target, source, everyone
  *   mover_failover.c the source is gone or demoted: find its successor, repair the target
  *   mover_close.c    all views checked at the end; slots that nothing was moved of are closed again
@@ -116,6 +117,7 @@ struct burst_slot {
     struct key_listing listing;
 };
 
+#define MOVER_NO_LANE (-1)
 #define BURST_SLOTS_MAX 64
 #define BURSTS_MAX 3 /* one commits, one copies, one is opened ahead */
 
@@ -129,6 +131,7 @@ struct burst {
     int64_t target_offset; /* SYNCING: what the replicas must reach */
     bool is_behind;        /* an answer of this round said: not yet */
     bool is_proved;        /* opening already proved the rest to be empty */
+    bool is_marked;        /* MIGRATING: the source has taken all marks, the counts are asked for */
 };
 
 enum mover_request_kind {
@@ -155,7 +158,8 @@ struct mover_request {
     int index;
     int first;
     int count;
-    bool is_target;   /* COMPARE: this is the target's half */
+    bool is_target;   /* COMPARE: this is the target's half; BURST: sent to the target */
+    int lane;         /* BURST: of a fan, from 0; MOVER_NO_LANE = the control lane */
     bool is_harmless; /* reads only: whoever must wait for running commands need not wait for this
                          one */
 };
@@ -174,8 +178,9 @@ struct mover_node {
 struct mover_end {
     struct mover_node node;
     char run_id[RUN_ID_SIZE];
-    uint64_t control_connection; /* 0 = any */
-    uint64_t copy_connection;    /* source only */
+    uint64_t control_connection;              /* 0 = any */
+    uint64_t copy_connection;                 /* source only */
+    uint64_t fan_connections[LANE_FAN_COUNT]; /* 0 = not used since the survey */
 };
 
 /* One side of a running survey. */
@@ -246,6 +251,7 @@ struct slot_mover {
         *witnesses; /* whom to ask about a lost source: its replicas, then the peers; owned */
     int witness_count;
     int trace_awaited;
+    bool setslot_waits; /* each SETSLOT waits for the node's replicas (Valkey 8): see mover_fan.c */
     struct node_id successor; /* found by tracing */
 
     /* The slots. */
@@ -402,6 +408,31 @@ void mover_conflict_answer(struct slot_mover *m,
                            const struct mover_request *request,
                            const struct agent_event *ev,
                            struct agent_effects *fx);
+
+/* ---- mover_fan.c ---- */
+
+#define MOVER_FAN_END (-1)
+/* Where SETSLOTs of a burst go. */
+struct mover_fan {
+    const struct mover_node *node;
+    struct mover_end *end; /* of 'node', or NULL for another primary */
+    bool is_target;
+    int index;        /* of the requests: MOVER_FAN_END, or the peer's */
+    const char *verb; /* "IMPORTING", "MIGRATING", "NODE" */
+    const struct node_id *peer;
+    bool skips_claimed; /* leaves out what the target has claimed already */
+    bool is_bound;      /* only over connections that were used since the survey */
+};
+/* Tells a node about the live slots of a burst and adds to burst->answers_awaited. */
+void mover_fan_out(struct slot_mover *m,
+                   struct burst *burst,
+                   const struct mover_fan *fan,
+                   struct agent_effects *fx);
+/* Of every answer to it, first of all: keeps the connection. True when it was the last one. */
+bool mover_fan_answered(struct slot_mover *m,
+                        struct burst *burst,
+                        const struct mover_request *request,
+                        const struct agent_event *ev);
 
 /* ---- mover_commit.c ---- */
 void mover_commit_begin(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);

@@ -28,17 +28,6 @@ static bool is_dead(const struct slot_mover *m)
     return m->sm.state != MOVER_MOVING;
 }
 
-static void ask_setslot(struct slot_mover *m,
-                        const struct burst *burst,
-                        struct command_list *commands)
-{
-    for (int i = 0; i < burst->slot_count; i++) {
-        if (burst_slot_is_live(&burst->slots[i])) {
-            words_setslot(commands, burst->slots[i].slot, "NODE", &m->order.target);
-        }
-    }
-}
-
 static struct mover_request step_request(const struct slot_mover *m, const struct burst *burst)
 {
     return (struct mover_request){.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
@@ -70,14 +59,21 @@ static int64_t next_poll(const struct slot_mover *m, const struct burst *burst)
 static void claim(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     sm_move(&burst->sm, BURST_CLAIMING, m->now_ms);
-    struct mover_request request = step_request(m, burst);
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
             m->flags[burst->slots[i].slot] |=
                 SLOT_TOUCHED; /* may be the target's from here on: no way back */
         }
     }
-    ask_setslot(m, burst, mover_ask_target(m, fx, &request));
+    burst->answers_awaited = 0;
+    struct mover_fan fan = {.node = &m->target.node,
+                            .end = &m->target,
+                            .is_target = true,
+                            .index = MOVER_FAN_END,
+                            .verb = "NODE",
+                            .peer = &m->order.target,
+                            .is_bound = true};
+    mover_fan_out(m, burst, &fan, fx);
 }
 
 static void prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
@@ -85,12 +81,49 @@ static void prove(struct slot_mover *m, struct burst *burst, struct agent_effect
     sm_move(&burst->sm, BURST_PROVING, m->now_ms);
     struct mover_request request = step_request(m, burst);
     struct command_list *commands = mover_ask_source(m, fx, &request);
+    if (m->setslot_waits) { /* the marks are read, since setting them again is what takes long */
+        commands_add(commands, "CLUSTER", "NODES", (char *)NULL);
+    }
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
-            words_setslot(commands, burst->slots[i].slot, "MIGRATING", &m->order.target);
+            if (!m->setslot_waits) {
+                words_setslot(commands, burst->slots[i].slot, "MIGRATING", &m->order.target);
+            }
             words_count_keys(commands, burst->slots[i].slot);
         }
     }
+}
+
+static bool is_marked_in(const struct nodes_view *view, int slot, const struct node_id *target)
+{
+    for (int i = 0; i < view->open_count; i++) {
+        const struct open_slot *open = &view->opens[i];
+        if (open->slot == slot) {
+            return !open->is_importing && node_id_is_equal(&open->peer, target);
+        }
+    }
+    return false;
+}
+
+/* The source's own view: it owns every slot of the burst and migrates it to the target. */
+static bool marks_are_seen(const struct slot_mover *m,
+                           const struct burst *burst,
+                           const struct reply *reply)
+{
+    struct nodes_view view = {0};
+    if (reply->type != REPLY_STRING ||
+        nodes_view_parse(&view, reply->text, reply->len, NULL) != 0) {
+        return false;
+    }
+    bool is_seen = view.myself != NODES_NO_ROW &&
+                   node_id_is_equal(&view.rows[view.myself].id, &m->order.source);
+    for (int i = 0; is_seen && i < burst->slot_count; i++) {
+        int slot = burst->slots[i].slot;
+        is_seen = !burst_slot_is_live(&burst->slots[i]) ||
+                  (view.owner[slot] == view.myself && is_marked_in(&view, slot, &m->order.target));
+    }
+    nodes_view_release(&view);
+    return is_seen;
 }
 
 static void proving_answer(struct slot_mover *m,
@@ -103,15 +136,20 @@ static void proving_answer(struct slot_mover *m,
         mover_retry_reply(m, fx, ev, error, "asking the source once more before the hand-over");
         return;
     }
+    if (m->setslot_waits && !marks_are_seen(m, burst, &ev->replies->replies[0])) {
+        mover_retry(m, fx, FAULT_OWNERSHIP, "the source's marks changed before the hand-over");
+        return;
+    }
     bool is_proved = true;
     int answer = 1;
+    int step = m->setslot_waits ? 1 : 2;
     for (int i = 0; i < burst->slot_count; i++) {
         struct burst_slot *slot = &burst->slots[i];
         if (!burst_slot_is_live(slot)) {
             continue;
         }
         const struct reply *count = &ev->replies->replies[answer];
-        answer += 2;
+        answer += step;
         if (count->type != REPLY_INTEGER || count->integer != 0) {
             slot->phase = COPY_UNKNOWN;
             slot->keys_left = count->integer;
@@ -276,8 +314,13 @@ static void release_slots(struct slot_mover *m, struct burst *burst, struct agen
 {
     sm_move(&burst->sm, BURST_RELEASING, m->now_ms);
     burst->wake_ms = NEVER;
-    struct mover_request request = step_request(m, burst);
-    ask_setslot(m, burst, mover_ask_source(m, fx, &request));
+    burst->answers_awaited = 0;
+    struct mover_fan fan = {.node = &m->source.node,
+                            .end = &m->source,
+                            .index = MOVER_FAN_END,
+                            .verb = "NODE",
+                            .peer = &m->order.target};
+    mover_fan_out(m, burst, &fan, fx);
 }
 
 static void teaching_answer(struct slot_mover *m,
@@ -317,12 +360,17 @@ static void teaching_answer(struct slot_mover *m,
 
 static void claiming_answer(struct slot_mover *m,
                             struct burst *burst,
+                            const struct mover_request *request,
                             const struct agent_event *ev,
                             struct agent_effects *fx)
 {
+    bool is_last = mover_fan_answered(m, burst, request, ev);
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
     if (ev->code != 0 || error != NULL) {
         mover_retry_reply(m, fx, ev, error, "SETSLOT NODE at the target");
+        return;
+    }
+    if (!is_last) {
         return;
     }
     bool has_listener = false;
@@ -351,11 +399,29 @@ static void finish_burst(struct slot_mover *m, struct burst *burst)
               slotset_count(&m->order.slots));
 }
 
+static void tell_peers(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    sm_move(&burst->sm, BURST_TELLING, m->now_ms);
+    burst->answers_awaited = 0;
+    for (int i = 0; i < m->peer_count; i++) {
+        if (!m->peers[i].is_lost) {
+            struct mover_fan fan = {
+                .node = &m->peers[i], .index = i, .verb = "NODE", .peer = &m->order.target};
+            mover_fan_out(m, burst, &fan, fx);
+        }
+    }
+    if (burst->answers_awaited == 0) {
+        finish_burst(m, burst);
+    }
+}
+
 static void releasing_answer(struct slot_mover *m,
                              struct burst *burst,
+                             const struct mover_request *request,
                              const struct agent_event *ev,
                              struct agent_effects *fx)
 {
+    bool is_last = mover_fan_answered(m, burst, request, ev);
     for (int i = 0; ev->code == 0 && i < ev->replies->count; i++) {
         const struct reply *reply = &ev->replies->replies[i];
         if (reply_is_error(reply) && !words_is_release_accepted(reply)) {
@@ -367,22 +433,8 @@ static void releasing_answer(struct slot_mover *m,
         mover_retry_reply(m, fx, ev, NULL, "SETSLOT NODE at the source");
         return;
     }
-    sm_move(&burst->sm, BURST_TELLING, m->now_ms);
-    burst->answers_awaited = 0;
-    for (int i = 0; i < m->peer_count; i++) {
-        if (m->peers[i].is_lost) {
-            continue;
-        }
-        struct mover_request request = step_request(m, burst);
-        request.index = i;
-        struct mover_where where = {.address = &m->peers[i].address,
-                                    .lane = LANE_CONTROL,
-                                    .timeout_ms = MOVER_ASK_TIMEOUT_MS};
-        ask_setslot(m, burst, mover_ask(m, fx, &request, &where, NULL));
-        burst->answers_awaited++;
-    }
-    if (burst->answers_awaited == 0) {
-        finish_burst(m, burst);
+    if (is_last) {
+        tell_peers(m, burst, fx);
     }
 }
 
@@ -402,8 +454,7 @@ static void telling_answer(struct slot_mover *m,
                        error != NULL ? error->text : err_word(ev->code));
         peer->is_lost = ev->code != 0;
     }
-    burst->answers_awaited--;
-    if (burst->answers_awaited == 0) {
+    if (mover_fan_answered(m, burst, request, ev)) {
         finish_burst(m, burst);
     }
 }
@@ -424,13 +475,13 @@ void mover_commit_answer(struct slot_mover *m,
         proving_answer(m, burst, ev, fx);
         break;
     case BURST_CLAIMING:
-        claiming_answer(m, burst, ev, fx);
+        claiming_answer(m, burst, request, ev, fx);
         break;
     case BURST_TEACHING:
         teaching_answer(m, burst, request, ev, fx);
         break;
     case BURST_RELEASING:
-        releasing_answer(m, burst, ev, fx);
+        releasing_answer(m, burst, request, ev, fx);
         break;
     case BURST_TELLING:
         telling_answer(m, burst, request, ev, fx);

@@ -48,6 +48,7 @@ void mover_burst_free(struct slot_mover *m, struct burst *burst)
     burst->wake_ms = NEVER;
     burst->is_behind = false;
     burst->is_proved = false;
+    burst->is_marked = false;
 }
 
 void mover_bursts_drop(struct slot_mover *m)
@@ -143,9 +144,28 @@ static void choose_slots(struct slot_mover *m, struct burst *burst)
     }
 }
 
+static void count_keys(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    burst->is_marked = true;
+    struct mover_request request = {.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
+    struct command_list *commands = mover_ask_source(m, fx, &request);
+    for (int i = 0; i < burst->slot_count; i++) {
+        words_count_keys(commands, burst->slots[i].slot);
+    }
+}
+
 static void tell_source(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     sm_move(&burst->sm, BURST_MIGRATING, m->now_ms);
+    if (m->setslot_waits) {
+        struct mover_fan fan = {.node = &m->source.node,
+                                .end = &m->source,
+                                .index = MOVER_FAN_END,
+                                .verb = "MIGRATING",
+                                .peer = &m->order.target};
+        mover_fan_out(m, burst, &fan, fx);
+        return;
+    }
     struct mover_request request = {.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
     struct command_list *commands = mover_ask_source(m, fx, &request);
     for (int i = 0; i < burst->slot_count; i++) {
@@ -173,20 +193,23 @@ static void burst_begin(struct slot_mover *m, struct burst *burst, struct agent_
         tell_source(m, burst, fx);
         return;
     }
-    struct mover_request request = {.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
-    struct command_list *commands = mover_ask_target(m, fx, &request);
-    for (int i = 0; i < burst->slot_count; i++) {
-        if ((m->flags[burst->slots[i].slot] & SLOT_CLAIMED) == 0) {
-            words_setslot(commands, burst->slots[i].slot, "IMPORTING", &m->order.source);
-        }
-    }
+    struct mover_fan fan = {.node = &m->target.node,
+                            .end = &m->target,
+                            .is_target = true,
+                            .index = MOVER_FAN_END,
+                            .verb = "IMPORTING",
+                            .peer = &m->order.source,
+                            .skips_claimed = true};
+    mover_fan_out(m, burst, &fan, fx);
 }
 
 static void importing_answer(struct slot_mover *m,
                              struct burst *burst,
+                             const struct mover_request *request,
                              const struct agent_event *ev,
                              struct agent_effects *fx)
 {
+    bool is_last = mover_fan_answered(m, burst, request, ev);
     for (int i = 0; ev->code == 0 && i < ev->replies->count; i++) {
         const struct reply *reply = &ev->replies->replies[i];
         if (!reply_is_ok(reply)) {
@@ -198,7 +221,9 @@ static void importing_answer(struct slot_mover *m,
         mover_retry_reply(m, fx, ev, NULL, "SETSLOT IMPORTING at the target");
         return;
     }
-    tell_source(m, burst, fx);
+    if (is_last) {
+        tell_source(m, burst, fx);
+    }
 }
 
 /* Slots that turned out to hold keys leave a burst of empty ones: these need not wait for them. */
@@ -215,25 +240,37 @@ static void hand_back_keyed(struct slot_mover *m, struct burst *burst)
 
 static void migrating_answer(struct slot_mover *m,
                              struct burst *burst,
+                             const struct mover_request *request,
                              const struct agent_event *ev,
                              struct agent_effects *fx)
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
-    if (ev->code != 0 || error != NULL || ev->replies->count != 2 * burst->slot_count) {
+    bool is_marking = m->setslot_waits && !burst->is_marked;
+    int step = m->setslot_waits ? 1 : 2; /* answers a slot; the count is the last of them */
+    bool is_whole = is_marking || (ev->code == 0 && ev->replies->count == step * burst->slot_count);
+    bool is_last = is_marking && mover_fan_answered(m, burst, request, ev);
+    if (ev->code != 0 || error != NULL || !is_whole) {
         mover_retry_reply(m, fx, ev, error, "SETSLOT MIGRATING at the source");
+        return;
+    }
+    if (is_marking) {
+        if (is_last) {
+            count_keys(m, burst, fx);
+        }
         return;
     }
     int empty_count = 0;
     for (int i = 0; i < burst->slot_count; i++) {
         struct burst_slot *slot = &burst->slots[i];
-        slot->keys_left = ev->replies->replies[2 * i + 1].integer;
+        slot->keys_left = ev->replies->replies[step * i + step - 1].integer;
         slot->phase = slot->keys_left == 0 ? COPY_EMPTY : COPY_UNKNOWN;
         empty_count += slot->phase == COPY_EMPTY;
     }
     bool is_mostly_empty = empty_count >= governor_burst_slots(&m->governor, true) / 2;
     if (empty_count == burst->slot_count || is_mostly_empty) {
         hand_back_keyed(m, burst);
-        /* Counted 0 with the mark set, in one go at the owner: this answer is the proof. */
+        /* Counted 0 at the owner after the mark was set, over the survey's own connection: this
+         * answer is the proof. */
         burst->is_proved = true;
         mover_commit_begin(m, burst, fx);
         return;
@@ -252,10 +289,10 @@ void mover_burst_answer(struct slot_mover *m,
     }
     switch ((enum burst_state)burst->sm.state) {
     case BURST_IMPORTING:
-        importing_answer(m, burst, ev, fx);
+        importing_answer(m, burst, request, ev, fx);
         break;
     case BURST_MIGRATING:
-        migrating_answer(m, burst, ev, fx);
+        migrating_answer(m, burst, request, ev, fx);
         break;
     case BURST_SYNCING:
     case BURST_PROVING:

@@ -52,6 +52,8 @@ void mover_survey_begin(struct slot_mover *m, struct agent_effects *fx)
     m->source.control_connection = 0;
     m->source.copy_connection = 0;
     m->target.control_connection = 0;
+    memset(m->source.fan_connections, 0, sizeof(m->source.fan_connections));
+    memset(m->target.fan_connections, 0, sizeof(m->target.fan_connections));
     ask_side(m, fx, REQUEST_SURVEY_SOURCE, &m->source);
     ask_side(m, fx, REQUEST_SURVEY_TARGET, &m->target);
     struct mover_request request = {.kind = REQUEST_SURVEY_COPY, .is_harmless = true};
@@ -232,6 +234,23 @@ static void compare_run_ids(struct slot_mover *m)
     m->source.control_connection = m->survey->source.connection;
     m->source.copy_connection = m->survey->copy_connection;
     m->target.control_connection = m->survey->target.connection;
+}
+
+/* Valkey from 8 on passes each SETSLOT on to its replicas first. */
+static bool passes_on(const struct survey_side *side)
+{
+    return side->info.kind == SERVER_VALKEY && version_number(side->info.version) >= 80000;
+}
+
+static void judge_setslot(struct slot_mover *m)
+{
+    bool has_replicas = false;
+    for (int i = 0; i < m->survey->target.view.row_count; i++) {
+        has_replicas =
+            has_replicas || (m->survey->target.view.rows[i].flags & NODES_FLAG_REPLICA) != 0;
+    }
+    m->setslot_waits =
+        has_replicas && (passes_on(&m->survey->source) || passes_on(&m->survey->target));
 }
 
 /* ---- who else is there ---- */
@@ -596,6 +615,7 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
         return;
     }
     compare_run_ids(m);
+    judge_setslot(m);
     if (!place_slots(m, fx)) {
         return;
     }

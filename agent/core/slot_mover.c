@@ -377,12 +377,10 @@ static void dispatch(struct slot_mover *m,
         break;
     case REQUEST_LIST:
     case REQUEST_SIZE:
-        if (state == MOVER_MOVING) {
+    case REQUEST_MIGRATE: /* counted in every state: keys may have moved */
+        if (state == MOVER_MOVING || request->kind == REQUEST_MIGRATE) {
             mover_copy_answer(m, request, ev, fx);
         }
-        break;
-    case REQUEST_MIGRATE: /* counted in every state: keys may have moved */
-        mover_copy_answer(m, request, ev, fx);
         break;
     case REQUEST_COMPARE:
         if (state == MOVER_MOVING) {

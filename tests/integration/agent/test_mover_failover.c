@@ -160,8 +160,12 @@ static bool source_is_replica(void *user)
 
 static void fail_over_by_hand(void)
 {
-    node_order(&cluster.nodes[SOURCE_REPLICA], "CLUSTER FAILOVER");
-    assert_true(wait_until(successor_is_primary, NULL));
+    bool is_promoted = false;
+    for (int i = 0; i < 3 && !is_promoted; i++) { /* a busy machine may miss the server's own 5 s */
+        node_order(&cluster.nodes[SOURCE_REPLICA], "CLUSTER FAILOVER");
+        is_promoted = wait_until(successor_is_primary, NULL);
+    }
+    assert_true(is_promoted);
     assert_true(wait_until(source_is_replica, NULL));
 }
 

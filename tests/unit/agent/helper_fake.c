@@ -177,6 +177,10 @@ static void cluster_nodes(struct call *call)
         }
         strbuf_add_char(&text, '\n');
     }
+    if (call->fake->is_valkey) {
+        strbuf_addf(&text, "%040d 10.0.0.9:7000@17000 slave %s 0 1 3 connected\n", 9,
+                    call->fake->nodes[2].id.text);
+    }
     say(call, REPLY_STRING, strbuf_text(&text));
     strbuf_release(&text);
 }
@@ -184,6 +188,9 @@ static void cluster_nodes(struct call *call)
 static void info(struct call *call)
 {
     struct strbuf text = {0};
+    if (call->fake->is_valkey) {
+        strbuf_addf(&text, "%s", "# Server\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n");
+    }
     strbuf_addf(
         &text,
         "# Server\r\nredis_version:7.0.15\r\nrun_id:%s\r\n# "

@@ -62,6 +62,7 @@ struct fake {
     int flight_count;
     int64_t now_ms;
     int sent_after_freeze;
+    bool is_valkey; /* 8.0, and node 2 has a replica: each SETSLOT waits */
 };
 
 void fake_init(struct fake *fake);

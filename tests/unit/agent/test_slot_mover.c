@@ -80,6 +80,80 @@ static void says_things_in_the_only_safe_order(void **state)
     assert_null(strstr(strbuf_text(&fake->log), "REPLACE"));
 }
 
+/* Requests on their way to a node that set slots. */
+static int setting_at(int node)
+{
+    int count = 0;
+    for (int i = 0; i < fake->flight_count; i++) {
+        const struct agent_effect *effect = &fake->flights[i];
+        count += address_is_equal(&effect->address, &fake->nodes[node].address) &&
+                 commands_arg_is(&effect->commands, 0, 1, "SETSLOT");
+    }
+    return count;
+}
+
+/* Where each SETSLOT waits for replicas they go side by side, in the same order of steps, and the
+ * source's marks are read before the claim. */
+static void waits_side_by_side_on_valkey(void **state)
+{
+    (void)state;
+    fake->is_valkey = true;
+    for (int slot = 0; slot < 20; slot++) {
+        fake_add_keys(fake, 0, slot, 50);
+    }
+    mover = fake_mover(fake, "0-19,100-199");
+    int widest = 0;
+    for (int i = 0; i < 100000 && !slot_mover_is_over(mover); i++) {
+        fake_run(fake, mover, 1);
+        int width = setting_at(1);
+        widest = width > widest ? width : widest;
+    }
+    slot_mover_status(mover, &status);
+    assert_true(widest >= LANE_FAN_COUNT);
+    for (int slot = 0; slot < 20; slot++) {
+        check_done(slot, 50);
+    }
+    check_done(150, 0);
+    assert_true(fake_said(fake, "1 CLUSTER SETSLOT 7 IMPORTING <0>") <
+                fake_said(fake, "0 CLUSTER SETSLOT 7 MIGRATING <1>"));
+    assert_true(fake_said(fake, "0 CLUSTER SETSLOT 7 MIGRATING <1>") <
+                fake_said(fake, "1 CLUSTER SETSLOT 7 NODE <1>"));
+    assert_true(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE <1>") <
+                fake_said(fake, "0 CLUSTER SETSLOT 7 NODE <1>"));
+    assert_int_equal(fake_said_count(fake, "0 CLUSTER SETSLOT 7 MIGRATING"), 1);
+}
+
+/* A mark that somebody takes off at the source before the claim is seen; so is a restart of the
+ * target, which breaks the connections that a claim must use. */
+static void claims_nothing_behind_a_change_on_valkey(void **state)
+{
+    (void)state;
+    for (int is_restart = 0; is_restart < 2; is_restart++) {
+        fake->is_valkey = true;
+        fake_add_keys(fake, 0, 7, 50);
+        fake_add_keys(fake, 0, 8, 50);
+        mover = fake_mover(fake, "7-8");
+        while (fake_said(fake, "0 MIGRATE") < 0) {
+            fake_run(fake, mover, 1);
+        }
+        if (is_restart != 0) {
+            fake_restart(fake, 1);
+        } else {
+            fake->nodes[0].migrating[7] = -1;
+        }
+        while (fake_said_count(fake, "1 CLUSTER INFO") < 2) { /* it lets go and looks again */
+            fake_run(fake, mover, 1);
+        }
+        assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
+        fake_run(fake, mover, -1);
+        slot_mover_status(mover, &status);
+        check_done(7, 50);
+        check_done(8, 50);
+        (void)tear_down(state);
+        (void)set_up(state);
+    }
+}
+
 /* Many empty slots go in bursts of 64, and never need a MIGRATE. */
 static void moves_empty_slots_in_bursts(void **state)
 {
@@ -468,6 +542,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(says_things_in_the_only_safe_order),
         TEST(moves_empty_slots_in_bursts),
+        TEST(waits_side_by_side_on_valkey),
+        TEST(claims_nothing_behind_a_change_on_valkey),
         TEST(never_claims_a_slot_that_filled_meanwhile),
         TEST(goes_back_to_copying_when_the_proof_finds_keys),
         TEST(after_a_lost_migrate_replaces_only_in_its_own_slot),
