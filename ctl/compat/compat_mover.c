@@ -88,7 +88,9 @@ static int child_err(struct compat_mover *mover, struct err *err)
     char *path = xasprintf("%s/output", mover->place.folder);
     FILE *file = fopen(path, "re");
     if (file != NULL) {
-        (void)fgets(line, sizeof(line), file);
+        if (fgets(line, sizeof(line), file) == NULL) {
+            line[0] = '\0';
+        }
         (void)fclose(file);
     }
     line[strcspn(line, "\n")] = '\0';
