@@ -22,7 +22,7 @@
 #define DISCOVER_INTERVAL_MS 30000
 #define STOP_WAIT_MS \
     30000 /* for the slots in hand; what is not finished then stays open and can be resumed */
-#define VIEWS_WANTED_MAX 64              /* asked for at a time; the coordinator asks again */
+#define VIEWS_WANTED_MAX 64                /* asked for at a time; the coordinator asks again */
 #define VIEW_BYTES_MAX (4UL * 1024 * 1024) /* of texts in one report */
 
 enum { SERIAL_SESSION = 1, SERIAL_PROBE = 2, SERIAL_HOST = 3, SERIAL_LAST_FIXED = 3 };
