@@ -416,6 +416,7 @@ static void test_failover(void **state)
 static void make_strangers(struct life *life)
 {
     struct topology *topology = &life->model.topology;
+    free(topology->disagreements);
     topology->disagreements = xcalloc(64, sizeof(*topology->disagreements));
     for (int i = 0; i < topology->node_count; i++) {
         topology->nodes[i].view = i;

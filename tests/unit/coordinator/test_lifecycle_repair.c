@@ -172,6 +172,7 @@ static void test_collision_is_waited_for(void **state)
     (void)state;
     struct life life;
     life_init(&life, THREE);
+    free(life.model.topology.collisions);
     life.model.topology.collisions = xcalloc(1, sizeof(struct topology_collision));
     life.model.topology.collisions[0] =
         (struct topology_collision){.a = 0, .b = 1, .config_epoch = 7};
