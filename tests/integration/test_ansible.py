@@ -42,13 +42,25 @@ class Ansible(unittest.TestCase):
         self.folder = Folder()
         self.hosts = Hosts(5)
         self.make_keys()
-        for i in range(5):
-            self.start_sshd(i)
+        self.sshds = [self.start_sshd(i) for i in range(5)]
 
     def tearDown(self):
         if hasattr(self, "folder"):
             self.end_daemons()
+            self.end_sessions()
         end_all()
+
+    def end_sessions(self):
+        """Kept connections of ansible: the children of our sshds, which would outlive them."""
+        ours = {process.pid for process in self.sshds}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/stat" % name) as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+                if parent in ours:
+                    os.kill(int(name), 9)
+            except OSError:
+                pass
 
     def end_daemons(self):
         """Ends what the playbooks started: processes of our folder, by their pid."""
@@ -78,7 +90,7 @@ class Ansible(unittest.TestCase):
             file.write("Port 22\nListenAddress %s\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nStrictModes no\n"
                        "PermitRootLogin yes\nUsePAM no\nUseDNS no\nPidFile none\nSubsystem sftp internal-sftp\n" %
                        (self.hosts.address(i), self.keys, self.keys))
-        Process("sshd%d" % i, [SSHD, "-D", "-e", "-f", conf], self.folder.path, self.hosts.names[i]).start()
+        return Process("sshd%d" % i, [SSHD, "-D", "-e", "-f", conf], self.folder.path, self.hosts.names[i]).start()
 
     def inventory(self, node_count):
         def host(i, extra=None):
