@@ -17,6 +17,7 @@
 #define ASK_TIMEOUT_MS 2000
 #define ASK_AGAIN_MS 200
 #define LOOK_AGAIN_MS 200
+#define PORT_FREED_MS 3000 /* a server of ours that was killed keeps its port until it is gone */
 #define ANSWER_MS \
     30000 /* an empty server answers within a second; a loaded host gets half a minute */
 #define STOP_MS 15000 /* SIGTERM: a server waits up to 10 s for its replicas */
@@ -258,9 +259,12 @@ static void begin_start(struct instance *x, int64_t now_ms)
 {
     char reason[TEXT_SIZE];
     int port = x->order.task.node_address.port;
+    bool is_taken = x->facts.is_port_taken || x->facts.is_bus_port_taken;
     if (x->facts.pid != 0) {
         sm_move(&x->sm, INSTANCE_ANSWERING, now_ms);
-    } else if (x->facts.is_port_taken || x->facts.is_bus_port_taken) {
+    } else if (is_taken && x->facts.has_folder && now_ms - x->sm.since_ms < PORT_FREED_MS) {
+        x->wake_ms = now_ms + LOOK_AGAIN_MS;
+    } else if (is_taken) {
         (void)snprintf(reason, sizeof(reason), "port %d is taken by a process that is not drover's",
                        x->facts.is_port_taken ? port : port + 10000);
         fail(x, ERR_EXISTS, reason);

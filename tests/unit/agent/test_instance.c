@@ -21,6 +21,7 @@ static struct {
     bool has_aside;
     int64_t pid;     /* of the folder's server */
     bool is_foreign; /* a stranger listens at the port, as process 999 */
+    int dying_looks; /* so many looks find the port of a process that is no more */
     bool has_systemd;
     int64_t promised_bytes;
     bool launch_fails;
@@ -147,7 +148,7 @@ static void answer_host(struct instance *x,
         .has_folder = host.has_folder,
         .has_aside = host.has_aside,
         .pid = host.pid,
-        .is_port_taken = host.pid != 0 || host.is_foreign,
+        .is_port_taken = host.pid != 0 || host.is_foreign || host.dying_looks-- > 0,
         .has_systemd = host.has_systemd,
         .memory_promised_bytes = host.promised_bytes,
     };
@@ -354,6 +355,24 @@ static void refuses_strangers(void **state)
     expect(&order, ORDER_FAILED, ERR_CONFLICT, "process 999");
     assert_int_equal(host.terms + host.kills, 0);
     assert_int_equal(host.pid, 50);
+}
+
+/* A server of ours that was just killed keeps its port for a moment; a stranger keeps it for good.
+ */
+static void waits_for_its_own_port(void **state)
+{
+    (void)state;
+    reset();
+    host.has_folder = true;
+    host.dying_looks = 4;
+    struct order order = start_order();
+    expect(&order, ORDER_DONE, 0, "answers");
+    assert_int_equal(host.launches, 1);
+    reset();
+    host.has_folder = true;
+    host.dying_looks = 1000;
+    expect(&order, ORDER_FAILED, ERR_EXISTS, "port 7001");
+    assert_int_equal(host.launches, 0);
 }
 
 /* What was made is taken back, and why is told. */
@@ -656,6 +675,7 @@ int main(void)
         cmocka_unit_test(systemd_where_it_runs),
         cmocka_unit_test(start_survives_crashes),
         cmocka_unit_test(refuses_strangers),
+        cmocka_unit_test(waits_for_its_own_port),
         cmocka_unit_test(undoes),
         cmocka_unit_test(starts_what_just_ended),
         cmocka_unit_test(keeps_what_was_there),
