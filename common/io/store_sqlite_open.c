@@ -17,6 +17,7 @@
 
 #define APPLICATION_ID 0x64726f76 /* "drov": tells our file from any other SQLite file */
 #define OPEN_BUSY_MS 2000         /* another process may be creating the tables or checkpointing */
+#define WAL_BUSY_MS 20
 
 static const char schema[] =
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
@@ -140,9 +141,11 @@ static int prepare_file(struct sqlite_db *db, struct err *err)
     int64_t application = 0;
     int64_t version = 0;
     int64_t tables = 0;
-    int rc = pragma_int(db, "PRAGMA application_id", &application, err);
+    /* In this order: whoever makes the file at the same time commits tables and application id
+     * together, so an id that is read after the tables belongs to them. */
+    int rc = pragma_int(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
+    rc = rc != 0 ? rc : pragma_int(db, "PRAGMA application_id", &application, err);
     rc = rc != 0 ? rc : pragma_int(db, "PRAGMA user_version", &version, err);
-    rc = rc != 0 ? rc : pragma_int(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (rc != 0) {
         return rc;
     }
@@ -164,6 +167,12 @@ static int prepare_file(struct sqlite_db *db, struct err *err)
         "PRAGMA journal_size_limit = 16777216; PRAGMA cell_size_check = ON; PRAGMA trusted_schema "
         "= OFF;";
     int code = sqlite3_exec(db->handle, settings, NULL, NULL, NULL);
+    /* SQLite's own busy timeout does not cover a change of the journal mode. */
+    for (int waited_ms = 0; (code & 0xff) == SQLITE_BUSY && waited_ms < OPEN_BUSY_MS;
+         waited_ms += WAL_BUSY_MS) {
+        (void)sqlite3_sleep(WAL_BUSY_MS);
+        code = sqlite3_exec(db->handle, settings, NULL, NULL, NULL);
+    }
     if (code != SQLITE_OK) {
         return sqlite_fail(db, code, "switch to WAL", err);
     }

@@ -328,7 +328,9 @@ enum { PROCESSES = 4, INCREMENTS = 25 };
 static int increment_in_child(const char *path)
 {
     struct sqlite_db *db = NULL;
-    if (sqlite_db_open(path, &db, NULL) != 0) {
+    struct err err = {0};
+    if (sqlite_db_open(path, &db, &err) != 0) {
+        print_error("a child cannot open the file: %s\n", err.text);
         return 1;
     }
     for (int done = 0; done < INCREMENTS;) {
