@@ -139,8 +139,7 @@ static void judge_keys(struct slot_mover *m,
         struct listed_key *key = &slot->listing.keys[request->first + i];
         key->is_compared = true;
         if (len >= 0 && other_len >= 0) {
-            bool source_counts = (m->order.task.flags & TASK_REPLACE) != 0; /* a person said so */
-            bool is_same = source_counts ||
+            bool is_same = m->order.source_counts || /* a person said so */
                            (len == other_len && memcmp(m->compare_values.data + at,
                                                        other->data + other_at, (size_t)len) == 0);
             if (!is_same) {

@@ -147,7 +147,7 @@ bool repair_move_next(struct repair *r, struct agent_effects *fx)
                           .kind = ORDER_MOVE,
                           .speed = REPAIR_SPEED,
                           .big_key_bytes_max = r->order.big_key_bytes_max};
-    order.task.flags = r->order.task.flags & TASK_REPLACE;
+    order.source_counts = (r->order.task.flags & TASK_REPLACE) != 0;
     int from = REPAIR_NOBODY;
     int to = REPAIR_NOBODY;
     for (int i = 0; i < r->picture.slot_count; i++) {

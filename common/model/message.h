@@ -99,6 +99,7 @@ struct order {
     struct slotset slots;
     enum move_speed speed;
     int64_t big_key_bytes_max; /* a larger key holds its slot; 0 = no limit */
+    bool source_counts;        /* MOVE: of two values of a key the source's is the right one */
     struct task task;          /* TASK */
 };
 

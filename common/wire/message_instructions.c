@@ -42,6 +42,7 @@ static void get_order(struct wire_reader *reader, const Drover__Order *from, str
     out->speed = wire_get_speed(reader, from->speed);
     out->big_key_bytes_max =
         wire_get_int(reader, "big_key_bytes_max", from->big_key_bytes_max, 0, INT64_MAX);
+    out->source_counts = from->source_counts != 0;
     if (reader->code != 0) {
         return;
     }
@@ -147,6 +148,7 @@ static Drover__Order *put_order(struct arena *arena, const struct order *order)
     out->slots = wire_put_slots(arena, &order->slots);
     out->speed = wire_put_speed(order->speed);
     out->big_key_bytes_max = order->big_key_bytes_max;
+    out->source_counts = order->source_counts;
     if (order->kind == ORDER_TASK) {
         out->task = wire_put_task(arena, &order->task);
     }

@@ -43,6 +43,9 @@ json_t *api_request_json(const struct operation_request *request, const struct t
     if (request->kind == OPERATION_DRAIN) {
         api_set_node(out, "node", topology, &request->node);
     }
+    if (request->kind < OPERATION_CREATE && (request->flags & REQUEST_REPLACE) != 0) {
+        api_set(out, "replace", json_true());
+    }
     if (request->kind >= OPERATION_CREATE) {
         api_set_lifecycle(out, request, topology);
     }

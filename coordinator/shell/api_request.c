@@ -109,9 +109,10 @@ static int read_sources(const struct topology *topology,
 static const char *const common_fields[] = {
     "kind", "speed", "parallel_moves_max", "topology_digest", "needs_approval", "requested_by",
     "scan", NULL};
-static const char *const rebalance_fields[] = {"weights", "threshold_percent", NULL};
-static const char *const reshard_fields[] = {"sources", "target", "slot_count", "slots", NULL};
-static const char *const drain_fields[] = {"node", "weights", NULL};
+static const char *const rebalance_fields[] = {"weights", "threshold_percent", "replace", NULL};
+static const char *const reshard_fields[] = {"sources", "target",  "slot_count",
+                                             "slots",   "replace", NULL};
+static const char *const drain_fields[] = {"node", "weights", "replace", NULL};
 
 static bool is_in(const char *const *fields, const char *key)
 {
@@ -248,23 +249,41 @@ static int read_reshard(const struct topology *topology,
     return code != 0 ? code : read_sources(topology, body, out, err);
 }
 
+/* A rebalance, reshard or drain. */
+static int read_moves(const struct topology *topology,
+                      json_t *body,
+                      struct operation_request *out,
+                      struct err *err)
+{
+    bool replaces = false;
+    int code = api_field_bool(body, "replace", &replaces, err);
+    if (code != 0) {
+        return code;
+    }
+    out->flags |= replaces ? REQUEST_REPLACE : 0;
+    if (out->kind == OPERATION_RESHARD) {
+        return read_reshard(topology, body, out, err);
+    }
+    if (out->kind == OPERATION_DRAIN) {
+        code = api_field_node(topology, body, "node", &out->node, err);
+    } else {
+        out->threshold_percent = PLAN_THRESHOLD_PERCENT_DEFAULT;
+        code = api_field_double(json_object_get(body, "threshold_percent"), "threshold_percent", 0,
+                                100, &out->threshold_percent, err);
+    }
+    return code != 0 ? code : read_weights(topology, body, out, err);
+}
+
 static int read_kind_fields(const struct topology *topology,
                             json_t *body,
                             struct operation_request *out,
                             struct err *err)
 {
-    int code = 0;
     switch (out->kind) {
     case OPERATION_REBALANCE:
-        out->threshold_percent = PLAN_THRESHOLD_PERCENT_DEFAULT;
-        code = api_field_double(json_object_get(body, "threshold_percent"), "threshold_percent", 0,
-                                100, &out->threshold_percent, err);
-        return code != 0 ? code : read_weights(topology, body, out, err);
     case OPERATION_RESHARD:
-        return read_reshard(topology, body, out, err);
     case OPERATION_DRAIN:
-        code = api_field_node(topology, body, "node", &out->node, err);
-        return code != 0 ? code : read_weights(topology, body, out, err);
+        return read_moves(topology, body, out, err);
     case OPERATION_CREATE:
     case OPERATION_ADD:
     case OPERATION_REMOVE:

@@ -100,6 +100,15 @@ static void test_taken(void **state)
         0);
     assert_int_equal(command.request.slot_count, 6);
     assert_true(slotset_has(&command.request.slots, 11));
+    assert_int_equal(command.request.flags, 0);
+    static const char *const replacing[] = {
+        "{\"kind\": \"rebalance\", \"replace\": true}",
+        "{\"kind\": \"reshard\", \"target\": \"a:1\", \"slots\": \"5\", \"replace\": true}",
+        "{\"kind\": \"drain\", \"node\": \"b:3\", \"replace\": true}"};
+    for (size_t i = 0; i < sizeof(replacing) / sizeof(replacing[0]); i++) {
+        assert_int_equal(read_body(COMMAND_START, replacing[i]), 0);
+        assert_int_equal(command.request.flags, REQUEST_REPLACE);
+    }
     assert_int_equal(read_body(COMMAND_PLAN, "{\"kind\": \"drain\", \"node\": \"b:3\"}"), 0);
     assert_string_equal(command.request.node.text, topology.nodes[2].id.text);
 }
@@ -115,6 +124,7 @@ static void test_refused(void **state)
     refused("{\"kind\": \"rebalance\", \"threshold_percent\": \"1\"}", ERR_INVALID, "a number");
     refused("{\"kind\": \"rebalance\", \"speed\": \"ludicrous\"}", ERR_INVALID, "ludicrous");
     refused("{\"kind\": \"rebalance\", \"weights\": [1]}", ERR_INVALID, "weights");
+    refused("{\"kind\": \"rebalance\", \"replace\": \"yes\"}", ERR_INVALID, "true or false");
     refused("{\"kind\": \"rebalance\", \"weights\": {\"a:1\": -1}}", ERR_INVALID, "weights");
     refused("{\"kind\": \"rebalance\", \"weights\": {\"a:1\": 1, \"aaaa\": 1}}", ERR_INVALID,
             "two weights");

@@ -243,6 +243,7 @@ static void sample_order(struct prng *prng, struct order *order)
     any_slots(prng, &order->slots, order->kind == ORDER_MOVE ? BATCH_SLOTS_MAX : SLOT_COUNT);
     order->speed = (enum move_speed)prng_below(prng, 3);
     order->big_key_bytes_max = any_int(prng, 0);
+    order->source_counts = order->kind == ORDER_MOVE && any_bool(prng);
 }
 
 static struct order_id *sample_order_ids(struct prng *prng, int items_max, int *count)
@@ -463,6 +464,7 @@ static void assert_order_equal(const struct order *a, const struct order *b)
     assert_true(slotset_is_equal(&a->slots, &b->slots));
     EQUAL(a, b, speed);
     EQUAL(a, b, big_key_bytes_max);
+    EQUAL(a, b, source_counts);
 }
 
 static void assert_instructions_equal(const struct instructions *a, const struct instructions *b)
