@@ -438,6 +438,8 @@ static void releasing_answer(struct slot_mover *m,
     }
 }
 
+/* One that refuses (made a replica meanwhile, say) learns by gossip, as one that is lost does:
+ * neither is told again. */
 static void telling_answer(struct slot_mover *m,
                            struct burst *burst,
                            const struct mover_request *request,
@@ -446,13 +448,13 @@ static void telling_answer(struct slot_mover *m,
 {
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
     struct mover_node *peer = &m->peers[request->index];
-    if (ev->code != 0 || error != NULL) {
+    if ((ev->code != 0 || error != NULL) && !peer->is_lost) {
         char address[ADDRESS_TEXT_SIZE];
         struct log_event *log = mover_log(m, fx, LOG_WARN, "move.peer_not_told");
         log_event_add(log, "node", address_format(&peer->address, address));
         log_event_addf(log, "reason", "%.100s, ignoring",
                        error != NULL ? error->text : err_word(ev->code));
-        peer->is_lost = ev->code != 0;
+        peer->is_lost = true;
     }
     if (mover_fan_answered(m, burst, request, ev)) {
         finish_burst(m, burst);

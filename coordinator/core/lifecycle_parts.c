@@ -229,6 +229,12 @@ void decide_leave(struct decision *d, int node, bool is_dead)
     struct task task;
     if (replica != NO_NODE && !(is_dead && !d->topology->nodes[replica].is_reachable)) {
         bool is_lost = !d->topology->nodes[replica].is_reachable;
+        if (is_lost &&
+            d->facts->batch_count > 0) { /* it may come back: not the moment to give up */
+            decide_wait(d, "%.50s, a replica of %.50s, does not answer; remove it if it is dead",
+                        name_of(d, replica, other), name_of(d, node, name));
+            return;
+        }
         decide_refuse(d, ERR_REFUSED, "%.50s is still the primary of %.50s; %s",
                       name_of(d, node, name), name_of(d, replica, other),
                       is_lost ? "remove that one as dead first" : "give that one another first");

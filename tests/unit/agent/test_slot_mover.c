@@ -374,6 +374,24 @@ static void goes_on_without_another_primary(void **state)
     assert_int_equal(fake->nodes[0].owner[7], 1);
 }
 
+/* So is one that was made a replica meanwhile and refuses to be told: it is not told of each burst,
+ * only in the end, if gossip has not. */
+static void goes_on_when_another_primary_refuses(void **state)
+{
+    (void)state;
+    for (int slot = 0; slot < 500; slot++) { /* many bursts */
+        fake_add_keys(fake, 0, slot, 1);
+    }
+    fake_fault(fake, 2, "CLUSTER SETSLOT", "ERR Please use SETSLOT only with masters.", 1000)
+        ->is_done_too = true;
+    run("0-499");
+    assert_int_equal(status.state, ORDER_DONE);
+    assert_int_equal(status.retries, 0);
+    assert_true(fake_said(fake, "2 CLUSTER SETSLOT 0 NODE") >= 0);
+    assert_true(fake_said(fake, "2 CLUSTER SETSLOT 100 NODE") >
+                fake_said(fake, "0 CLUSTER SETSLOT 499 NODE"));
+}
+
 /* A source that stays away: some patience, then the order fails and nothing was half claimed. */
 static void gives_up_on_a_source_that_stays_away(void **state)
 {
@@ -560,6 +578,7 @@ int main(void)
         TEST(accepts_a_source_that_became_a_replica),
         TEST(survives_answers_lost_after_the_deed),
         TEST(goes_on_without_another_primary),
+        TEST(goes_on_when_another_primary_refuses),
         TEST(gives_up_on_a_source_that_stays_away),
         TEST(closes_a_slot_of_which_nothing_moved),
         TEST(opens_again_when_the_target_got_a_key),

@@ -225,6 +225,18 @@ static void test_remove_hands_over(void **state)
         "refused: 67000000 is no replica of h4:7004 (64000000); name one of its replicas");
 }
 
+/* A replica that falls silent on the way is waited for; before anything began it is refused. */
+static void test_remove_waits_for_a_silent_replica(void **state)
+{
+    (void)state;
+    expect_remove("a@h1 0-8000; b@h2 8001-16383; c@h3 >b +dead", "b", "", 0,
+                  "b>a 8383\nwait: h3:7003 (63000000), a replica of h2:7002 (62000000), does not "
+                  "answer; remove it if it is dead");
+    expect_remove("a@h1 0-8000; b@h2 8001-16383; i@h3 empty; c@h3 >i +dead", "i", "", 0,
+                  "refused: h3:7003 (69000000) is still the primary of h3:7004 (63000000); remove "
+                  "that one as dead first");
+}
+
 /* The dead leave only when they are dead for all, own nothing and feed nobody. */
 static void test_remove_dead(void **state)
 {
@@ -493,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_remove_refuses_what_others_need),
         cmocka_unit_test(test_remove_replica),
         cmocka_unit_test(test_remove_hands_over),
+        cmocka_unit_test(test_remove_waits_for_a_silent_replica),
         cmocka_unit_test(test_remove_dead),
         cmocka_unit_test(test_remove_stops_ours),
         cmocka_unit_test(test_scale_out),
