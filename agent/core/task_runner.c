@@ -57,6 +57,9 @@ static const struct task_rules *rules_of(enum task_kind kind)
     case TASK_REPAIR:
     case TASK_START:
     case TASK_STOP:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         break;
     }
     return NULL;

@@ -129,6 +129,7 @@ struct order_status {
     char reason[TEXT_SIZE]; /* also while running: what it is doing or waiting for */
     struct big_key big_keys[BIG_KEYS_REPORTED_MAX];
     int big_key_count;
+    struct address made; /* TASK PROVISION, done: where the new server is; port 0 = none */
 };
 
 struct hello {
@@ -164,6 +165,8 @@ struct host_report {
     int64_t memory_free_bytes; /* that new servers may take; -1 = not known */
     uint16_t port_first; /* ports that new servers may have, both ends included; 0 = not said */
     uint16_t port_last;
+    bool offers_provision; /* the agent has a provisioner: TASK_PROVISION, TASK_RELEASE */
+    bool offers_traffic;   /* the agent has drain hooks: TASK_TRAFFIC */
 };
 
 struct report {

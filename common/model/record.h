@@ -161,6 +161,7 @@ struct batch {
     uint64_t bytes_moved;
     int reason_code;
     char reason[TEXT_SIZE];
+    struct address made;  /* TASK PROVISION, done: where the new server is; port 0 = none */
     int64_t mod_revision; /* of the stored record; not stored itself */
 };
 

@@ -2,6 +2,7 @@
 #include "common/model/task.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *task_kind_name(enum task_kind kind)
 {
@@ -24,8 +25,51 @@ const char *task_kind_name(enum task_kind kind)
         return "meet";
     case TASK_ADD_SLOTS:
         return "add-slots";
+    case TASK_PROVISION:
+        return "provision";
+    case TASK_RELEASE:
+        return "release";
+    case TASK_TRAFFIC:
+        return "traffic";
     }
     return "unknown";
+}
+
+bool task_kind_is_bound(enum task_kind kind)
+{
+    switch (kind) {
+    case TASK_START:
+    case TASK_STOP:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
+        return true;
+    case TASK_JOIN:
+    case TASK_REPLICATE:
+    case TASK_FAILOVER:
+    case TASK_LEAVE:
+    case TASK_REPAIR:
+    case TASK_MEET:
+    case TASK_ADD_SLOTS:
+        break;
+    }
+    return false;
+}
+
+bool task_detail_get(const struct task *task, const char *word, char *value, size_t size)
+{
+    size_t word_len = strlen(word);
+    const char *line = task->detail;
+    value[0] = '\0';
+    while (*line != '\0') {
+        size_t len = strcspn(line, "\n");
+        if (len > word_len && line[word_len] == ' ' && strncmp(line, word, word_len) == 0) {
+            (void)snprintf(value, size, "%.*s", (int)(len - word_len - 1), line + word_len + 1);
+            return true;
+        }
+        line += line[len] == '\n' ? len + 1 : len;
+    }
+    return false;
 }
 
 /* A node as people know it: its address, else the first digits of its id. */
@@ -36,6 +80,16 @@ static void name_node(const struct node_id *id, const struct address *address, c
     } else {
         (void)snprintf(text, ADDRESS_TEXT_SIZE, "%.8s", id->text);
     }
+}
+
+static void format_provision(const struct task *task, char *text, size_t size)
+{
+    char role[16];
+    char zone[64];
+    bool has_role = task_detail_get(task, "role", role, sizeof(role));
+    bool has_zone = task_detail_get(task, "zone", zone, sizeof(zone));
+    (void)snprintf(text, size, "have a server made%s%s%s%s", has_role ? " for a " : "", role,
+                   has_zone ? " in zone " : "", zone);
 }
 
 void task_format(const struct task *task, char *text, size_t size)
@@ -74,6 +128,17 @@ void task_format(const struct task *task, char *text, size_t size)
         (void)snprintf(text, size, "give %s %d slots that nobody has", node,
                        slotset_count(&task->slots));
         return;
+    case TASK_PROVISION:
+        format_provision(task, text, size);
+        return;
+    case TASK_RELEASE:
+        (void)snprintf(text, size, "give the server at %s back", node);
+        return;
+    case TASK_TRAFFIC:
+        (void)snprintf(text, size, "%s client traffic %s %s",
+                       (task->flags & TASK_UP) != 0 ? "put" : "take",
+                       (task->flags & TASK_UP) != 0 ? "back on" : "off", node);
+        return;
     }
     (void)snprintf(text, size, "unknown task %d", (int)task->kind);
 }
@@ -95,6 +160,9 @@ static const struct {
     [TASK_STOP] = {.needs_address = true, .needs_detail = true},
     [TASK_MEET] = {.needs_id = true, .needs_address = true, .needs_peer = true},
     [TASK_ADD_SLOTS] = {.needs_id = true, .needs_address = true},
+    [TASK_PROVISION] = {.needs_detail = true},
+    [TASK_RELEASE] = {.needs_address = true, .needs_detail = true},
+    [TASK_TRAFFIC] = {.needs_id = true, .needs_address = true, .needs_detail = true},
 };
 
 int task_validate(const struct task *task, struct err *err)
@@ -120,6 +188,11 @@ int task_validate(const struct task *task, struct err *err)
     }
     if (needs[task->kind].needs_detail && task->detail[0] == '\0') {
         return err_set(err, ERR_INVALID, "task %s: its detail is missing", name);
+    }
+    char agent[AGENT_ID_SIZE];
+    bool is_outside = (int)task->kind >= TASK_PROVISION && (int)task->kind <= TASK_TRAFFIC;
+    if (is_outside && !task_detail_get(task, "agent", agent, sizeof(agent))) {
+        return err_set(err, ERR_INVALID, "task %s: its detail names no agent", name);
     }
     return 0;
 }

@@ -43,8 +43,22 @@ enum task_kind {
     /* 'node' takes the unowned slots of 'slots' (ADDSLOTSRANGE) and, with TASK_EPOCH, gets a config
      * epoch of its own: making a cluster, or covering slots that nobody has. */
     TASK_ADD_SLOTS = 9,
+    /* The agent asks its provisioner for one more server. detail: "agent NAME", "request ID" (added
+     * when it is sent: "<operation id>-<batch index>", so the same for every attempt), "maxmemory
+     * BYTES" (0 = not said), "zone ZONE" (may be missing), "role primary" or "role replica". Done
+     * when the provisioner says ready; its address is order_status.made. A request that is not
+     * ready in the configured time, or is stopped, is released again before the task ends. */
+    TASK_PROVISION = 10,
+    /* The server at 'node_address' goes back to the agent's provisioner, for good. detail: "agent
+     * NAME", then the removal certificate, checked as for STOP. A provisioner that does not know
+     * the server has nothing to give back: done. */
+    TASK_RELEASE = 11,
+    /* The agent's drain hooks take client traffic off 'node': done when they say so and the node's
+     * clients and operations are few, or when the hooks' limit has passed (the reason says so).
+     * With TASK_UP they put it back. detail: "agent NAME", "role primary" or "role replica". */
+    TASK_TRAFFIC = 12,
 };
-#define TASK_KIND_MAX TASK_ADD_SLOTS
+#define TASK_KIND_MAX TASK_TRAFFIC
 
 /* task.flags */
 #define TASK_DEAD (1u << 0) /* LEAVE: the node is known not to answer */
@@ -53,22 +67,30 @@ enum task_kind {
                                 an owner that is failed and does not answer */
 #define TASK_EPOCH (1u << 2) /* ADD_SLOTS: detail holds the config epoch to set, in decimal */
 #define TASK_REPLACE (1u << 3) /* REPAIR: a key that is on both sides: the owner's copy wins */
-#define TASK_FLAGS_ALL (TASK_DEAD | TASK_FORCE | TASK_EPOCH | TASK_REPLACE)
+#define TASK_UP (1u << 4)      /* TRAFFIC: clients may use the node again */
+#define TASK_FLAGS_ALL (TASK_DEAD | TASK_FORCE | TASK_EPOCH | TASK_REPLACE | TASK_UP)
 
 #define TASK_DETAIL_SIZE 2048
 
 struct task {
     enum task_kind kind;
     uint32_t flags;
-    struct node_id node; /* "" = known by address only (JOIN, START) */
-    struct address node_address;
+    struct node_id
+        node; /* "" = known by address only (JOIN, START, RELEASE), or none (PROVISION) */
+    struct address node_address; /* port 0 = none yet (PROVISION) */
     struct node_id peer;         /* "" = none */
     struct address peer_address; /* port 0 = none */
     struct slotset slots;        /* REPAIR, ADD_SLOTS; at most BATCH_SLOTS_MAX for REPAIR */
     char detail[TASK_DETAIL_SIZE];
 };
 
-const char *task_kind_name(enum task_kind kind); /* "join" ... "add-slots" */
+const char *task_kind_name(enum task_kind kind); /* "join" ... "traffic" */
+/* True for the kinds that one agent and nobody else can carry out: the first line of their detail,
+ * "agent NAME", names it. */
+bool task_kind_is_bound(enum task_kind kind);
+/* The value of the first line "<word> <value>" of the detail into 'value', cut to its size; false
+ * and "" when there is none. */
+bool task_detail_get(const struct task *task, const char *word, char *value, size_t size);
 /* One line for people: "join 10.0.0.4:7000", "make 3f2a... a replica of 91c0...". */
 void task_format(const struct task *task, char *text, size_t size);
 /* ERR_INVALID naming what is missing or too much for its kind. */

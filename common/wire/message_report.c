@@ -60,6 +60,7 @@ static void get_order_status(struct wire_reader *reader,
     out->reason_code = wire_get_code(reader, "reason_code", from->reason_code);
     wire_get_text(reader, "reason", &from->reason, out->reason, sizeof(out->reason));
     get_big_keys(reader, from, out);
+    wire_get_address(reader, "made", from->made, &out->made);
 }
 
 static void get_views(struct wire_reader *reader, const Drover__Report *from, struct report *out)
@@ -104,6 +105,8 @@ static void get_host(struct wire_reader *reader, const Drover__HostReport *from,
         (uint16_t)wire_get_count(reader, "port_first", from->port_first, UINT16_MAX);
     out->host.port_last =
         (uint16_t)wire_get_count(reader, "port_last", from->port_last, UINT16_MAX);
+    out->host.offers_provision = from->offers_provision != 0;
+    out->host.offers_traffic = from->offers_traffic != 0;
 }
 
 void wire_get_report(struct wire_reader *reader, const Drover__Report *from, struct report *out)
@@ -167,6 +170,7 @@ static Drover__OrderStatus *put_order_status(struct arena *arena, const struct o
     out->reason = wire_put_text(status->reason);
     out->n_big_keys = wire_put_count(status->big_key_count, BIG_KEYS_REPORTED_MAX);
     out->big_keys = wire_put_big_keys(arena, status->big_keys, status->big_key_count);
+    out->made = wire_put_address(arena, &status->made);
     return out;
 }
 
@@ -191,6 +195,8 @@ static Drover__HostReport *put_host(struct arena *arena, const struct host_repor
     out->memory_free_bytes = host->memory_free_bytes;
     out->port_first = host->port_first;
     out->port_last = host->port_last;
+    out->offers_provision = host->offers_provision;
+    out->offers_traffic = host->offers_traffic;
     return out;
 }
 

@@ -104,6 +104,7 @@ static void get_batch(struct wire_reader *reader, const Drover__Batch *from, str
     out->bytes_moved = from->bytes_moved;
     out->reason_code = wire_get_code(reader, "reason_code", from->reason_code);
     wire_get_text(reader, "reason", &from->reason, out->reason, sizeof(out->reason));
+    wire_get_address(reader, "made", from->made, &out->made);
     if (reader->code == 0 && slotset_count(&out->slots) > BATCH_SLOTS_MAX) {
         wire_refuse(reader, ERR_LIMIT, "%d slots are more than the %d of a batch",
                     slotset_count(&out->slots), BATCH_SLOTS_MAX);
@@ -243,6 +244,7 @@ static Drover__Batch *put_batch(struct arena *arena, const struct batch *batch)
     out->bytes_moved = batch->bytes_moved;
     out->reason_code = batch->reason_code;
     out->reason = wire_put_text(batch->reason);
+    out->made = wire_put_address(arena, &batch->made);
     return out;
 }
 

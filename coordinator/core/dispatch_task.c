@@ -34,6 +34,9 @@ static bool needs_peer_alone(enum task_kind kind)
     case TASK_STOP:
     case TASK_MEET:
     case TASK_ADD_SLOTS:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         break;
     }
     return false;

@@ -40,6 +40,8 @@ static struct lifecycle_host host_of(const struct coordinator *c, const struct a
         host.memory_free_bytes = agent->host.memory_free_bytes;
         host.port_first = agent->host.port_first;
         host.port_last = agent->host.port_last;
+        host.offers_provision = agent->host.offers_provision;
+        host.offers_traffic = agent->host.offers_traffic;
     }
     for (int n = 0; host.host[0] == '\0' && n < agent->node_count; n++) {
         const struct address *address = &agent->nodes[n].address;

@@ -20,6 +20,8 @@ struct lifecycle_host {
     int64_t memory_free_bytes;
     uint16_t port_first; /* that servers of ours may have, both ends included; 0 = not said */
     uint16_t port_last;
+    bool offers_provision; /* its agent has servers made and takes them back */
+    bool offers_traffic;   /* its agent takes client traffic off nodes and puts it back */
     bool is_connected;
 };
 

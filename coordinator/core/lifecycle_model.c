@@ -350,6 +350,9 @@ static void apply_task(struct lifecycle_model *model, const struct task *task)
         break;
     }
     case TASK_STOP:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         break;
     case TASK_MEET:
         drop_disagreements(topology, DISAGREE_MEMBERSHIP, node);

@@ -108,6 +108,9 @@ static void check_end(const struct trial *trial, int step)
     case TASK_REPAIR:
     case TASK_START:
     case TASK_STOP:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         break;
     }
 }

@@ -281,6 +281,9 @@ static void say_task(struct life *life, const struct task *task)
     case TASK_LEAVE:
     case TASK_START:
     case TASK_STOP:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         say(life, "%s %s%s", task_kind_name(task->kind), node,
             (task->flags & TASK_DEAD) != 0 ? " dead" : "");
         return;

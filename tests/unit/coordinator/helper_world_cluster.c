@@ -167,6 +167,9 @@ void carry_out(struct world *w, const struct task *task)
     case TASK_START:
     case TASK_STOP:
     case TASK_MEET:
+    case TASK_PROVISION:
+    case TASK_RELEASE:
+    case TASK_TRAFFIC:
         break;
     }
 }

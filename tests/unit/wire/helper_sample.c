@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +166,9 @@ static void sample_status(struct prng *prng, struct order_status *status)
     any_text(prng, status->reason, sizeof(status->reason), 0);
     status->big_key_count = any_count(prng, BIG_KEYS_REPORTED_MAX);
     sample_big_keys(prng, status->big_keys, status->big_key_count);
+    if (any_bool(prng)) {
+        any_address(prng, &status->made);
+    }
 }
 
 static void sample_report(struct prng *prng, int items_max, struct report *report)
@@ -188,6 +192,8 @@ static void sample_report(struct prng *prng, int items_max, struct report *repor
         report->host.memory_free_bytes = any_int(prng, -1);
         report->host.port_first = (uint16_t)prng_below(prng, UINT16_MAX);
         report->host.port_last = (uint16_t)prng_below(prng, UINT16_MAX);
+        report->host.offers_provision = any_bool(prng);
+        report->host.offers_traffic = any_bool(prng);
     }
     report->order_count = any_count(prng, items_max);
     report->orders = xcalloc((size_t)items_max + 1, sizeof(*report->orders));
@@ -221,6 +227,11 @@ void sample_task(struct prng *prng, struct task *task)
     any_address(prng, &task->peer_address);
     any_slots(prng, &task->slots, task->kind == TASK_REPAIR ? BATCH_SLOTS_MAX : SLOT_COUNT);
     any_text(prng, task->detail, sizeof(task->detail), 1);
+    if (task_kind_is_bound(task->kind)) {
+        char word[32] = "";
+        any_word(prng, word, sizeof(word));
+        (void)snprintf(task->detail, sizeof(task->detail), "agent %s\nrole primary\n", word);
+    }
 }
 
 static void sample_order(struct prng *prng, struct order *order)
@@ -413,6 +424,7 @@ static void assert_status_equal(const struct order_status *a, const struct order
     EQUAL_TEXT(a, b, reason);
     EQUAL(a, b, big_key_count);
     assert_big_keys_equal(a->big_keys, b->big_keys, a->big_key_count);
+    assert_address_equal(&a->made, &b->made);
 }
 
 static void assert_report_equal(const struct report *a, const struct report *b)
@@ -434,6 +446,8 @@ static void assert_report_equal(const struct report *a, const struct report *b)
     EQUAL(a, b, host.memory_free_bytes);
     EQUAL(a, b, host.port_first);
     EQUAL(a, b, host.port_last);
+    EQUAL(a, b, host.offers_provision);
+    EQUAL(a, b, host.offers_traffic);
     EQUAL(a, b, order_count);
     for (int i = 0; i < a->order_count; i++) {
         assert_status_equal(&a->orders[i], &b->orders[i]);

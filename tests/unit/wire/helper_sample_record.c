@@ -87,6 +87,9 @@ static void sample_batch(struct prng *prng, struct batch *to)
     to->bytes_moved = prng_next(prng);
     to->reason_code = -(int)prng_below(prng, 18);
     any_text(prng, to->reason, sizeof(to->reason), 0);
+    if (any_bool(prng)) {
+        any_address(prng, &to->made);
+    }
 }
 
 void sample_record(struct prng *prng, enum record_kind kind, int items_max, struct record *out)
@@ -195,6 +198,7 @@ static void assert_batch_equal(const struct batch *a, const struct batch *b)
     EQUAL(a, b, bytes_moved);
     EQUAL(a, b, reason_code);
     EQUAL_TEXT(a, b, reason);
+    assert_address_equal(&a->made, &b->made);
 }
 
 void assert_record_equal(const struct record *a, const struct record *b)

@@ -342,6 +342,75 @@ static void test_tasks(void **state)
     check_record("operation-2", &operation);
 }
 
+/* What came with work outside the servers: provisioners and drain hooks. Samples written before
+ * have none of it and are read by the tests above. */
+static void test_outside(void **state)
+{
+    (void)state;
+    struct order_status status = {.id = {"op-318-4", 1, 1},
+                                  .state = ORDER_DONE,
+                                  .call_us_p50 = -1,
+                                  .call_us_max = -1,
+                                  .made = {"10.0.0.9", 7000}};
+    const struct message report = {.kind = MESSAGE_REPORT,
+                                   .as.report = {.agent = {"host-1"},
+                                                 .session = 42,
+                                                 .sequence = 7,
+                                                 .has_host = true,
+                                                 .host = {.zone = "z1",
+                                                          .host = "10.0.0.1",
+                                                          .memory_free_bytes = -1,
+                                                          .offers_provision = true,
+                                                          .offers_traffic = true},
+                                                 .orders = &status,
+                                                 .order_count = 1}};
+    struct order orders[2] = {
+        {.id = {"op-318-4", 1, 1},
+         .fence = 318,
+         .valid_for_ms = 30000,
+         .kind = ORDER_TASK,
+         .task = {.kind = TASK_PROVISION,
+                  .detail = "agent host-1\nrequest op-318-4-1\nmaxmemory 0\nrole primary\n"}},
+        {.id = {"op-318-4", 2, 1},
+         .fence = 318,
+         .valid_for_ms = 30000,
+         .kind = ORDER_TASK,
+         .task = {.kind = TASK_TRAFFIC,
+                  .flags = TASK_UP,
+                  .node = node('a'),
+                  .node_address = {"10.0.0.1", 6379},
+                  .detail = "agent host-1\nrole replica\n"}},
+    };
+    const struct message message = {
+        .kind = MESSAGE_INSTRUCTIONS,
+        .as.instructions = {.fence = 318, .orders = orders, .order_count = 2}};
+    struct task provision = orders[0].task;
+    struct task release = {.kind = TASK_RELEASE,
+                           .node = node('c'),
+                           .node_address = {"10.0.0.9", 7000},
+                           .detail = "agent host-1\n"};
+    const struct record made = {.kind = RECORD_BATCH,
+                                .as.batch = {.index = 1,
+                                             .kind = BATCH_TASK,
+                                             .task = &provision,
+                                             .state = BATCH_DONE,
+                                             .attempt = 1,
+                                             .agent = {"host-1"},
+                                             .made = {"10.0.0.9", 7000}}};
+    const struct record released = {.kind = RECORD_BATCH,
+                                    .as.batch = {.index = 2,
+                                                 .kind = BATCH_TASK,
+                                                 .task = &release,
+                                                 .source = node('c'),
+                                                 .state = BATCH_ORDERED,
+                                                 .attempt = 1,
+                                                 .agent = {"host-1"}}};
+    check_message("report-3", &report);
+    check_message("instructions-4", &message);
+    check_record("batch-4", &made);
+    check_record("batch-5", &released);
+}
+
 static void test_records(void **state)
 {
     (void)state;
@@ -427,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_small_messages), cmocka_unit_test(test_report),
         cmocka_unit_test(test_instructions),   cmocka_unit_test(test_records),
         cmocka_unit_test(test_operation),      cmocka_unit_test(test_tasks),
+        cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
