@@ -10,6 +10,8 @@
 #include <string.h>
 
 const char *const daemon_level_words[] = {"debug", "info", "warn", "error", NULL};
+const char *const daemon_tls_check_words[] =
+    {[DAEMON_TLS_FULL] = "full", [DAEMON_TLS_SIGNER] = "signer", [DAEMON_TLS_NONE] = "none", NULL};
 
 static void print_help(const struct daemon *daemon)
 {
@@ -119,6 +121,7 @@ int daemon_read_text(const struct daemon *daemon,
 struct redis_options daemon_redis_options(const struct daemon *daemon, const char *client_name)
 {
     const struct options *options = daemon->options;
+    int64_t check = options_number(options, "redis-tls-check");
     return (struct redis_options){
         .user = options_text(options, "redis-user"),
         .password = daemon->password.len > 0 ? strbuf_text(&daemon->password)
@@ -128,6 +131,9 @@ struct redis_options daemon_redis_options(const struct daemon *daemon, const cha
         .tls_ca = options_text(options, "redis-ca"),
         .tls_cert = options_text(options, "redis-cert"),
         .tls_key = options_text(options, "redis-key"),
+        .tls_name = options_text(options, "redis-tls-name"),
+        .tls_any_name = check == DAEMON_TLS_SIGNER,
+        .tls_insecure = check == DAEMON_TLS_NONE,
     };
 }
 

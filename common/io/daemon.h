@@ -18,6 +18,10 @@
 #define DAEMON_SECRET_SIZE_MAX 512
 
 extern const char *const daemon_level_words[];
+extern const char *const daemon_tls_check_words[]; /* by enum daemon_tls_check */
+
+/* What is checked of the nodes' certificates. */
+enum daemon_tls_check { DAEMON_TLS_FULL, DAEMON_TLS_SIGNER, DAEMON_TLS_NONE };
 
 /* clang-format off */
 #define DAEMON_ROWS_NODES(title) \
@@ -36,9 +40,14 @@ extern const char *const daemon_level_words[];
     {.key = "redis-tls", .flag = "redis-tls", .env = "DROVER_REDIS_TLS", .type = OPTION_BOOL, .fallback = "false", \
      .help = "Talk TLS to the nodes."}, \
     {.key = "redis-ca", .flag = "redis-ca", .env = "DROVER_REDIS_CA", .type = OPTION_STRING, .placeholder = "FILE", \
-     .help = "PEM file of the authority that signed the nodes' certificates."}, \
+     .help = "PEM file of the authority that signed the nodes' certificates, or a folder of such."}, \
     {.key = "redis-cert", .flag = "redis-cert", .env = "DROVER_REDIS_CERT", .type = OPTION_STRING, \
      .placeholder = "FILE", .help = "PEM file of our certificate for the nodes."}, \
+    {.key = "redis-tls-name", .flag = "redis-tls-name", .env = "DROVER_REDIS_TLS_NAME", .type = OPTION_STRING, \
+     .placeholder = "NAME", .help = "Name to ask the nodes for, and to check, instead of their addresses."}, \
+    {.key = "redis-tls-check", .flag = "redis-tls-check", .env = "DROVER_REDIS_TLS_CHECK", .type = OPTION_ENUM, \
+     .fallback = "full", .words = daemon_tls_check_words, \
+     .help = "What of the nodes' certificates is checked: signer and name (full), signer, or none."}, \
     {.key = "redis-key", .flag = "redis-key", .env = "DROVER_REDIS_KEY", .type = OPTION_STRING, .placeholder = "FILE", \
      .help = "PEM file of its key."}
 

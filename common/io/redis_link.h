@@ -38,7 +38,8 @@ struct redis_options {
     const char *client_name; /* CLIENT SETNAME; NULL: none. No spaces. */
     bool use_tls;            /* not for unix sockets, which stay plain */
     bool tls_insecure;       /* do not check the server's certificate */
-    const char *tls_ca;      /* PEM file; NULL: the system's store */
+    bool tls_any_name;       /* check who signed it, but not for which name */
+    const char *tls_ca;      /* PEM file, or a folder of them by hashed name; NULL: the system's */
     const char *tls_cert;    /* PEM files of our own certificate and key; NULL: none */
     const char *tls_key;
     const char *tls_name; /* name to send and to check instead of the address's host */

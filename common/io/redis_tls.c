@@ -12,12 +12,13 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
 struct redis_tls_context {
     SSL_CTX *ctx;
-    bool is_insecure;
+    bool checks_name;
 };
 
 struct redis_tls {
@@ -39,7 +40,10 @@ static const char *openssl_reason(void)
 static int context_load(SSL_CTX *ctx, const struct redis_options *options, struct err *err)
 {
     bool has_ca = options->tls_ca != NULL && *options->tls_ca != '\0';
-    if (has_ca && SSL_CTX_load_verify_locations(ctx, options->tls_ca, NULL) != 1) {
+    struct stat found = {0};
+    bool is_folder = has_ca && stat(options->tls_ca, &found) == 0 && S_ISDIR(found.st_mode);
+    if (has_ca && SSL_CTX_load_verify_locations(ctx, is_folder ? NULL : options->tls_ca,
+                                                is_folder ? options->tls_ca : NULL) != 1) {
         return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the CA file %s: %s", options->tls_ca,
                        openssl_reason());
     }
@@ -78,7 +82,7 @@ struct redis_tls_context *redis_tls_context_new(const struct redis_options *opti
     }
     struct redis_tls_context *context = xcalloc(1, sizeof(*context));
     context->ctx = ctx;
-    context->is_insecure = options->tls_insecure;
+    context->checks_name = !options->tls_insecure && !options->tls_any_name;
     return context;
 }
 
@@ -109,12 +113,12 @@ struct redis_tls *redis_tls_new(struct redis_tls_context *context, const char *n
     SSL_set_bio(tls->ssl, tls->in, tls->out);
     SSL_set_connect_state(tls->ssl);
     if (is_ip_address(name)) {
-        if (!context->is_insecure) {
+        if (context->checks_name) {
             CHECK(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), name) == 1);
         }
     } else {
         (void)SSL_set_tlsext_host_name(tls->ssl, name);
-        if (!context->is_insecure) {
+        if (context->checks_name) {
             CHECK(SSL_set1_host(tls->ssl, name) == 1);
         }
     }

@@ -49,6 +49,11 @@ static void add_tls(struct arguments_list *list, const struct compat_options *op
     if (options->tls_key != NULL) {
         add(list, "--redis-key", xstrdup(options->tls_key));
     }
+    if (options->tls_name != NULL) {
+        add(list, "--redis-tls-name", xstrdup(options->tls_name));
+    }
+    /* The original checks who signed a certificate, not for whom. */
+    add(list, "--redis-tls-check", xstrdup(options->tls_insecure ? "none" : "signer"));
 }
 
 static void make_arguments(struct arguments_list *list,
@@ -81,14 +86,14 @@ static void make_arguments(struct arguments_list *list,
 static void set_environment(const char *password)
 {
     static const char *const mine[] = {
-        "DROVER_BUS",           "DROVER_STORE",         "DROVER_API_LISTEN",
-        "DROVER_CONFIG",        "DROVER_NODES",         "DROVER_STATE_DIR",
-        "DROVER_LOG_FILE",      "DROVER_NAME",          "DROVER_REDIS_PASSWORD",
-        "DROVER_REDIS_USER",    "DROVER_REDIS_TLS",     "DROVER_REDIS_CA",
-        "DROVER_REDIS_CERT",    "DROVER_REDIS_KEY",     "DROVER_REDIS_PASSWORD_FILE",
-        "DROVER_ADVERTISE_API", "DROVER_ADVERTISE_BUS", "DROVER_CREDENTIAL_FILE",
-        "DROVER_CLUSTER",       "DROVER_API_CERT",      "DROVER_API_KEY",
-        "DROVER_DISCOVER",
+        "DROVER_BUS",           "DROVER_STORE",          "DROVER_API_LISTEN",
+        "DROVER_CONFIG",        "DROVER_NODES",          "DROVER_STATE_DIR",
+        "DROVER_LOG_FILE",      "DROVER_NAME",           "DROVER_REDIS_PASSWORD",
+        "DROVER_REDIS_USER",    "DROVER_REDIS_TLS",      "DROVER_REDIS_CA",
+        "DROVER_REDIS_CERT",    "DROVER_REDIS_KEY",      "DROVER_REDIS_PASSWORD_FILE",
+        "DROVER_ADVERTISE_API", "DROVER_ADVERTISE_BUS",  "DROVER_CREDENTIAL_FILE",
+        "DROVER_CLUSTER",       "DROVER_API_CERT",       "DROVER_API_KEY",
+        "DROVER_DISCOVER",      "DROVER_REDIS_TLS_NAME", "DROVER_REDIS_TLS_CHECK",
     };
     for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++) {
         (void)unsetenv(mine[i]);
@@ -126,11 +131,6 @@ int compat_child_start(pid_t *child,
                        const char *folder,
                        struct err *err)
 {
-    if (options->use_tls && (options->tls_insecure || options->tls_name != NULL)) {
-        err_set(err, ERR_REFUSED, "slots are not moved with --insecure or --sni");
-        err_hint(err, "give --cacert: the nodes' certificates are checked by their address");
-        return err->code;
-    }
     char *path = compat_find_sibling(PROGRAM);
     if (path == NULL) {
         err_set(err, ERR_NOT_FOUND, "there is no " PROGRAM " beside drover or in PATH");

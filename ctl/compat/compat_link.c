@@ -32,6 +32,7 @@ struct compat_link *compat_link_new(const struct compat_options *options, struct
         .password = options->password,
         .use_tls = options->use_tls,
         .tls_insecure = options->tls_insecure,
+        .tls_any_name = true, /* the original checks who signed, not for whom */
         .tls_ca = options->tls_ca,
         .tls_cert = options->tls_cert,
         .tls_key = options->tls_key,

@@ -50,7 +50,7 @@ struct compat_options {
     bool hides_auth_warning;
     bool use_tls;
     bool tls_insecure;
-    const char *tls_ca;
+    const char *tls_ca; /* file or folder; the original takes both at once, we the last */
     const char *tls_cert;
     const char *tls_key;
     const char *tls_name;
