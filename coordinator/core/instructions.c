@@ -93,8 +93,8 @@ static void add_batches(const struct coordinator *c,
             fill_task(c, batch, o->op.id, &order);
         } else if (fill_order(c, batch, o->op.id, &order)) {
             order.slots = *run->slots;
-            (void)snprintf(order.source_run_id, sizeof(order.source_run_id), "%s",
             order.source_counts = (o->op.request.flags & REQUEST_REPLACE) != 0;
+            (void)snprintf(order.source_run_id, sizeof(order.source_run_id), "%s",
                            batch->source_run_id);
         } else {
             continue;
