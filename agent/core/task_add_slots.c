@@ -1,8 +1,11 @@
 /* task_add_slots.c — TASK_ADD_SLOTS: the node takes slots that nobody has.
  *
  * For making a cluster and for covering slots that were lost. A slot with an owner in any view is
- * never taken: its owner would delete its keys. The config epoch is set before anybody is met where
- * that is allowed, else bumped (facts F1, F24). */
+ * never taken: its owner would delete its keys. Only with TASK_FORCE are slots taken from an owner
+ * that every view has as failed, that does not answer, and that no live replica could follow: its
+ * keys are given up. The config epoch is set before anybody is met where that is allowed, else
+ * bumped (facts F1, F24); with TASK_FORCE it is raised above those of all dead primaries first, so
+ * that one that comes back is told that it lost its slots instead of winning them again. */
 #include "agent/core/task_parts.h"
 
 #include <inttypes.h>
@@ -16,13 +19,37 @@
 
 enum add_act { ADD_SLOTS, ADD_EPOCH };
 
+static bool is_forced(const struct node_task *t)
+{
+    return (t->task->flags & TASK_FORCE) != 0;
+}
+
+/* Failed in this view, and nobody in it could take over. */
+static bool is_lost_for_good(const struct nodes_view *view, const struct nodes_row *owner)
+{
+    for (int i = 0; i < view->row_count; i++) {
+        const struct nodes_row *row = &view->rows[i];
+        bool is_down = (row->flags & (NODES_FLAG_FAIL | NODES_FLAG_NOADDR)) != 0;
+        if (node_id_is_equal(&row->primary_id, &owner->id) && !is_down) {
+            return false;
+        }
+    }
+    return (owner->flags & NODES_FLAG_FAIL) != 0;
+}
+
 static void note_foreign(struct node_task *t, const struct nodes_view *view)
 {
+    int allowed = NODES_NO_ROW; /* the row that was found lost for good last */
     SLOTSET_FOREACH (slot, &t->task->slots) {
         int owner = view->owner[slot];
         bool is_foreign =
             owner != NODES_NO_ROW && !node_id_is_equal(&view->rows[owner].id, &t->task->node);
-        if (is_foreign && t->add.foreign_slot == SLOT_NONE) {
+        if (!is_foreign || owner == allowed) {
+            continue;
+        }
+        if (is_forced(t) && is_lost_for_good(view, &view->rows[owner])) {
+            allowed = owner;
+        } else if (t->add.foreign_slot == SLOT_NONE) {
             t->add.foreign_slot = slot;
             t->add.foreign_owner = view->rows[owner].id;
         }
@@ -71,13 +98,30 @@ static void find_missing(const struct node_task *t, struct slotset *missing)
     slotset_subtract(missing, &owned);
 }
 
-static void words_add_slots(struct command_list *commands,
-                            const struct slotset *slots,
-                            bool has_no_ranges)
+/* What the node itself believes to be somebody else's: it takes only what it believes nobody's. */
+static void find_taken(const struct node_task *t,
+                       const struct slotset *missing,
+                       struct slotset *taken)
 {
+    slotset_clear(taken);
+    SLOTSET_FOREACH (slot, missing) {
+        if (t->node.view.owner[slot] != NODES_NO_ROW) {
+            slotset_add(taken, slot);
+        }
+    }
+}
+
+/* verb: "ADD" or "DEL". */
+static void words_slots(struct command_list *commands,
+                        const char *verb,
+                        const struct slotset *slots,
+                        bool has_no_ranges)
+{
+    char text[24];
+    (void)snprintf(text, sizeof(text), "%sSLOTS%s", verb, has_no_ranges ? "" : "RANGE");
     commands_begin(commands);
     commands_arg_text(commands, "CLUSTER");
-    commands_arg_text(commands, has_no_ranges ? "ADDSLOTS" : "ADDSLOTSRANGE");
+    commands_arg_text(commands, text);
     int slot = slotset_next(slots, 0);
     while (slot != SLOT_NONE) {
         int last = has_no_ranges ? slot : slotset_run_end(slots, slot);
@@ -94,14 +138,16 @@ static void words_add_slots(struct command_list *commands,
 static bool is_epoch_good(const struct node_task *t)
 {
     const struct nodes_row *own = task_own_row(&t->node);
-    if ((t->task->flags & TASK_EPOCH) == 0) {
+    if ((t->task->flags & (TASK_EPOCH | TASK_FORCE)) == 0) {
         return true;
     }
     for (int i = 0; i < t->node.view.row_count; i++) {
         const struct nodes_row *row = &t->node.view.rows[i];
         bool is_other = (row->flags & NODES_FLAG_PRIMARY) != 0 &&
                         (row->flags & NODES_FLAG_HANDSHAKE) == 0 && row != own;
-        if (is_other && row->config_epoch == own->config_epoch) {
+        bool is_dead = is_forced(t) && (row->flags & NODES_FLAG_FAIL) != 0;
+        if (is_other && (row->config_epoch == own->config_epoch ||
+                         (is_dead && row->config_epoch > own->config_epoch))) {
             return false;
         }
     }
@@ -137,21 +183,61 @@ static void set_epoch(struct node_task *t, struct agent_effects *fx)
 
 /* ---- deciding ---- */
 
+static void refuse_foreign(struct node_task *t)
+{
+    if (!is_forced(t)) {
+        task_fail(t, ERR_REFUSED, "slot %d belongs to %.12s: move it, do not add it",
+                  t->add.foreign_slot, t->add.foreign_owner.text);
+        return;
+    }
+    task_say(t, "slot %d belongs to %.12s, which lives in some view, or has a replica that does",
+             t->add.foreign_slot, t->add.foreign_owner.text);
+    task_wait(t, TASK_SETTLE_MS_MAX, "owner lives", ERR_REFUSED);
+}
+
+/* A member that is thought dead, but says something: it may be loading its keys. */
+static bool is_dead_awake(struct node_task *t)
+{
+    char name[ADDRESS_TEXT_SIZE];
+    for (int i = 0; is_forced(t) && i < t->member_count; i++) {
+        const struct task_member *member = &t->members[i];
+        if (member->is_lost && member->is_answering) {
+            task_say(t, "%s answers again: its slots are not given to others",
+                     task_name(name, &member->id, &member->address));
+            task_wait(t, TASK_SILENCE_MS_MAX, "the dead answer", ERR_CONFLICT);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take(struct node_task *t, struct agent_effects *fx, const struct slotset *missing)
+{
+    struct slotset taken;
+    find_taken(t, missing, &taken);
+    task_say(t, "takes %d slots", slotset_count(missing));
+    task_log(t, fx, LOG_INFO, "task.add_slots");
+    struct command_list *commands =
+        task_act(t, fx, ADD_SLOTS, &t->node.address, TASK_ASK_TIMEOUT_MS);
+    if (is_forced(t) && !is_epoch_good(t)) {
+        commands_add(commands, "CLUSTER", "BUMPEPOCH", (char *)NULL);
+    }
+    if (!slotset_is_empty(&taken)) {
+        words_slots(commands, "DEL", &taken, t->add.has_no_ranges);
+    }
+    words_slots(commands, "ADD", missing, t->add.has_no_ranges);
+}
+
 static void add_decide(struct node_task *t, struct agent_effects *fx)
 {
     struct slotset missing;
     find_missing(t, &missing);
     if (t->add.foreign_slot != SLOT_NONE) {
-        task_fail(t, ERR_REFUSED, "slot %d belongs to %.12s: move it, do not add it",
-                  t->add.foreign_slot, t->add.foreign_owner.text);
+        refuse_foreign(t);
     } else if (!slotset_is_empty(&missing)) {
-        if (!task_members_are_there(t)) {
-            return;
+        if (task_members_are_there(t) && !is_dead_awake(t)) {
+            take(t, fx, &missing);
         }
-        task_say(t, "takes %d slots", slotset_count(&missing));
-        task_log(t, fx, LOG_INFO, "task.add_slots");
-        words_add_slots(task_act(t, fx, ADD_SLOTS, &t->node.address, TASK_ASK_TIMEOUT_MS), &missing,
-                        t->add.has_no_ranges);
     } else if (!is_epoch_good(t)) {
         set_epoch(t, fx);
     } else if (t->complaint_count == 0) {

@@ -59,11 +59,12 @@ struct task_end {
 struct task_member {
     struct node_id id;
     struct address address;
-    bool is_suspect; /* the view that named it says that it is down */
-    bool is_settled; /* its view is as it should be; not asked again */
-    bool is_lost;    /* did not answer this round */
-    bool is_listing; /* its view names the task's node */
-    bool is_linked;  /* and holds a live link to it */
+    bool is_suspect;   /* the view that named it says that it is down */
+    bool is_settled;   /* its view is as it should be; not asked again */
+    bool is_lost;      /* did not answer this round */
+    bool is_answering; /* is_lost, but something there said an error: it may be loading */
+    bool is_listing;   /* its view names the task's node */
+    bool is_linked;    /* and holds a live link to it */
 };
 
 #define TASK_MEMBERS_MAX 2048

@@ -158,7 +158,10 @@ void task_survey_answer(struct node_task *t,
     t->survey_awaited--;
     struct nodes_view view = {0};
     if (!read_member(&t->members[request->index], ev, &view)) {
-        lose_member(t, &t->members[request->index]);
+        struct task_member *lost = &t->members[request->index];
+        lose_member(t, lost);
+        lost->is_answering =
+            ev->code == 0 && ev->replies->count == 1 && reply_is_error(&ev->replies->replies[0]);
         nodes_view_release(&view);
         return;
     }

@@ -214,7 +214,8 @@ static void cluster_nodes(struct call *call)
             continue;
         }
         bool is_itself = face == call->node->face;
-        const char *fail = is_alive(town, face) ? "" : is_current(town, face) ? ",fail" : ",noaddr";
+        bool is_well = is_alive(town, face) && (is_itself || !node->is_given_up);
+        const char *fail = is_well ? "" : is_current(town, face) ? ",fail" : ",noaddr";
         bool has_host = is_current(town, face) && !(is_itself && call->node->shows_name);
         int bus = node->announced_bus_port != 0 ? node->announced_bus_port
                                                 : node->address.port + BUS_PORT_OFFSET;
@@ -380,6 +381,26 @@ static void add_slots(struct call *call, bool is_range)
     say(call, REPLY_STATUS, "OK");
 }
 
+/* Only what somebody is believed to own, and never of one that lives. */
+static void del_slots(struct call *call, bool is_range)
+{
+    int argc = call->commands->commands[call->index].arg_count;
+    if (is_range && call->node->has_no_ranges) {
+        say(call, REPLY_ERROR, "ERR Unknown subcommand or wrong number of arguments");
+        return;
+    }
+    for (int i = 2; i < argc; i += is_range ? 2 : 1) {
+        int first = number(call, i);
+        int last = is_range ? number(call, i + 1) : first;
+        for (int slot = first; slot <= last; slot++) {
+            assert_int_not_equal(call->town->owner[slot], -1);
+            assert_false(is_alive(call->town, call->town->owner[slot]));
+            call->town->owner[slot] = -1;
+        }
+    }
+    say(call, REPLY_STATUS, "OK");
+}
+
 static void epoch(struct call *call, bool is_bump)
 {
     struct town_face *face = &call->town->faces[call->node->face];
@@ -437,6 +458,8 @@ static void cluster(struct call *call)
         fail_over(call);
     } else if (strcmp(verb, "ADDSLOTSRANGE") == 0 || strcmp(verb, "ADDSLOTS") == 0) {
         add_slots(call, verb[8] != '\0');
+    } else if (strcmp(verb, "DELSLOTSRANGE") == 0 || strcmp(verb, "DELSLOTS") == 0) {
+        del_slots(call, verb[8] != '\0');
     } else if (strcmp(verb, "BUMPEPOCH") == 0 || strcmp(verb, "SET-CONFIG-EPOCH") == 0) {
         epoch(call, verb[0] == 'B');
     } else {

@@ -37,6 +37,7 @@ struct town_node {
     int64_t banned_until_ms[TOWN_FACES];
     bool is_down;
     bool is_loading;
+    bool is_given_up; /* the others have it as failed, though it answers */
     bool is_standalone;
     bool is_locked;   /* another password */
     bool is_bus_shut; /* nobody can connect to its bus port */

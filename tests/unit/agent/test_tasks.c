@@ -607,6 +607,57 @@ static void adds_slots_with_an_epoch(void **state)
     assert_int_equal(town_said_count(town, "5 CLUSTER BUMPEPOCH"), 1); /* it knows others */
 }
 
+/* Slots of the dead, with a config epoch that its claim cannot beat when it comes back. */
+static void takes_slots_of_the_dead(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->nodes[1].is_down = true;
+    town->faces[1].epoch = 40;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    slotset_add_range(&task.slots, 6000, 6001);
+    run_task(&task);
+    check_refused(ERR_REFUSED, "slot 6000 belongs to"); /* nobody said so */
+    task.flags = TASK_FORCE;
+    run_task(&task);
+    check_done();
+    assert_int_equal(town->owner[6000], town->nodes[4].face);
+    assert_int_equal(town->owner[6002], 1);
+    assert_true(town->faces[4].epoch > 40);
+    assert_int_equal(town_said_count(town, "4 CLUSTER DELSLOTSRANGE 6000 6001"), 1);
+    assert_int_equal(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 1);
+    run_task(&task);
+    check_done(); /* again: nothing to do */
+    assert_int_equal(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 1);
+}
+
+/* Whoever lives, wakes up, or has a replica that lives keeps its slots, whatever was ordered. */
+static void takes_no_slots_of_the_living(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 2);
+    task.flags = TASK_FORCE;
+    slotset_add(&task.slots, 6000);
+    run_task(&task);
+    check_refused(ERR_REFUSED, "slot 6000 belongs to");
+    town->nodes[0].is_down = true; /* 3 is its replica */
+    slotset_clear(&task.slots);
+    slotset_add(&task.slots, 0);
+    run_task(&task);
+    check_refused(ERR_REFUSED, "has a replica that does");
+    town->nodes[0].is_down = false;
+    town->nodes[1].is_given_up = true;
+    town->nodes[1].is_loading = true;
+    slotset_clear(&task.slots);
+    slotset_add(&task.slots, 6000);
+    run_task(&task);
+    check_refused(ERR_CONFLICT, "answers again");
+    assert_int_equal(town_said_count(town, "4 CLUSTER DELSLOTS"), 0);
+}
+
 #define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -645,6 +696,8 @@ int main(void)
         EACH(meet_refuses_two_owners_of_a_slot),
         EACH(adds_slots_that_nobody_has),
         EACH(adds_slots_with_an_epoch),
+        EACH(takes_slots_of_the_dead),
+        EACH(takes_no_slots_of_the_living),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

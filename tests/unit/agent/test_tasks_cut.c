@@ -50,7 +50,7 @@ static const struct trial {
 } trials[] = {
     {TASK_JOIN, 4, 0, 0},      {TASK_REPLICATE, 5, 1, 0}, {TASK_FAILOVER, 3, 0, 0},
     {TASK_LEAVE, 5, 0, 0},     {TASK_LEAVE, 3, 1, 0},     {TASK_LEAVE, 3, 1, TASK_DEAD},
-    {TASK_ADD_SLOTS, 5, 0, 0}, {TASK_MEET, 3, 0, 0},
+    {TASK_ADD_SLOTS, 5, 0, 0}, {TASK_MEET, 3, 0, 0},      {TASK_ADD_SLOTS, 5, 0, TASK_FORCE},
 };
 
 static void prepare(const struct trial *trial, struct task *task)
@@ -64,6 +64,11 @@ static void prepare(const struct trial *trial, struct task *task)
     town->nodes[3].is_down = trial->flags == TASK_DEAD;
     town_task(town, task, trial->kind, trial->node, trial->peer);
     task->flags = trial->flags;
+    if (trial->flags == TASK_FORCE) {
+        town->nodes[1].is_down = true;
+        town->faces[1].epoch = 40;
+        slotset_add_range(&task->slots, 6000, 6009);
+    }
     if (trial->kind == TASK_ADD_SLOTS) {
         town->owner[9] = -1;
         slotset_add(&task->slots, 9);
@@ -101,6 +106,8 @@ static void check_end(const struct trial *trial, int step)
         break;
     case TASK_ADD_SLOTS:
         assert_int_equal(town->owner[9], 5);
+        assert_int_equal(town->owner[6000], trial->flags == TASK_FORCE ? 5 : 1);
+        assert_true(trial->flags != TASK_FORCE || town->faces[5].epoch > 40);
         break;
     case TASK_MEET:
         assert_true(town_knows(town, 2, 3));
