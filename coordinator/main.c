@@ -40,6 +40,8 @@ static const struct option option_rows[] = {
      .placeholder = "FILE", .help = "PEM file of its key."},
     {.key = "certificate-key-file", .flag = "certificate-key-file", .env = "DROVER_CERTIFICATE_KEY_FILE", .type = OPTION_STRING,
      .placeholder = "FILE", .help = "PEM file of an Ed25519 private key that signs removal certificates; unsigned without it."},
+    {.key = "removal-key-file", .flag = "removal-key-file", .env = "DROVER_REMOVAL_KEY_FILE", .type = OPTION_STRING,
+     .placeholder = "FILE", .help = "Holds the key, shared with the agents, that signs orders to stop a server; readable by us alone."},
     DAEMON_ROWS_BUS_TLS,
 
     {.section = "Store (etcd)", .key = "etcd-user", .flag = "etcd-user", .env = "DROVER_ETCD_USER", .type = OPTION_STRING,
@@ -143,6 +145,23 @@ static int read_names(const struct daemon *daemon,
     return code == 0
                ? daemon_read_text(daemon, "cluster", config->cluster, sizeof(config->cluster), err)
                : code;
+}
+
+static int read_removal_key(const struct daemon *daemon,
+                            struct coordinator_config *config,
+                            struct err *err)
+{
+    struct strbuf key = {0};
+    int code = daemon_read_secret(daemon, "removal-key-file", &key, err);
+    if (code == 0 && key.len >= sizeof(config->removal_key)) {
+        code = options_err(daemon->options, "removal-key-file", err,
+                           "the key is longer than %zu bytes", sizeof(config->removal_key) - 1);
+    }
+    if (code == 0) {
+        memcpy(config->removal_key, strbuf_text(&key), key.len + 1);
+    }
+    strbuf_release(&key);
+    return code;
 }
 
 static int read_coordinator(const struct daemon *daemon,
@@ -337,6 +356,7 @@ static int read_settings(struct daemon *daemon,
                : code;
     code = code == 0 ? read_signer(daemon, err) : code;
     code = code == 0 ? read_coordinator(daemon, config, err) : code;
+    code = code == 0 ? read_removal_key(daemon, config, err) : code;
     code = code == 0 ? read_api(daemon, http, config, err) : code;
     return code == 0 ? read_state_folder(daemon, err) : code;
 }

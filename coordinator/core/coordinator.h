@@ -33,6 +33,8 @@ struct coordinator_config {
     int64_t big_key_bytes_max; /* default 512 MiB */
     char cluster[64];
     char agent_credential[128]; /* agents must show it; "" = none asked */
+    char removal_key[128]; /* shared with agents: orders to stop a server are signed with it; "" =
+                              unsigned */
 };
 
 enum coordinator_event_kind {

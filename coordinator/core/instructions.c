@@ -50,7 +50,8 @@ static void fill_task(const struct coordinator *c,
     order->kind = ORDER_TASK;
     task_order_fill(c, batch, &order->task);
     if (order->task.kind == TASK_STOP) {
-        removal_fill_stop(&c->observe.topology, order->fence, operation_id, "", &order->task);
+        removal_fill_stop(&c->observe.topology, order->fence, operation_id, c->config.removal_key,
+                          &order->task);
     }
 }
 
