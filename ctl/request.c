@@ -234,6 +234,21 @@ static int add_scale(json_t *request, const struct arguments *arguments, struct 
     return code;
 }
 
+static int add_remove(json_t *request, const struct arguments *arguments, struct err *err)
+{
+    const char *heir = arguments_text(arguments, "target");
+    add_switch(request, "dead", arguments, "dead");
+    add_switch(request, "keep_running", arguments, "keep-running");
+    if (heir != NULL && arguments_has(arguments, "dead")) {
+        int code = err_set(err, ERR_INVALID,
+                           "--target is for a node that lives: a dead one hands nothing over");
+        err_hint(err, "let the replica take over first: drover failover REPLICA --force");
+        return code;
+    }
+    int code = request_set_text(request, "node", arguments->words[0], err);
+    return code != 0 || heir == NULL ? code : request_set_text(request, "target", heir, err);
+}
+
 static int add_replicate(json_t *request, const struct arguments *arguments, struct err *err)
 {
     const char *primary = arguments_text(arguments, "of");
@@ -277,8 +292,9 @@ static int add_kind(json_t *request,
         add_switch(request, "unreachable_ok", arguments, "unreachable-ok");
         return 0;
     }
-    add_switch(request, "dead", arguments, "dead");
-    add_switch(request, "keep_running", arguments, "keep-running");
+    if (strcmp(kind, "remove") == 0) {
+        return add_remove(request, arguments, err);
+    }
     add_switch(request, "force", arguments, "force");
     return request_set_text(request, "node", arguments->words[0], err);
 }

@@ -126,7 +126,9 @@ static void add_life(const json_t *request, struct strbuf *out)
         strbuf_add_text(out, " as replica");
     }
     if (field_int(request, "slot_count") < 0 && field_text(request, "target")[0] != '\0') {
-        strbuf_addf(out, " of %s", target[0] == '\0' ? field_text(request, "target") : target);
+        bool is_heir = strcmp(field_text(request, "kind"), "remove") == 0;
+        strbuf_addf(out, is_heir ? ", %s takes over" : " of %s",
+                    target[0] == '\0' ? field_text(request, "target") : target);
     }
     if (field_int(request, "primaries") > 0) {
         strbuf_addf(out, " to %lld primaries", (long long)field_int(request, "primaries"));

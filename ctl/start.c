@@ -143,6 +143,11 @@ static void add_question(const json_t *plan, struct strbuf *out)
     } else if (strcmp(kind, "remove") == 0) {
         strbuf_add_text(out, "Remove ");
         add_node(request, "node", out);
+        if (field_text(request, "target")[0] != '\0') {
+            strbuf_add_text(out, " and let ");
+            add_node(request, "target", out);
+            strbuf_add_text(out, " take over,");
+        }
         strbuf_add_text(out, field_is(request, "dead")
                                  ? " for good? What it holds alone is given up."
                                  : " for good?");

@@ -50,6 +50,7 @@ static const struct ctl_option drain_options[] = {
     {"as-replica", '\0', NULL, false, "as replicas of whoever lacks one most"},                                   \
     {"no-slots", '\0', NULL, false, "join only; `drover rebalance` gives them slots later"}
 #define REMOVE_OPTIONS                                                                                            \
+    {"target", 't', "REPLICA", false, "its replica that takes over: the shard stays, no slot moves"},             \
     {"dead", '\0', NULL, false, "it does not answer and never will: what it holds alone is given up"},            \
     {"keep-running", '\0', NULL, false, "leave its server running, and its host with it"}
 #define SCALE_OPTIONS                                                                                             \
@@ -180,7 +181,9 @@ const struct ctl_verb ctl_verbs[] = {
      "A node is emptied, forgotten by all, and stopped when drover started it",
      "Refused while its slots have nowhere to go. The end of it is the removal certificate: see\n"
      "`drover certificate`. Running it again on a node that has left changes nothing.",
-     "  drover remove 10.0.0.4:6379\n  drover remove 3f2a91c0 --dead --yes\n", verb_start},
+     "  drover remove 10.0.0.4:6379\n  drover remove 10.0.0.4:6379 --target 10.0.0.9:6379\n"
+     "  drover remove 3f2a91c0 --dead --yes\n",
+     verb_start},
     {"scale", NULL, 0, 0, scale_options, "Reach so many primaries, with so many replicas each",
      START_DETAILS,
      "  drover scale --primaries 5\n  drover scale --primaries 3 --replicas 1 --yes\n", verb_start},
@@ -199,9 +202,9 @@ const struct ctl_verb ctl_verbs[] = {
      "  drover repair --dry-run\n  drover repair --yes\n", verb_start},
     {"certificate", "NODE", 1, 1, certificate_options,
      "The proof that a node may be switched off, signed",
-     "Exit code 6 while something stands against it. A node that has left is named by its whole "
-     "id,\n"
-     "or by the address it had. The JSON of -o json is what others check: docs/api.md says how.",
+     "Exit code 6 while something stands against it, 10 when --limit passes with --wait. A node that\n"
+     "has left is named by its whole id, or by the address it had. The JSON of -o json is what\n"
+     "others check: docs/api.md says how.",
      "  drover certificate 10.0.0.4:6379\n"
      "  drover certificate 3f2a91c0... --wait -o json > node.certificate\n",
      verb_certificate},

@@ -137,8 +137,27 @@ static int read_scale(json_t *body, struct operation_request *out, struct err *e
     return code;
 }
 
+/* The replica that takes the shard over from a primary that leaves. */
+static int read_heir(const struct topology *topology,
+                     json_t *body,
+                     struct operation_request *out,
+                     struct err *err)
+{
+    if (json_object_get(body, "target") == NULL) {
+        return 0;
+    }
+    int code = api_field_node(topology, body, "target", &out->target, err);
+    if (code == 0 && (out->flags & REQUEST_DEAD) != 0) {
+        code = err_set(err, ERR_INVALID, "field \"target\": a dead node hands nothing over");
+        err_hint(err, "let the replica take over first: drover failover REPLICA --force");
+    } else if (code == 0 && node_id_is_equal(&out->node, &out->target)) {
+        code = err_set(err, ERR_INVALID, "a node cannot take over from itself");
+    }
+    return code;
+}
+
 /* A node that has left already may be named by its whole id: removing it again is no mistake. */
-static int read_remove(const struct topology *topology,
+static int read_leaver(const struct topology *topology,
                        json_t *body,
                        struct operation_request *out,
                        struct err *err)
@@ -150,6 +169,15 @@ static int read_remove(const struct topology *topology,
         return 0;
     }
     return code != 0 ? code : api_field_node(topology, body, "node", &out->node, err);
+}
+
+static int read_remove(const struct topology *topology,
+                       json_t *body,
+                       struct operation_request *out,
+                       struct err *err)
+{
+    int code = read_leaver(topology, body, out, err);
+    return code != 0 ? code : read_heir(topology, body, out, err);
 }
 
 static int read_replicate(const struct topology *topology,
@@ -204,7 +232,7 @@ const char *const *api_lifecycle_fields(enum operation_kind kind)
 {
     static const char *const create[] = {"addresses", "replicas", NULL};
     static const char *const add[] = {"addresses", "as_replica", "target", "without_slots", NULL};
-    static const char *const remove_[] = {"node", "dead", "keep_running", NULL};
+    static const char *const remove_[] = {"node", "target", "dead", "keep_running", NULL};
     static const char *const scale[] = {"primaries", "replicas", NULL};
     static const char *const replicate[] = {"node", "target", NULL};
     static const char *const failover[] = {"node", "force", NULL};

@@ -180,6 +180,7 @@ static void echoed(const char *text)
 }
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define GONE "0123456789012345678901234567890123456789"
 
 static void test_lifecycle_taken(void **state)
@@ -222,6 +223,7 @@ static void test_lifecycle_taken(void **state)
            "\"}");
     echoed("{\"kind\": \"add\", \"addresses\": [\"h:1\"], \"without_slots\": true}");
     echoed("{\"kind\": \"remove\", \"node\": \"" A "\", \"dead\": true, \"keep_running\": true}");
+    echoed("{\"kind\": \"remove\", \"node\": \"" A "\", \"target\": \"" B "\"}");
     echoed("{\"kind\": \"scale\", \"primaries\": 5, \"replicas\": 0}");
     echoed("{\"kind\": \"failover\", \"node\": \"" A "\", \"force\": true}");
     echoed("{\"kind\": \"repair\", \"replace\": true, \"unreachable_ok\": true}");
@@ -256,6 +258,11 @@ static void test_lifecycle_refused(void **state)
             "true or false");
     refused("{\"kind\": \"remove\"}", ERR_INVALID, "\"node\" is missing");
     refused("{\"kind\": \"remove\", \"node\": \"x:9\"}", ERR_NOT_FOUND, "x:9");
+    refused("{\"kind\": \"remove\", \"node\": \"a:1\", \"target\": \"a:1\"}", ERR_INVALID,
+            "from itself");
+    refused("{\"kind\": \"remove\", \"node\": \"a:1\", \"target\": \"x:9\"}", ERR_NOT_FOUND, "x:9");
+    refused("{\"kind\": \"remove\", \"node\": \"a:1\", \"target\": \"b:2\", \"dead\": true}",
+            ERR_INVALID, "hands nothing over");
     refused("{\"kind\": \"scale\"}", ERR_INVALID, "primaries");
     refused("{\"kind\": \"scale\", \"primaries\": 0}", ERR_INVALID, "1 to");
     refused("{\"kind\": \"scale\", \"primaries\": 1001}", ERR_INVALID, "1000");

@@ -81,6 +81,8 @@ static void test_lifecycle(void **state)
     makes("remove 3f2a --dead", "{\"kind\": \"remove\", \"node\": \"3f2a\", \"dead\": true}");
     makes("plan remove 3f2a --keep-running",
           "{\"kind\": \"remove\", \"node\": \"3f2a\", \"keep_running\": true}");
+    makes("remove a:1 --target b:2",
+          "{\"kind\": \"remove\", \"node\": \"a:1\", \"target\": \"b:2\"}");
     makes("scale --primaries 5 --replicas 0",
           "{\"kind\": \"scale\", \"primaries\": 5, \"replicas\": 0}");
     makes("replicate a:1 --of b:2",
@@ -103,6 +105,7 @@ static void test_refused(void **state)
     refuses("replicate a:1", "--of NODE");
     refuses("remove a:1 b:2", "b:2");
     refuses("remove a:1 --force", "--force");
+    refuses("remove a:1 --dead --target b:2", "hands nothing over");
     refuses("failover a:1 --dead", "--dead");
     refuses("reshard --to a:1", "--slots");
 }
