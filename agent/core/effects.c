@@ -24,6 +24,7 @@ void agent_effects_clear(struct agent_effects *fx)
         commands_release(&effect->commands);
         log_event_release(&effect->log);
         strbuf_release(&effect->host.text);
+        free(effect->host.outside);
     }
     fx->count = 0;
 }

@@ -1,4 +1,5 @@
-/* host_call.h — what the agent asks of its host to start and stop a server, and what the host says.
+/* host_call.h — what the agent asks of its host to start and stop a server, and what the host says;
+ * and what it asks of others outside: provisioners and drain hooks.
  *
  * A server of ours lives in a folder of its own, <instance folder>/<port>, and is known by it: the
  * process whose working folder this is, is the server. Every call is safe to repeat, and every
@@ -25,6 +26,67 @@ enum host_verb {
     HOST_LAUNCH,   /* starts the server of the folder, unless one runs */
     HOST_SIGNAL,   /* asks the server of the folder to end: SIGTERM, or SIGKILL with is_kill */
     HOST_RETIRE,   /* renames the folder to 'aside', beside it; nothing is ever deleted */
+    HOST_OUTSIDE_START,  /* calls 'outside'; answered once or more, the last answer has is_over */
+    HOST_OUTSIDE_CANCEL, /* ends the call whose req_id the effect has: its program is killed with
+                            all it started in its process group; no answer follows, to either effect
+                          */
+};
+
+/* Who is called outside, and how. */
+enum outside_way {
+    OUTSIDE_EXEC = 1, /* a program: request on its standard input, answers a line each */
+    OUTSIDE_WEBHOOK,  /* a URL: request and answer are bodies of a POST */
+    OUTSIDE_HAPROXY,  /* the runtime API of one HAProxy process */
+};
+
+enum outside_action {
+    OUTSIDE_PROVISION = 1, /* one more server */
+    OUTSIDE_RELEASE,       /* the server is not needed any more */
+    OUTSIDE_DRAIN,         /* no new connection to the server */
+    OUTSIDE_UNDRAIN,       /* connections again */
+    OUTSIDE_STATUS,        /* WEBHOOK: how does the request of that id stand? */
+};
+
+#define OUTSIDE_PLACE_SIZE 512
+#define OUTSIDE_ID_SIZE 96
+
+struct outside_target {
+    enum outside_way way;
+    char place[OUTSIDE_PLACE_SIZE]; /* path of the program; URL; host:port or unix:/path */
+};
+
+/* One request; docs/outside.md shows it as JSON. Texts that are "" and an address with port 0 are
+ * left out. */
+struct outside_call {
+    struct outside_target target;
+    enum outside_action action;
+    enum outside_action status_of;    /* STATUS: of what */
+    char request_id[OUTSIDE_ID_SIZE]; /* the same whenever the same is asked for again */
+    char cluster[64];
+    struct address address; /* of the server */
+    struct node_id node;
+    char role[16]; /* "primary" or "replica" */
+    char zone[64];
+    int64_t maxmemory_bytes; /* 0 = not said */
+    int64_t timeout_ms;      /* > 0: then the call is given up */
+};
+
+enum outside_state {
+    OUTSIDE_RUNNING = 1, /* accepted, not ready yet */
+    OUTSIDE_READY,       /* PROVISION: the server runs at 'address' */
+    OUTSIDE_DONE,
+    OUTSIDE_UNKNOWN, /* it knows nothing of this server or request */
+    OUTSIDE_FAILED,  /* message says why */
+};
+
+struct outside_answer {
+    enum outside_state state;
+    bool is_over;           /* the call has ended; else more is to come */
+    bool is_retryable;      /* FAILED: asking again may help */
+    bool is_maybe_received; /* FAILED: the request may have begun something */
+    struct address address; /* READY; port 0 = none */
+    int percent;            /* -1 = not said */
+    char message[TEXT_SIZE];
 };
 
 struct host_call {
@@ -34,8 +96,9 @@ struct host_call {
     bool is_unit; /* LAUNCH: the systemd unit drover-<flavor>@<port> does it. What runs as a unit is
                      ended as one in any case */
     bool is_kill; /* SIGNAL */
-    char aside[HOST_ASIDE_SIZE]; /* RETIRE: a plain name */
-    struct strbuf text;          /* WRITE: owned by the effect */
+    char aside[HOST_ASIDE_SIZE];  /* RETIRE: a plain name */
+    struct strbuf text;           /* WRITE: owned by the effect */
+    struct outside_call *outside; /* OUTSIDE_START: owned by the effect */
 };
 
 /* How things are once the call has been carried out, or has failed. */
@@ -48,6 +111,7 @@ struct host_facts {
     bool has_systemd;              /* systemd is this host's init */
     int64_t memory_promised_bytes; /* sum of maxmemory in the confs of all other folders */
     char last_words[TEXT_SIZE];    /* last line of the server's log; "" = none */
+    struct outside_answer outside; /* OUTSIDE_START; the rest is empty then */
 };
 
 #endif

@@ -174,6 +174,9 @@ static void carry_out(struct job *job, const struct host_call *call)
         do_retire(job, folder);
         finish(job);
         break;
+    case HOST_OUTSIDE_START: /* outside_host.c */
+    case HOST_OUTSIDE_CANCEL:
+        UNREACHABLE("a call outside at the host's folders");
     }
     free(folder);
 }

@@ -16,6 +16,9 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
+#define OUTPUT_GRACE_MS 2000 /* what a program that ended has written is there to be read by then \
+                              */
+
 struct process {
     uv_process_t child;
     uv_pipe_t input;
@@ -31,6 +34,7 @@ struct process {
     bool has_exited;
     bool is_cancelled;
     bool is_overdue;
+    bool is_left_open; /* ended, but what it left running keeps its outputs */
     bool is_too_long;
     int64_t exit_status;
     int exit_signal;
@@ -125,7 +129,8 @@ static void kill_session(const struct process *p)
 
 static void settle(struct process *p)
 {
-    if (p->has_exited && (p->stream_count == 0 || p->is_overdue || p->is_too_long)) {
+    bool is_heard = p->stream_count == 0 || p->is_overdue || p->is_too_long || p->is_left_open;
+    if (p->has_exited && is_heard) {
         close_all(p);
     }
 }
@@ -136,14 +141,21 @@ static void on_child_exit(uv_process_t *child, int64_t status, int signal)
     p->has_exited = true;
     p->exit_status = status;
     p->exit_signal = signal;
+    if (!p->is_overdue) {
+        loop_timer_set(p->timer, clock_now_ms() + OUTPUT_GRACE_MS);
+    }
     settle(p);
 }
 
 static void on_overdue(void *user)
 {
     struct process *p = user;
-    kill_session(p);
-    p->is_overdue = true;
+    if (p->has_exited) {
+        p->is_left_open = true;
+    } else {
+        kill_session(p);
+        p->is_overdue = true;
+    }
     /* Whoever it left behind may keep the output open for ever. */
     settle(p);
 }

@@ -42,10 +42,10 @@ struct process_spec {
     void *user;
 };
 
-/* Runs a program to its end. on_end: err->code 0 when it exited with 0; ERR_TIMEOUT, ERR_LIMIT
- * (output), else ERR_UNAVAILABLE whose text names exit code or signal and its last line. 'output'
- * is what it wrote, standard output and standard error together. NULL and 'err' when it cannot be
- * started. */
+/* Runs a program to its end; what it leaves running in the background is not waited for. on_end:
+ * err->code 0 when it exited with 0; ERR_TIMEOUT, ERR_LIMIT (output), else ERR_UNAVAILABLE whose
+ * text names exit code or signal and its last line. 'output' is what it wrote, standard output and
+ * standard error together. NULL and 'err' when it cannot be started. */
 struct process *process_run(struct loop *loop, const struct process_spec *spec, struct err *err);
 
 /* Kills it; on_end is not called. Only before on_end. NULL is legal. */
