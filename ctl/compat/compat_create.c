@@ -133,7 +133,9 @@ static void print_layout(const struct create *create)
         int first = 0;
         int last = 0;
         range_of(create, rank, &first, &last);
-        compat_write("Master[%d] -> Slots %d - %d\n", rank, first, last);
+        compat_write("%s[%d] -> Slots %d - %d\n",
+                     create->run->options->product == COMPAT_VALKEY ? "Primary" : "Master", rank,
+                     first, last);
     }
     for (int i = 0; i < create->count; i++) {
         char replica[ADDRESS_TEXT_SIZE];
@@ -187,6 +189,16 @@ static bool has_enough(struct create *create)
     create->primaries = create->count / (replicas + 1);
     if (create->primaries >= PRIMARIES_MIN) {
         return true;
+    }
+    /* valkey-cli asks since version 9. */
+    if (create->run->options->product == COMPAT_VALKEY && create->primaries > 0) {
+        compat_write(
+            "Requested to create a cluster with %d primaries and %d replicas per primary.\n",
+            create->primaries, replicas);
+        return create->run->options->says_yes ||
+               compat_confirm(
+                   "Valkey cluster requires at least 3 primary nodes for automatic "
+                   "failover. Are you sure? (type 'yes' to accept): ");
     }
     compat_say(COMPAT_BAD,
                "*** ERROR: Invalid configuration for cluster creation.\n"

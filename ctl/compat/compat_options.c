@@ -22,6 +22,7 @@ enum effect {
     SET_IP4,
     SET_IP6,
     SET_PASSWORD,
+    SET_URI,
     SET_WEIGHTS,
     SET_COMPAT,
 };
@@ -38,7 +39,7 @@ static const struct row rows[] = {
     {"-h", SKIP, true, 0},
     {"-p", SKIP, true, 0},
     {"-s", SKIP, true, 0},
-    {"-u", SKIP, true, 0},
+    {"-u", SET_URI, true, 0},
     {"-r", SKIP, true, 0},
     {"-i", SKIP, true, 0},
     {"-n", SKIP, true, 0},
@@ -94,6 +95,7 @@ static const struct row rows[] = {
     {"--cluster-slave", SET_ON, false, AT(as_replica)},
     {"--cluster-replica", SET_ON, false, AT(as_replica)},
     {"--cluster-master-id", SET_TEXT, true, AT(primary_id)},
+    {"--cluster-primary-id", SET_TEXT, true, AT(primary_id)},
     {"--cluster-primaries-id", SET_TEXT, true, AT(primary_id)},
     {"--cluster-only-masters", SET_ON, false, AT(only_primaries)},
     {"--cluster-only-primaries", SET_ON, false, AT(only_primaries)},
@@ -174,6 +176,24 @@ static int take_weights(struct compat_options *options,
     return 0;
 }
 
+/* What the URI does not say stays as it was. */
+static int take_uri(struct compat_options *options, const char *value, struct err *err)
+{
+    int code = compat_uri_parse(&options->uri, value, err);
+    if (code != 0) {
+        return code;
+    }
+    options->use_tls = options->use_tls || options->uri.use_tls;
+    if (options->uri.has_user) {
+        options->user = options->uri.user;
+    }
+    if (options->uri.has_password) {
+        options->password = options->uri.password;
+        options->is_password_on_line = true;
+    }
+    return 0;
+}
+
 /* Whole numbers are read as the original does: what is no number is 0. */
 static int set_value(struct compat_options *options,
                      const struct row *row,
@@ -210,6 +230,8 @@ static int set_value(struct compat_options *options,
         options->password = value;
         options->is_password_on_line = true;
         break;
+    case SET_URI:
+        return take_uri(options, value, err);
     case SET_COMPAT:
         options->is_strict = strcmp(value, "strict") == 0;
         if (!options->is_strict && strcmp(value, "default") != 0) {

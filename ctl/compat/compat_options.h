@@ -2,13 +2,15 @@
  *
  * Options stand before or after --cluster; the words of the sub-command run up to the next option.
  * Pure: reads no environment (the caller hands REDISCLI_AUTH and REDISCLI_CLUSTER_YES in) and
- * prints nothing. Texts point into argv. Source: redis-cli 7.0.15 and valkey-cli 8.0.1, observed.
+ * prints nothing. Texts point into argv or the struct. Source: redis-cli 7.0.15 and
+ * valkey-cli 8.0.1, observed.
  */
 #ifndef DROVER_CTL_COMPAT_COMPAT_OPTIONS_H
 #define DROVER_CTL_COMPAT_COMPAT_OPTIONS_H
 
 #include "common/base/err.h"
 #include "common/model/ids.h"
+#include "ctl/compat/compat_uri.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,9 +56,10 @@ struct compat_options {
     const char *tls_cert;
     const char *tls_key;
     const char *tls_name;
-    int ip_version;       /* 0 = any, 4, 6 */
-    bool reads_last_word; /* -x: the last word of `call` comes from stdin */
-    const char *word_tag; /* -X TAG: likewise, in the place of this word */
+    int ip_version;        /* 0 = any, 4, 6 */
+    bool reads_last_word;  /* -x: the last word of `call` comes from stdin */
+    struct compat_uri uri; /* of -u; user and password may point into it: never copy this struct */
+    const char *word_tag;  /* -X TAG: likewise, in the place of this word */
 
     /* --cluster-... ; the comments name what is not plain from the option */
     int replicas;

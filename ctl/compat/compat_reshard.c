@@ -23,6 +23,7 @@ struct reshard {
     struct compat_pick *picks; /* owned */
     int pick_count;
     bool is_printed[SLOT_COUNT]; /* the line of this slot was written */
+    int64_t keys[SLOT_COUNT];    /* of a slot before it moved; 0 also when not known */
 };
 
 /* ---- questions ---- */
@@ -207,6 +208,49 @@ static void print_plan(const struct reshard *reshard)
 
 /* ---- moving ---- */
 
+/* Counts the keys of all slots that go, for the dots of their lines. A source that does not answer
+ * costs the dots only. */
+static void count_keys(struct reshard *reshard)
+{
+    struct compat_run *run = reshard->run;
+    int *slots = xcalloc((size_t)reshard->pick_count, sizeof(*slots));
+    for (int source = 0; source < reshard->source_count; source++) {
+        struct command_list commands = {0};
+        struct reply_list replies = {0};
+        int count = 0;
+        for (int i = 0; i < reshard->pick_count; i++) {
+            if (reshard->picks[i].source == source) {
+                char text[12];
+                slots[count++] = reshard->picks[i].slot;
+                (void)snprintf(text, sizeof(text), "%d", reshard->picks[i].slot);
+                commands_add(&commands, "CLUSTER", "COUNTKEYSINSLOT", text, NULL);
+            }
+        }
+        const struct address *address = &reshard->cluster.nodes[reshard->sources[source]].address;
+        if (count > 0 && compat_link_ask(run->link, address, &commands, &replies, NULL) == 0) {
+            for (int i = 0; i < replies.count; i++) {
+                bool is_number = replies.replies[i].type == REPLY_INTEGER;
+                reshard->keys[slots[i]] = is_number ? replies.replies[i].integer : 0;
+            }
+        }
+        commands_release(&commands);
+        replies_release(&replies);
+    }
+    free(slots);
+}
+
+/* A dot for every key it had. */
+static void print_moved(const struct reshard *reshard, const struct compat_pick *pick)
+{
+    const struct compat_node *nodes = reshard->cluster.nodes;
+    (void)printf("Moving slot %d from %s to %s: ", pick->slot,
+                 nodes[reshard->sources[pick->source]].text, nodes[reshard->target].text);
+    for (int64_t i = 0; i < reshard->keys[pick->slot]; i++) {
+        (void)putchar('.');
+    }
+    (void)putchar('\n');
+}
+
 /* A line for every slot of a batch that is done. */
 static void operation_changed(void *user, const json_t *operation)
 {
@@ -221,14 +265,11 @@ static void operation_changed(void *user, const json_t *operation)
             slotset_union(&done, &slots);
         }
     }
-    const struct compat_node *nodes = reshard->cluster.nodes;
     for (int i = 0; i < reshard->pick_count; i++) {
         int slot = reshard->picks[i].slot;
         if (slotset_has(&done, slot) && !reshard->is_printed[slot]) {
             reshard->is_printed[slot] = true;
-            (void)printf("Moving slot %d from %s to %s: \n", slot,
-                         nodes[reshard->sources[reshard->picks[i].source]].text,
-                         nodes[reshard->target].text);
+            print_moved(reshard, &reshard->picks[i]);
         }
     }
     (void)fflush(stdout);
@@ -243,6 +284,7 @@ static int move(struct reshard *reshard)
         slotset_add(&slots, reshard->picks[i].slot);
     }
     slotset_format(&slots, &text);
+    count_keys(reshard);
     json_t *request = json_pack("{s:s, s:s, s:s}", "kind", "reshard", "slots", strbuf_text(&text),
                                 "target", reshard->cluster.nodes[reshard->target].id.text);
     if (reshard->run->options->replaces) {

@@ -1,4 +1,5 @@
 /* test_compat.c — redis-cli's command line, and its rules which slots go. */
+#include "common/base/strbuf.h"
 #include "ctl/compat/compat_options.h"
 #include "ctl/compat/compat_slots.h"
 
@@ -174,6 +175,45 @@ static void test_refusals(void **state)
     assert_int_not_equal(parse("--cluster", "check", "h:1", "--cluster-compat", "odd", NULL), 0);
 }
 
+/* -u gives user, password and TLS; what it does not say stays. */
+static void test_uri(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        parse("-u", "redis://ann:p%40ss%2f@10.0.0.1:7000/3", "--cluster", "check", "a:1", NULL), 0);
+    assert_string_equal(options.user, "ann");
+    assert_string_equal(options.password, "p@ss/");
+    assert_true(options.is_password_on_line);
+    assert_false(options.use_tls);
+    assert_int_equal(parse("-u", "REDISS://only%zz@h", "--cluster", "check", "a:1", NULL), 0);
+    assert_null(options.user);
+    assert_string_equal(options.password, "only%zz");
+    assert_true(options.use_tls);
+    assert_int_equal(parse("--user", "bob", "-a", "x", "--tls", "-u", "valkey://[::1]:7000",
+                           "--cluster", "check", "a:1", NULL),
+                     0);
+    assert_string_equal(options.user, "bob");
+    assert_string_equal(options.password, "x");
+    assert_true(options.use_tls);
+    assert_int_equal(parse("-u", "valkeys://:x@h", "--cluster", "check", "a:1", NULL), 0);
+    assert_null(options.user);
+    assert_int_equal(parse("-u", "http://h", "--cluster", "check", "a:1", NULL), ERR_INVALID);
+    assert_string_equal(err.text, "Invalid URI scheme");
+    assert_int_equal(parse("-u", "redis://h:70000/1", "--cluster", "check", "a:1", NULL),
+                     ERR_INVALID);
+    assert_string_equal(err.text, "Invalid server port.");
+    struct strbuf text = {0};
+    strbuf_add_text(&text, "redis://");
+    for (int i = 0; i < COMPAT_URI_TEXT_SIZE; i++) {
+        strbuf_add_char(&text, 'x');
+    }
+    struct compat_uri uri = {0};
+    assert_int_equal(compat_uri_parse(&uri, strbuf_text(&text), &err), 0); /* a host */
+    strbuf_add_char(&text, '@');
+    assert_int_equal(compat_uri_parse(&uri, strbuf_text(&text), &err), ERR_INVALID);
+    strbuf_release(&text);
+}
+
 static void test_addresses(void **state)
 {
     (void)state;
@@ -251,12 +291,19 @@ static void test_balance_is_due(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_is_cluster),    cmocka_unit_test(test_words_and_options),
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_aliases),       cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_call_negative), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_pick_in_proportion),
-        cmocka_unit_test(test_pick_rounding), cmocka_unit_test(test_balance_is_due),
+        cmocka_unit_test(test_is_cluster),
+        cmocka_unit_test(test_words_and_options),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_call_negative),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_uri),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_pick_in_proportion),
+        cmocka_unit_test(test_pick_rounding),
+        cmocka_unit_test(test_balance_is_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
