@@ -404,6 +404,9 @@ void agent_step(struct agent *a, const struct agent_event *event, struct agent_e
     case AGENT_HOST:
         hear_host(a, event, fx);
         break;
+    case AGENT_DIALED:
+        (void)order_book_answer(&a->book, event, fx);
+        break;
     }
     if (!a->is_over) {
         run_parts(a, fx);

@@ -44,6 +44,22 @@ struct instance_settings {
                                   with it; "" = signatures are not looked at */
 };
 
+/* Each hook of a kind, and HAProxy's processes. */
+#define OUTSIDE_HOOKS_MAX 18
+
+/* Who outside makes servers, and who keeps client traffic off them (docs/outside.md). Plain data. */
+struct outside_settings {
+    struct outside_target provisioner; /* way 0 = none */
+    int64_t provision_timeout_ms;      /* > 0: for a server to be ready, or to be released */
+    struct outside_target hooks[OUTSIDE_HOOKS_MAX];
+    int hook_count;         /* all are called */
+    int64_t drain_limit_ms; /* > 0: so long is waited for clients to leave */
+    /* Filled in by the agent. */
+    char cluster[64];
+    char agent[AGENT_ID_SIZE];
+    char certificate_key[128]; /* as in instance_settings */
+};
+
 struct agent_config {
     struct agent_id id;
     uint64_t incarnation;  /* random, new at each start; the shell draws it */
@@ -65,6 +81,7 @@ struct agent_config {
     int64_t probe_interval_ms; /* 0 = what the coordinator says */
     char zone[64];             /* where the host stands, told to coordinators; "" = not said */
     struct instance_settings instances;
+    struct outside_settings outside;
 };
 
 enum agent_event_kind {
@@ -75,14 +92,15 @@ enum agent_event_kind {
     AGENT_DISCOVERED,  /* servers that run on this host */
     AGENT_STOP,        /* finish what must not be cut, then EXIT */
     AGENT_HOST,        /* the answer to a HOST effect */
+    AGENT_DIALED,      /* the answer to a DIAL effect */
 };
 
 struct agent_event {
     enum agent_event_kind kind;
-    int64_t now_ms;                   /* monotonic; never goes back */
-    uint64_t req_id;                  /* MESSAGE, REDIS, HOST: of the effect that this answers */
-    int code;                         /* MESSAGE, REDIS, FENCE_SAVED, HOST: 0 or ERR_* */
-    const struct err *err;            /* detail when code is not 0; may be NULL */
+    int64_t now_ms;        /* monotonic; never goes back */
+    uint64_t req_id;       /* MESSAGE, REDIS, HOST, DIALED: of the effect that this answers */
+    int code;              /* MESSAGE, REDIS, FENCE_SAVED, HOST, DIALED: 0 or ERR_* */
+    const struct err *err; /* detail when code is not 0; may be NULL */
     const struct message *message;    /* MESSAGE with code 0 */
     const struct reply_list *replies; /* REDIS: what arrived; all of it when code is 0 */
     uint64_t connection_id; /* REDIS: which connection; changes when the lane was connected anew */
@@ -104,6 +122,7 @@ enum agent_effect_kind {
     AGENT_FX_LOG,
     AGENT_FX_EXIT, /* last effect ever */
     AGENT_FX_HOST, /* files and processes of a server of ours; answered by AGENT_HOST, always */
+    AGENT_FX_DIAL, /* connect and close again, saying nothing; answered by AGENT_DIALED, always */
 };
 
 /* Lanes: pipelines to one node wait for each other within a lane only. LANE_FAN is the first of
@@ -120,11 +139,11 @@ enum redis_lane {
 
 struct agent_effect {
     enum agent_effect_kind kind;
-    uint64_t req_id;              /* SEND, REDIS, HOST */
+    uint64_t req_id;              /* SEND, REDIS, HOST, DIAL */
     int coordinator_index;        /* SEND */
     struct message message;       /* SEND; owned by the effect */
-    int64_t timeout_ms;           /* SEND, REDIS */
-    struct address address;       /* REDIS */
+    int64_t timeout_ms;           /* SEND, REDIS, DIAL */
+    struct address address;       /* REDIS, DIAL */
     enum redis_lane lane;         /* REDIS */
     struct command_list commands; /* REDIS; owned by the effect */
     uint64_t connection_id; /* REDIS: fail with ERR_UNAVAILABLE unless this very connection is up; 0

@@ -3,6 +3,7 @@
 
 #include "agent/core/instance.h"
 #include "agent/core/key_scan.h"
+#include "agent/core/reach.h"
 #include "agent/core/repair.h"
 #include "agent/core/task_runner.h"
 #include "common/base/alloc.h"
@@ -16,6 +17,7 @@ struct order_work {
     struct node_task *task;
     struct instance *instance;
     struct repair *repair;
+    struct reach *reach;
 };
 
 static bool is_instance_task(enum task_kind kind)
@@ -33,7 +35,9 @@ static const char *task_fault(const struct order *order, const struct order_mean
     if (is_instance_task(order->task.kind)) {
         return means->instances == NULL ? "this agent starts and stops no servers" : NULL;
     }
-    if (order->task.kind != TASK_REPAIR && !node_task_knows(order->task.kind)) {
+    bool is_known = order->task.kind == TASK_REPAIR || order->task.kind == TASK_REACH ||
+                    node_task_knows(order->task.kind);
+    if (!is_known) {
         return "a task of a kind this agent cannot carry out";
     }
     return NULL;
@@ -90,6 +94,8 @@ struct order_work *order_work_new(const struct order *order,
             work->instance = instance_new(order, means->instances, serial, now_ms);
         } else if (order->task.kind == TASK_REPAIR) {
             work->repair = repair_new(order, &means->login, serial, seed, now_ms);
+        } else if (order->task.kind == TASK_REACH) {
+            work->reach = reach_new(order, serial, now_ms);
         } else {
             work->task = node_task_new(order, serial, seed, now_ms);
         }
@@ -108,6 +114,7 @@ void order_work_free(struct order_work *work)
     node_task_free(work->task);
     instance_free(work->instance);
     repair_free(work->repair);
+    reach_free(work->reach);
     free(work);
 }
 
@@ -125,6 +132,8 @@ void order_work_step(struct order_work *work,
         instance_step(work->instance, event, fx);
     } else if (work->repair != NULL) {
         repair_step(work->repair, event, fx);
+    } else if (work->reach != NULL) {
+        reach_step(work->reach, event, fx);
     }
 }
 
@@ -142,6 +151,9 @@ int64_t order_work_deadline(const struct order_work *work)
     if (work->repair != NULL) {
         return repair_deadline(work->repair);
     }
+    if (work->reach != NULL) {
+        return reach_deadline(work->reach);
+    }
     return work->task != NULL ? node_task_deadline(work->task) : NEVER;
 }
 
@@ -157,6 +169,8 @@ void order_work_stop(struct order_work *work)
         instance_end(work->instance, 0, "stopped");
     } else if (work->repair != NULL) {
         repair_stop(work->repair);
+    } else if (work->reach != NULL) {
+        reach_end(work->reach, 0, "stopped");
     }
 }
 
@@ -172,6 +186,8 @@ void order_work_freeze(struct order_work *work, int code, const char *reason)
         instance_end(work->instance, code, reason);
     } else if (work->repair != NULL) {
         repair_expire(work->repair, code, reason);
+    } else if (work->reach != NULL) {
+        reach_end(work->reach, code, reason);
     }
 }
 
@@ -189,12 +205,15 @@ bool order_work_is_over(const struct order_work *work)
     if (work->repair != NULL) {
         return repair_is_over(work->repair);
     }
+    if (work->reach != NULL) {
+        return reach_is_over(work->reach);
+    }
     return work->task == NULL || node_task_is_over(work->task);
 }
 
 bool order_work_may_change(const struct order_work *work)
 {
-    return work->scan == NULL && !order_work_is_over(work);
+    return work->scan == NULL && work->reach == NULL && !order_work_is_over(work);
 }
 
 void order_work_status(const struct order_work *work, struct order_status *status)
@@ -209,5 +228,7 @@ void order_work_status(const struct order_work *work, struct order_status *statu
         instance_status(work->instance, status);
     } else if (work->repair != NULL) {
         repair_status(work->repair, status);
+    } else if (work->reach != NULL) {
+        reach_status(work->reach, status);
     }
 }

@@ -1,7 +1,7 @@
 /* order_work.h — the machine that carries out one order, whichever it is.
  *
- * A move is a slot_mover's, a scan a key_scan's, a task a node_task's, a repair's or an instance's.
- * The order book treats them all alike; only this file knows which is which. */
+ * A move is a slot_mover's, a scan a key_scan's, a task a node_task's, a repair's, an instance's or
+ * a reach's. The order book treats them all alike; only this file knows which is which. */
 #ifndef DROVER_AGENT_CORE_ORDER_WORK_H
 #define DROVER_AGENT_CORE_ORDER_WORK_H
 

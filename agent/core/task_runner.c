@@ -60,6 +60,7 @@ static const struct task_rules *rules_of(enum task_kind kind)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         break;
     }
     return NULL;

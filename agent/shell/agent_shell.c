@@ -9,6 +9,7 @@
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
+#include "common/io/dial.h"
 #include "common/io/file_state.h"
 #include "common/wire/message_codec.h"
 
@@ -36,6 +37,7 @@ struct agent_shell {
     struct agent_effects effects; /* of the step in hand; empty between steps */
     struct bus_client *bus;
     struct redis_pool *redis;
+    struct dialer *dialer;
     struct instance_host *host;
     struct loop_timer *timer;
     char *fence_path;   /* owned */
@@ -134,6 +136,17 @@ static void on_reply(void *user, const struct bus_result *result)
     }
 }
 
+static void on_dialed(void *user, const struct err *err)
+{
+    uint64_t req_id = 0;
+    struct agent_shell *shell = call_end(user, &req_id);
+    if (shell != NULL) {
+        struct agent_event event = {
+            .kind = AGENT_DIALED, .req_id = req_id, .code = err->code, .err = err};
+        step(shell, &event);
+    }
+}
+
 static void on_host(void *user, struct agent_event *event)
 {
     step(user, event);
@@ -200,6 +213,10 @@ static void do_effect(struct agent_shell *shell, const struct agent_effect *effe
         return;
     case AGENT_FX_HOST:
         instance_host_submit(shell->host, effect->req_id, &effect->host);
+        return;
+    case AGENT_FX_DIAL:
+        dialer_dial(shell->dialer, &effect->address, effect->timeout_ms, on_dialed,
+                    call_new(shell, effect->req_id));
         return;
     case AGENT_FX_EXIT:
         shell->has_exited = true;
@@ -340,6 +357,7 @@ struct agent_shell *agent_shell_new(const struct agent_shell_options *options, s
     if (shell->redis == NULL) {
         goto fail;
     }
+    shell->dialer = dialer_new(options->loop);
     shell->bus = bus_client_new(options->loop, options->coordinator_urls,
                                 options->coordinator_url_count, &options->bus, err);
     if (shell->bus == NULL) {
@@ -374,6 +392,7 @@ void agent_shell_free(struct agent_shell *shell)
     }
     bus_client_free(shell->bus);
     redis_pool_free(shell->redis);
+    dialer_free(shell->dialer);
     instance_host_free(shell->host);
     loop_timer_free(shell->timer);
     agent_effects_release(&shell->effects);

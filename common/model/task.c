@@ -31,6 +31,8 @@ const char *task_kind_name(enum task_kind kind)
         return "release";
     case TASK_TRAFFIC:
         return "traffic";
+    case TASK_REACH:
+        return "reach";
     }
     return "unknown";
 }
@@ -43,6 +45,7 @@ bool task_kind_is_bound(enum task_kind kind)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         return true;
     case TASK_JOIN:
     case TASK_REPLICATE:
@@ -92,6 +95,14 @@ static void format_provision(const struct task *task, char *text, size_t size)
                    has_zone ? " in zone " : "", zone);
 }
 
+static void format_reach(const struct task *task, const char *node, char *text, size_t size)
+{
+    char host[HOST_SIZE];
+    bool has_host = task_detail_get(task, "host", host, sizeof(host)) ||
+                    task_detail_get(task, "agent", host, sizeof(host));
+    (void)snprintf(text, size, "reach %s from %s", node, has_host ? host : "a host");
+}
+
 void task_format(const struct task *task, char *text, size_t size)
 {
     char node[ADDRESS_TEXT_SIZE];
@@ -139,6 +150,9 @@ void task_format(const struct task *task, char *text, size_t size)
                        (task->flags & TASK_UP) != 0 ? "put" : "take",
                        (task->flags & TASK_UP) != 0 ? "back on" : "off", node);
         return;
+    case TASK_REACH:
+        format_reach(task, node, text, size);
+        return;
     }
     (void)snprintf(text, size, "unknown task %d", (int)task->kind);
 }
@@ -163,6 +177,7 @@ static const struct {
     [TASK_PROVISION] = {.needs_detail = true},
     [TASK_RELEASE] = {.needs_address = true, .needs_detail = true},
     [TASK_TRAFFIC] = {.needs_id = true, .needs_address = true, .needs_detail = true},
+    [TASK_REACH] = {.needs_address = true, .needs_detail = true},
 };
 
 int task_validate(const struct task *task, struct err *err)
@@ -190,8 +205,8 @@ int task_validate(const struct task *task, struct err *err)
         return err_set(err, ERR_INVALID, "task %s: its detail is missing", name);
     }
     char agent[AGENT_ID_SIZE];
-    bool is_outside = (int)task->kind >= TASK_PROVISION && (int)task->kind <= TASK_TRAFFIC;
-    if (is_outside && !task_detail_get(task, "agent", agent, sizeof(agent))) {
+    bool needs_agent = (int)task->kind >= TASK_PROVISION && (int)task->kind <= TASK_REACH;
+    if (needs_agent && !task_detail_get(task, "agent", agent, sizeof(agent))) {
         return err_set(err, ERR_INVALID, "task %s: its detail names no agent", name);
     }
     return 0;

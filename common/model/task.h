@@ -57,8 +57,13 @@ enum task_kind {
      * clients and operations are few, or when the hooks' limit has passed (the reason says so).
      * With TASK_UP they put it back. detail: "agent NAME", "role primary" or "role replica". */
     TASK_TRAFFIC = 12,
+    /* The agent's host connects to the data port and the bus port that the node at 'node_address'
+     * announces; changes nothing. Asked of every host before a JOIN, since a cluster whose nodes
+     * cannot all reach each other calls its healthy nodes dead. detail: "agent NAME", "host HOST"
+     * (as people know it, for the reason of a failure). */
+    TASK_REACH = 13,
 };
-#define TASK_KIND_MAX TASK_TRAFFIC
+#define TASK_KIND_MAX TASK_REACH
 
 /* task.flags */
 #define TASK_DEAD (1u << 0) /* LEAVE: the node is known not to answer */
@@ -84,7 +89,7 @@ struct task {
     char detail[TASK_DETAIL_SIZE];
 };
 
-const char *task_kind_name(enum task_kind kind); /* "join" ... "traffic" */
+const char *task_kind_name(enum task_kind kind); /* "join" ... "reach" */
 /* True for the kinds that one agent and nobody else can carry out: the first line of their detail,
  * "agent NAME", names it. */
 bool task_kind_is_bound(enum task_kind kind);

@@ -9,6 +9,8 @@ static_assert((int)TASK_ADD_SLOTS == (int)DROVER__TASK_KIND__TASK_KIND_ADD_SLOTS
               "task kinds keep their numbers");
 static_assert((int)TASK_TRAFFIC == (int)DROVER__TASK_KIND__TASK_KIND_TRAFFIC,
               "task kinds keep their numbers");
+static_assert((int)TASK_REACH == (int)DROVER__TASK_KIND__TASK_KIND_REACH,
+              "task kinds keep their numbers");
 
 void wire_get_task(struct wire_reader *reader, const Drover__Task *from, struct task *out)
 {

@@ -37,6 +37,7 @@ static bool needs_peer_alone(enum task_kind kind)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         break;
     }
     return false;
@@ -51,6 +52,9 @@ static int batch_ends(const struct batch *batch, struct batch_end ends[BATCH_END
         return 2;
     }
     const struct task *task = batch->task;
+    if (task->kind == TASK_REACH) {
+        return 0; /* changes nothing: all hosts may try at once */
+    }
     ends[0] = (struct batch_end){.id = &task->node, .address = &task->node_address};
     ends[1] = (struct batch_end){.id = &task->peer, .address = &task->peer_address};
     bool has_peer = !node_id_is_empty(&task->peer) || task->peer_address.port != 0;
@@ -151,8 +155,7 @@ static struct agent_entry *find_any(const struct coordinator *c)
 
 static bool is_bound(const struct batch *batch)
 {
-    bool is_of_host = batch->task->kind == TASK_START || batch->task->kind == TASK_STOP;
-    return is_of_host && batch->agent.text[0] != '\0';
+    return task_kind_is_bound(batch->task->kind) && batch->agent.text[0] != '\0';
 }
 
 /* The agent that may carry the task out now, or NULL with the reason in o->waits. */

@@ -79,23 +79,11 @@ void grow_ask(const struct coordinator *c,
 
 /* ---- growing ---- */
 
-/* Servers are started and stopped by the agent of their host: the line "agent <id>" of the detail
- * names it. */
+/* What only one agent can do names it in the detail. */
 static void bind_agent(struct batch *batch)
 {
-    static const char word[] = "agent ";
-    bool is_of_host = batch->task->kind == TASK_START || batch->task->kind == TASK_STOP;
-    const char *line = is_of_host && batch->agent.text[0] == '\0' ? batch->task->detail : NULL;
-    while (line != NULL) {
-        size_t len = strcspn(line, "\n");
-        size_t id_len = len - (sizeof(word) - 1);
-        if (len > sizeof(word) - 1 && strncmp(line, word, sizeof(word) - 1) == 0 &&
-            id_len < sizeof(batch->agent.text)) {
-            memcpy(batch->agent.text, line + sizeof(word) - 1, id_len);
-            batch->agent.text[id_len] = '\0';
-            return;
-        }
-        line = line[len] == '\n' ? line + len + 1 : NULL;
+    if (task_kind_is_bound(batch->task->kind) && batch->agent.text[0] == '\0') {
+        (void)task_detail_get(batch->task, "agent", batch->agent.text, sizeof(batch->agent.text));
     }
 }
 
@@ -218,7 +206,8 @@ bool grow_has_begun(const struct operation_run *o)
         /* An agent that gives a join up undoes it first. */
         bool is_undone = batch->state == BATCH_HELD && batch->kind == BATCH_TASK &&
                          batch->task->kind == TASK_JOIN;
-        if (batch->attempt > 0 && !is_turned_down && !is_undone) {
+        bool is_look = batch->kind == BATCH_TASK && batch->task->kind == TASK_REACH;
+        if (batch->attempt > 0 && !is_turned_down && !is_undone && !is_look) {
             return true;
         }
     }

@@ -321,6 +321,27 @@ static void apply_repair(struct topology *topology, const struct task *task)
     }
 }
 
+/* Nobody knows where it will be: "new-1" stands for the first. It is in the zone that was asked
+ * for. */
+static struct address apply_provision(struct lifecycle_model *model, const struct task *task)
+{
+    struct address made = {.port = 6379};
+    struct lifecycle_host host = {.memory_free_bytes = -1};
+    int number = 1;
+    for (int i = 0; i < model->facts.batch_count; i++) {
+        number += model->batches[i].task != NULL && model->batches[i].task->kind == TASK_PROVISION;
+    }
+    (void)snprintf(made.host, sizeof(made.host), "new-%d", number);
+    (void)snprintf(host.host, sizeof(host.host), "%s", made.host);
+    if (task_detail_get(task, "zone", host.zone, sizeof(host.zone))) {
+        model->hosts =
+            xreallocarray(model->hosts, (size_t)model->facts.host_count + 1, sizeof(host));
+        model->hosts[model->facts.host_count++] = host;
+        model->facts.hosts = model->hosts;
+    }
+    return made;
+}
+
 static void apply_task(struct lifecycle_model *model, const struct task *task)
 {
     struct topology *topology = &model->topology;
@@ -353,6 +374,7 @@ static void apply_task(struct lifecycle_model *model, const struct task *task)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         break;
     case TASK_MEET:
         drop_disagreements(topology, DISAGREE_MEMBERSHIP, node);
@@ -383,12 +405,17 @@ void lifecycle_model_apply(struct lifecycle_model *model, const struct lifecycle
         } else {
             apply_task(model, batch->task);
         }
+        struct address made = {0};
+        if (batch->task != NULL && batch->task->kind == TASK_PROVISION) {
+            made = apply_provision(model, batch->task);
+        }
         lifecycle_model_rebuild(&model->topology);
         ARRAY_RESERVE(model->batches, model->facts.batch_count, model->batch_capacity);
         struct batch *kept = &model->batches[model->facts.batch_count];
         batch_copy(kept, batch);
         kept->index = model->facts.batch_count++;
         kept->state = BATCH_DONE;
+        kept->made = made;
     }
     model->facts.batches = model->batches;
 }

@@ -93,12 +93,12 @@ class Standalone(Fleet):
 
 
 class Distributed(Fleet):
-    """Three etcd members, two coordinators, one agent a host."""
+    """Three etcd members (or as many as said), two coordinators, one agent a host."""
 
-    def __init__(self, folder, cluster, hosts=None, extra=(), agent_extra=()):
+    def __init__(self, folder, cluster, hosts=None, extra=(), agent_extra=(), members=3):
         self.folder, self.cluster, self.hosts = folder, cluster, hosts
         self.agent_extra = agent_extra
-        self.etcd = Etcd(folder).start()
+        self.etcd = Etcd(folder, members).start()
         listen = hosts.gateway if hosts else "127.0.0.1"
         self.coordinators = [
             Coordinator(folder, "coordinator%d" % i, "tcp://%s:%d" % (listen, free_port()), self.etcd.url(),

@@ -170,7 +170,7 @@ class Hosts:
 
     def __init__(self, count):
         self.tag = "dv%x" % random.randrange(0x1000, 0xFFFF)
-        self.net = "10.213.%d" % random.randrange(1, 250)
+        self.net = self.free_net()
         self.names = []
         self.gateway = self.net + ".1"
         _live.append(self)
@@ -179,6 +179,12 @@ class Hosts:
         run("ip", "link", "set", self.tag + "b", "up")
         for i in range(count):
             self.add(i)
+
+    @staticmethod
+    def free_net():
+        """A network that no interface has: tests run beside each other."""
+        taken = subprocess.run(["ip", "-4", "-o", "addr"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return random.choice([net for net in ("10.213.%d" % i for i in range(1, 250)) if net + "." not in taken])
 
     def add(self, i):
         name = "%sh%d" % (self.tag, i)

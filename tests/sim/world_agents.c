@@ -119,6 +119,19 @@ static void host_refuses(struct happening *what)
     world_agent_feed(agent, &event);
 }
 
+/* Every host of the simulation reaches every other. */
+static void dialed(struct happening *what)
+{
+    struct world_agent *agent = what->owner;
+    if (agent->core == NULL || what->tag != agent->process ||
+        world_hold_back(&agent->held, agent->is_paused, what)) {
+        return;
+    }
+    const uint64_t *req_id = what->data;
+    struct agent_event event = {.kind = AGENT_DIALED, .req_id = *req_id};
+    world_agent_feed(agent, &event);
+}
+
 static void restart(struct happening *what)
 {
     struct world_agent *agent = what->owner;
@@ -158,6 +171,14 @@ static void carry_out(struct world_agent *agent, const struct agent_effect *effe
     case AGENT_FX_HOST:
         schedule_add(&world->schedule, 2 * MS_US,
                      &(struct happening){.run = host_refuses,
+                                         .release = free,
+                                         .owner = agent,
+                                         .data = xmemdup(&effect->req_id, sizeof(effect->req_id)),
+                                         .tag = agent->process});
+        break;
+    case AGENT_FX_DIAL:
+        schedule_add(&world->schedule, 2 * MS_US,
+                     &(struct happening){.run = dialed,
                                          .release = free,
                                          .owner = agent,
                                          .data = xmemdup(&effect->req_id, sizeof(effect->req_id)),

@@ -118,6 +118,7 @@ static void check_end(const struct trial *trial, int step)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         break;
     }
 }

@@ -284,6 +284,7 @@ static void say_task(struct life *life, const struct task *task)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         say(life, "%s %s%s", task_kind_name(task->kind), node,
             (task->flags & TASK_DEAD) != 0 ? " dead" : "");
         return;

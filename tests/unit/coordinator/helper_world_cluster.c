@@ -170,6 +170,7 @@ void carry_out(struct world *w, const struct task *task)
     case TASK_PROVISION:
     case TASK_RELEASE:
     case TASK_TRAFFIC:
+    case TASK_REACH:
         break;
     }
 }
