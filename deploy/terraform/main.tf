@@ -1,68 +1,54 @@
 # Nodes of one cluster on hosts that somebody else made. No provider: terraform_data is part of Terraform itself.
 #
-# Making a node starts its server and joins it; destroying one empties it, waits for the removal certificate and only then
+# Making a node starts its server and joins it; destroying one empties it, checks its removal certificate and only then
 # stops its server. Both may be cut off and run again.
 terraform {
   required_version = ">= 1.4"
 }
 
 locals {
-  names = slice(sort(keys(var.hosts)), 0, min(var.node_count, length(var.hosts)))
-  nodes = { for name in local.names : name => merge(var.hosts[name], { node = "${var.hosts[name].address}:${var.hosts[name].port}" }) }
+  names = sort([for name in keys(var.hosts) : name if !contains(var.retired, name)])
+  used  = slice(local.names, 0, min(var.node_count, length(local.names)))
+  nodes = { for name in local.used : name => merge(var.hosts[name], { node = "${var.hosts[name].address}:${var.hosts[name].port}" }) }
 }
 
 resource "terraform_data" "node" {
   for_each = local.nodes
 
-  # Destroying knows nothing but this.
+  # What node.sh finds set. Destroying knows nothing but this.
   input = {
-    node          = each.value.node
-    address       = each.value.address
-    port          = each.value.port
-    zone          = each.value.zone
-    api           = var.api
-    drover        = var.drover
-    start_command = var.start_command
-    stop_command  = var.stop_command
-    wait          = var.wait
-    script        = abspath("${path.module}/node.sh")
+    DROVER_SCRIPT     = abspath("${path.module}/node.sh")
+    DROVER            = var.drover
+    DROVER_API        = var.api
+    DROVER_CLUSTER    = var.cluster
+    DROVER_NODE       = each.value.node
+    DROVER_HOST       = each.value.address
+    DROVER_PORT       = tostring(each.value.port)
+    DROVER_ZONE       = each.value.zone
+    DROVER_MEMBERSHIP = var.membership
+    DROVER_PUBLIC_KEY = var.certificate_public_key == "" ? "" : abspath(var.certificate_public_key)
+    DROVER_WAIT_S     = tostring(var.wait_s)
+    DROVER_REMEMBER   = abspath("${path.root}/.drover-node-${each.key}")
+    START_COMMAND     = var.start_command
+    STOP_COMMAND      = var.stop_command
   }
   triggers_replace = [each.value.node]
 
   lifecycle {
     precondition {
-      condition     = var.node_count <= length(var.hosts)
-      error_message = "${var.node_count} nodes are wanted, and there are ${length(var.hosts)} hosts."
+      condition     = var.node_count <= length(local.names)
+      error_message = "${var.node_count} nodes are wanted, and there are ${length(local.names)} hosts that are not retired."
     }
   }
 
   provisioner "local-exec" {
-    command = "\"$DROVER_SCRIPT\" join"
-    environment = {
-      DROVER_SCRIPT = self.input.script
-      DROVER        = self.input.drover
-      DROVER_API    = self.input.api
-      DROVER_NODE   = self.input.node
-      DROVER_HOST   = self.input.address
-      DROVER_PORT   = self.input.port
-      DROVER_ZONE   = self.input.zone
-      START_COMMAND = self.input.start_command
-    }
+    command     = "\"$DROVER_SCRIPT\" join"
+    environment = self.input
   }
 
   provisioner "local-exec" {
-    when    = destroy
-    command = "\"$DROVER_SCRIPT\" leave"
-    environment = {
-      DROVER_SCRIPT = self.input.script
-      DROVER        = self.input.drover
-      DROVER_API    = self.input.api
-      DROVER_NODE   = self.input.node
-      DROVER_HOST   = self.input.address
-      DROVER_PORT   = self.input.port
-      DROVER_ZONE   = self.input.zone
-      DROVER_WAIT   = self.input.wait
-      STOP_COMMAND  = self.input.stop_command
-    }
+    when        = destroy
+    command     = "\"$DROVER_SCRIPT\" leave"
+    environment = self.input
   }
 }

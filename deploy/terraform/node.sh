@@ -1,25 +1,38 @@
 #!/bin/sh
 # node.sh join|leave — one node's way in or out, for main.tf. Safe to repeat, also after having been cut off anywhere.
+# A leave ends well only with a removal certificate that holds: ../leave.py.
 set -eu
 
-members() { "$DROVER" nodes -o json; }
+here=$(dirname "$0")
+CONFLICT=6
 
-# True when the node is a member already.
-is_member() {
-    members | python3 -c '
+# True when the node has slots or is a replica. Alone it is a member of nothing yet, whatever it thinks of itself.
+has_place() {
+    "$DROVER" nodes -o json | python3 -c '
 import json, sys
-print(any(n["address"] == sys.argv[1] and n["is_member"] for n in json.load(sys.stdin)["nodes"]))' "$DROVER_NODE" |
-        grep -q True
+for node in json.load(sys.stdin)["nodes"]:
+    if node["address"] == sys.argv[1] and node["is_member"]:
+        if node["slot_count"] > 0 or node["role"] == "replica":
+            sys.exit(0)
+sys.exit(1)' "$DROVER_NODE"
 }
 
-# One operation runs at a time, and one that was cut off here goes on there: exit code 6 is waited out.
-patiently() {
-    tries=1800
+# True when an operation is under way: perhaps the join that was cut off here, which goes on there.
+is_busy() {
+    "$DROVER" ops --state running -o json | python3 -c '
+import json, sys
+sys.exit(0 if json.load(sys.stdin)["operations"] else 1)'
+}
+
+# Waits for its turn: one operation runs at a time.
+join() {
+    end=$(($(date +%s) + DROVER_WAIT_S))
+    while is_busy && [ "$(date +%s)" -lt "$end" ]; do sleep 2; done
+    ! has_place || return 0
     while :; do
         status=0
-        "$DROVER" "$@" || status=$?
-        tries=$((tries - 1))
-        [ "$status" = 6 ] && [ "$tries" -gt 0 ] || return "$status"
+        "$DROVER" add "$DROVER_NODE" --yes --wait || status=$?
+        [ "$status" = "$CONFLICT" ] && [ "$(date +%s)" -lt "$end" ] || return "$status"
         sleep 2
     done
 }
@@ -27,16 +40,15 @@ patiently() {
 case "${1:-}" in
 join)
     sh -c "$START_COMMAND"
-    is_member || patiently add "$DROVER_NODE" --yes --wait
+    [ "$DROVER_MEMBERSHIP" = drover ] || join
     ;;
 leave)
-    status=0
-    patiently remove "$DROVER_NODE" --keep-running --yes --wait || status=$?
-    # 4: no such node; it has left before.
-    [ "$status" = 0 ] || [ "$status" = 4 ] || exit "$status"
-    # The only key to the next step.
-    "$DROVER" certificate "$DROVER_NODE" --wait --limit "$DROVER_WAIT"
+    [ "$DROVER_MEMBERSHIP" = drover ] && only=--certificate-only || only=
+    # shellcheck disable=SC2086 # no word when it is empty
+    "$here/../leave.py" "$DROVER_NODE" --drover "$DROVER" --limit "$DROVER_WAIT_S" --public-key "$DROVER_PUBLIC_KEY" \
+        --cluster "$DROVER_CLUSTER" --remember "$DROVER_REMEMBER" $only
     sh -c "$STOP_COMMAND"
+    rm -f "$DROVER_REMEMBER"
     ;;
 *)
     echo "usage: node.sh join|leave" >&2

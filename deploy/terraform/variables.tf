@@ -45,8 +45,37 @@ variable "stop_command" {
   default     = "true"
 }
 
-variable "wait" {
-  description = "How long a removal may take, e.g. 30m."
+variable "wait_s" {
+  description = "Seconds that a join or a removal may take."
+  type        = number
+  default     = 3600
+}
+
+variable "cluster" {
+  description = "Name of the cluster; a removal certificate must be of it. \"\" = of any."
   type        = string
-  default     = "1h"
+  default     = ""
+}
+
+variable "certificate_public_key" {
+  description = "PEM file with the public half of the coordinators' certificate-key-file. A server is only stopped by a certificate that is signed with it; \"\" = signatures are not looked at."
+  type        = string
+  default     = ""
+}
+
+variable "retired" {
+  description = "Names of hosts that get no node, so that a certain node can be taken out: retire its host and count one less."
+  type        = set(string)
+  default     = []
+}
+
+variable "membership" {
+  description = "Who joins and empties nodes: \"terraform\", or \"drover\" when drover itself runs Terraform to get servers; then servers are only started, and stopped once their certificate is there."
+  type        = string
+  default     = "terraform"
+
+  validation {
+    condition     = contains(["terraform", "drover"], var.membership)
+    error_message = "It is \"terraform\" or \"drover\"."
+  }
 }

@@ -38,6 +38,34 @@ run "one_more" {
   }
 }
 
+# A certain node leaves: its host is retired and one less is wanted. The others stay whatever their names are.
+run "one_is_retired" {
+  command = plan
+  variables {
+    retired = ["r2"]
+  }
+  assert {
+    condition     = join(",", keys(terraform_data.node)) == "r1,r3,r4"
+    error_message = "a retired host has a node, or another is left out"
+  }
+}
+
+run "too_few_that_are_not_retired" {
+  command = plan
+  variables {
+    retired = ["r1", "r2"]
+  }
+  expect_failures = [terraform_data.node]
+}
+
+run "nobody_else_joins_nodes" {
+  command = plan
+  variables {
+    membership = "ansible"
+  }
+  expect_failures = [var.membership]
+}
+
 run "too_few_nodes" {
   command = plan
   variables {
