@@ -141,6 +141,17 @@ static bool is_passing(int code)
            code == ERR_TIMEOUT || code == ERR_FENCED;
 }
 
+/* The last answer stays in the sentence: it says what to see to. */
+static int give_up(long limit_ms, struct err *err)
+{
+    struct strbuf limit = {0};
+    units_add_duration(&limit, limit_ms);
+    err->code = ERR_TIMEOUT;
+    int code = err_wrap(err, "not within %s", strbuf_text(&limit));
+    strbuf_release(&limit);
+    return code;
+}
+
 static int ask_certificate(struct ctl *ctl,
                            const char *path,
                            long limit_ms,
@@ -152,8 +163,12 @@ static int ask_certificate(struct ctl *ctl,
     terminal_catch_interrupt();
     while (true) {
         int code = client_ask(ctl->client, "GET", path, NULL, answer, err);
-        if (code == 0 || limit_ms == 0 || !is_passing(code) || terminal_now_ms() >= end_ms) {
+        if (code == 0 || limit_ms == 0 || !is_passing(code)) {
             return code;
+        }
+        int64_t left_ms = end_ms - terminal_now_ms();
+        if (left_ms <= 0) {
+            return give_up(limit_ms, err);
         }
         if (ctl->format != CTL_JSON && strcmp(told, err->text) != 0) {
             struct strbuf out = {0};
@@ -162,7 +177,7 @@ static int ask_certificate(struct ctl *ctl,
             strbuf_release(&out);
             memcpy(told, err->text, sizeof(told));
         }
-        terminal_wait(CERTIFICATE_POLL_MS);
+        terminal_wait(left_ms < CERTIFICATE_POLL_MS ? left_ms : CERTIFICATE_POLL_MS);
         if (terminal_is_interrupted()) {
             return CTL_DETACHED;
         }

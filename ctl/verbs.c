@@ -202,7 +202,8 @@ const struct ctl_verb ctl_verbs[] = {
      "  drover repair --dry-run\n  drover repair --yes\n", verb_start},
     {"certificate", "NODE", 1, 1, certificate_options,
      "The proof that a node may be switched off, signed",
-     "Exit code 6 while something stands against it, 10 when --limit passes with --wait. A node that\n"
+     "Exit code 6 while something stands against it, 10 when --limit passes with --wait. A node "
+     "that\n"
      "has left is named by its whole id, or by the address it had. The JSON of -o json is what\n"
      "others check: docs/api.md says how.",
      "  drover certificate 10.0.0.4:6379\n"
