@@ -46,6 +46,19 @@ static void run_stages(struct decision *d)
                   operation_kind_name(d->request->kind));
 }
 
+/* Nothing else is wanted any more: what was prepared and not needed is taken back. */
+static void close_done(struct decision *d)
+{
+    struct lifecycle_answer undo;
+    lifecycle_undo(d->facts, &undo);
+    if (undo.verdict == LIFECYCLE_DONE) {
+        d->answer->verdict = LIFECYCLE_DONE;
+        return;
+    }
+    free(d->answer->batches);
+    *d->answer = undo;
+}
+
 /* A refusal, or a wait that was said aloud, goes before batches; a task that is only unseen does
  * not. */
 static void close_decision(struct decision *d)
@@ -66,7 +79,7 @@ static void close_decision(struct decision *d)
         answer->verdict = LIFECYCLE_WAIT;
         (void)snprintf(answer->reason, sizeof(answer->reason), "%s", d->unseen);
     } else {
-        answer->verdict = LIFECYCLE_DONE;
+        close_done(d);
     }
 }
 

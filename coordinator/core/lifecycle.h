@@ -61,6 +61,15 @@ void lifecycle_next(const struct operation_request *request,
                     const struct lifecycle_facts *facts,
                     struct lifecycle_answer *out);
 void lifecycle_answer_release(struct lifecycle_answer *answer);
+/* What an operation that ends must take back, from its own batches (lifecycle_undo.c): client
+ * traffic goes back on members that it was taken off and that did not begin to leave; servers that
+ * were made for it and never joined are released. MORE: these tasks; WAIT: something cannot be
+ * taken back now; REFUSED: what is left was tried and failed; DONE: nothing is left. Release the
+ * answer.
+ */
+void lifecycle_undo(const struct lifecycle_facts *facts, struct lifecycle_answer *out);
+/* True for tasks as lifecycle_undo() gives them. */
+bool lifecycle_is_undo(const struct task *task);
 /* The dry run: every step foreseen, a line each, from now to the end as far as it can be known. */
 void lifecycle_describe(const struct operation_request *request,
                         const struct lifecycle_facts *facts,

@@ -76,7 +76,7 @@ static bool is_same_task(const struct task *a, const struct task *b)
 }
 
 /* How often the task was done, and whether that was in the latest round: a round has tasks of one
- * kind only. */
+ * kind only, beside those that show in no view. */
 static int count_done(const struct lifecycle_facts *facts, const struct task *task, bool *is_latest)
 {
     int count = 0;
@@ -84,6 +84,9 @@ static int count_done(const struct lifecycle_facts *facts, const struct task *ta
     for (int i = 0; i < facts->batch_count; i++) {
         const struct batch *batch = &facts->batches[i];
         bool is_task = batch->kind == BATCH_TASK && batch->task != NULL;
+        if (is_task && batch->task->kind == TASK_TRAFFIC) {
+            continue;
+        }
         if (!is_task || batch->task->kind != task->kind) {
             *is_latest = false;
         } else if (batch->state == BATCH_DONE && is_same_task(batch->task, task)) {
@@ -243,6 +246,9 @@ void decide_leave(struct decision *d, int node, bool is_dead)
     if (peer == NO_NODE) {
         decide_refuse(d, ERR_REFUSED, "%.80s cannot leave: no other primary answers",
                       name_of(d, node, name));
+        return;
+    }
+    if (!is_dead && decide_traffic_down(d, node)) {
         return;
     }
     task_of_node(d, TASK_LEAVE, node, peer, &task);

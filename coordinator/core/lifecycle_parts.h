@@ -52,6 +52,28 @@ void decide_leave(struct decision *d, int node, bool is_dead);
 /* Servers of ours that left in this operation are stopped. */
 void decide_stops(struct decision *d);
 
+/* --- work outside the servers (lifecycle_outside.c, lifecycle_undo.c) --------------------------*/
+/* Every agent with drain hooks takes client traffic off the node. False when all have done so, or
+ * there are none. */
+bool decide_traffic_down(struct decision *d, int node);
+/* What was decided waits until client traffic is off all of these nodes. */
+void decide_traffic_first(struct decision *d, const int *nodes, int count);
+/* This operation took client traffic off the node. */
+bool is_traffic_down(const struct decision *d, int node);
+bool can_provision(const struct decision *d);
+/* Provisioners make 'count' more servers, 'primaries' of them for primaries. */
+void decide_provisions(struct decision *d, int count, int primaries);
+/* Servers that left in this operation go back to the provisioners. */
+void decide_releases(struct decision *d);
+/* The last TRAFFIC of the node that was given to the agent, or NULL; how many with these flags. */
+const struct batch *last_traffic(const struct lifecycle_facts *facts,
+                                 const struct node_id *node,
+                                 const char *agent);
+int count_traffic(const struct lifecycle_facts *facts,
+                  const struct node_id *node,
+                  const char *agent,
+                  uint32_t flags);
+
 /* --- asking ----------------------------------------------------------------------------------*/
 /* A live primary to ask, always the same one: with slots if there is any, then by id; never
  * 'not_this'. NO_NODE when there is none. */
@@ -78,8 +100,12 @@ void decide_drain(struct decision *d, const int *leaving, int count);
 void decide_rebalance(struct decision *d, const int *chosen, int count);
 
 /* --- nodes and replicas (lifecycle_spares.c, lifecycle_replicas.c) -----------------------------*/
-/* Nodes that run and may join: reachable, empty, no members. result is owned by the caller. */
+/* Nodes that run and may join: reachable, empty, no members; and servers that were made for this
+ * operation, seen or not. result is owned by the caller. */
 int list_spares(const struct decision *d, struct address **result);
+/* A server that this operation started or had made and that is not seen yet as one that may join.
+ * False when there is none. */
+bool find_coming(const struct decision *d, struct address *result);
 /* How many more servers the hosts could start. */
 int count_startable(const struct decision *d);
 /* Starts 'count' more servers, 'primaries' of them placed as primaries. */

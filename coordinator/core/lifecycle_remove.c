@@ -1,7 +1,9 @@
 /* lifecycle_remove.c — a node leaves for good, alive or dead. See lifecycle.h.
  *
  *   primary:  its slots move (or, with a target, that replica takes over) -> replicas re-homed
- *   replica:  nothing                                        then both: leave -> stop, when ours
+ *   replica:  nothing                             then both: leave -> stop, when ours -> release
+ *
+ * Client traffic is taken off before the first of these steps, once all of them are allowed.
  *
  * Redis makes a primary that gave its last slot away a replica of whoever got it, and its replicas
  * go along: both ways are handled. */
@@ -121,10 +123,13 @@ static void remove_member(struct decision *d, int node)
     bool has_slots = subject->role == NODE_ROLE_PRIMARY && subject->slot_count > 0;
     if (has_slots && !node_id_is_empty(&d->request->target)) {
         hand_over(d, node);
+        decide_traffic_first(d, &node, 1);
     } else if (has_slots) {
         decide_drain(d, &node, 1);
+        decide_traffic_first(d, &node, 1);
     } else if (subject->role == NODE_ROLE_PRIMARY || was_emptied(d, node)) {
         decide_rehome(d, node);
+        decide_traffic_first(d, &node, 1);
     }
     if (!decision_is_made(d) && subject->role == NODE_ROLE_REPLICA) {
         check_barrier(d, node);
@@ -152,6 +157,9 @@ void decide_remove(struct decision *d)
     }
     if ((d->request->flags & (REQUEST_KEEP_RUNNING | REQUEST_DEAD)) == 0) {
         decide_stops(d);
+    }
+    if (!decision_is_made(d) && (d->request->flags & REQUEST_KEEP_RUNNING) == 0) {
+        decide_releases(d);
     }
     decide_note(d, "%.8s is no member of the cluster", d->request->node.text);
 }

@@ -1,8 +1,8 @@
 /* lifecycle_scale.c — so many primaries, each with so many replicas. See lifecycle.h.
  *
- *   too few primaries:   start -> join -> rebalance onto all new ones together
- *   too many:            one drain of all that leave, each slot moved once
- *   then:                replicas by placement -> what is over leaves -> stop, when ours
+ *   too few primaries:   start or provision -> join -> rebalance onto all new ones together
+ *   too many:            client traffic off -> one drain of all that leave, each slot moved once
+ *   then:                replicas by placement -> what is over leaves -> stop, when ours -> release
  *
  * Members without slots are used before spares. When the number of primaries is said, members that
  * serve nothing in the end leave: that is how an interrupted run is finished. */
@@ -79,16 +79,28 @@ static void find_nodes(struct decision *d, const struct scale *scale)
     if (missing <= spare_count) {
         return;
     }
+    struct address coming;
+    if (find_coming(d, &coming)) {
+        char text[ADDRESS_TEXT_SIZE];
+        decide_wait(d, "the new server at %.100s does not show yet", address_format(&coming, text));
+        return;
+    }
     int startable = count_startable(d);
-    if (missing > spare_count + startable) {
+    if (missing > spare_count + startable && !can_provision(d)) {
         decide_refuse(d, ERR_REFUSED,
                       "%d more nodes are needed; %d spares run and hosts could start %d; provide "
                       "%d more",
                       missing, spare_count, startable, missing - spare_count - startable);
         return;
     }
-    int new_primaries = scale->primaries - scale->slotted_count - scale->empty_count - spare_count;
-    decide_starts(d, missing - spare_count, new_primaries > 0 ? new_primaries : 0);
+    int new_nodes = missing - spare_count;
+    int primaries = scale->primaries - scale->slotted_count - scale->empty_count - spare_count;
+    int starts = new_nodes < startable ? new_nodes : startable;
+    primaries = primaries > 0 ? primaries : 0;
+    decide_starts(d, starts, primaries < starts ? primaries : starts);
+    if (d->answer->verdict == 0) {
+        decide_provisions(d, new_nodes - starts, primaries > starts ? primaries - starts : 0);
+    }
 }
 
 /* Which of the members without slots become primaries. */
@@ -139,6 +151,18 @@ static void finish_rebalance(struct decision *d, const struct scale *scale)
     }
 }
 
+/* Whose client traffic is off already goes first: keys come and go, and another choice now would
+ * trouble more clients. NO_NODE when there is none. */
+static int pick_prepared(const struct decision *d, const bool *is_kept)
+{
+    for (int i = 0; i < d->topology->node_count; i++) {
+        if (!is_kept[i] && is_traffic_down(d, i)) {
+            return i;
+        }
+    }
+    return NO_NODE;
+}
+
 static void scale_in(struct decision *d, const struct scale *scale)
 {
     int count = scale->slotted_count - scale->primaries;
@@ -149,10 +173,12 @@ static void scale_in(struct decision *d, const struct scale *scale)
     }
     for (int i = 0; i < count; i++) {
         char name[TOPOLOGY_NAME_SIZE];
-        leaving[i] = placement_pick_leaving(&d->placement, is_kept);
+        int prepared = pick_prepared(d, is_kept);
+        leaving[i] =
+            prepared != NO_NODE ? prepared : placement_pick_leaving(&d->placement, is_kept);
         int site = d->placement.site_of_node[leaving[i]];
         is_kept[leaving[i]] = true;
-        if (d->why != NULL) {
+        if (d->why != NULL && prepared == NO_NODE) {
             strbuf_addf(d->why, "  %s leaves: ", name_of(d, leaving[i], name));
             placement_explain_primary(&d->placement, site, d->why);
             strbuf_add_char(d->why, '\n');
@@ -161,6 +187,7 @@ static void scale_in(struct decision *d, const struct scale *scale)
         d->placement.sites[site].node_count--;
     }
     decide_drain(d, leaving, count);
+    decide_traffic_first(d, leaving, count);
     free(leaving);
     free(is_kept);
 }
@@ -188,6 +215,9 @@ static void run_scale(struct decision *d, const struct scale *scale)
     }
     if (!decision_is_made(d)) {
         decide_stops(d);
+    }
+    if (!decision_is_made(d)) {
+        decide_releases(d);
     }
     if (scale->replicas >= 0) {
         decide_note(d, "%d primaries with slots, each with %d replica%s", scale->slotted_count,

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define START_PORT_FIRST 7000
-#define START_PORT_LAST 17000  /* the bus port is 10,000 higher */
+#define START_PORT_FIRST 7000 /* where a host does not say which ports it offers */
+#define START_PORT_LAST 16999
 #define STARTS_PER_HOST_MAX 64 /* whatever its memory says */
 #define START_MEMORY_MIN (INT64_C(64) << 20)
 
@@ -45,13 +45,20 @@ static bool is_known_otherwise(const struct topology *topology, const struct add
     return false;
 }
 
-/* Who left in this operation is not fetched back by it. */
+static bool is_task_at(const struct batch *batch,
+                       enum task_kind kind,
+                       const struct address *address)
+{
+    return batch->kind == BATCH_TASK && batch->task != NULL && batch->task->kind == kind &&
+           address_is_equal(&batch->task->node_address, address);
+}
+
+/* Who left in this operation is not fetched back by it, nor what was given back. */
 static bool has_left(const struct decision *d, const struct address *address)
 {
     for (int i = 0; i < d->facts->batch_count; i++) {
         const struct batch *batch = &d->facts->batches[i];
-        if (batch->kind == BATCH_TASK && batch->task != NULL && batch->task->kind == TASK_LEAVE &&
-            address_is_equal(&batch->task->node_address, address)) {
+        if (is_task_at(batch, TASK_LEAVE, address) || is_task_at(batch, TASK_RELEASE, address)) {
             return true;
         }
     }
@@ -63,12 +70,43 @@ static int compare_addresses(const void *a, const void *b)
     return address_compare(a, b);
 }
 
+/* Where a server came to be for this operation; port 0 = it is no such batch. */
+static struct address made_by(const struct batch *batch)
+{
+    bool is_done = batch->kind == BATCH_TASK && batch->task != NULL && batch->state == BATCH_DONE;
+    if (is_done && batch->task->kind == TASK_START) {
+        return batch->task->node_address;
+    }
+    if (is_done && batch->task->kind == TASK_PROVISION) {
+        return batch->made;
+    }
+    return (struct address){0};
+}
+
+bool find_coming(const struct decision *d, struct address *result)
+{
+    struct address *spares = NULL;
+    int count = list_spares(d, &spares);
+    bool is_found = false;
+    for (int i = 0; i < d->facts->batch_count && !is_found; i++) {
+        struct address address = made_by(&d->facts->batches[i]);
+        if (address.port != 0 && !has_left(d, &address) && !is_listed(spares, count, &address) &&
+            find_member_at(d->topology, &address) == NO_NODE) {
+            *result = address;
+            is_found = true;
+        }
+    }
+    free(spares);
+    return is_found;
+}
+
 int list_spares(const struct decision *d, struct address **result)
 {
     const struct topology *topology = d->topology;
     int count = 0;
     struct address *list =
-        xcalloc((size_t)(topology->node_count + d->facts->spare_count) + 1, sizeof(struct address));
+        xcalloc((size_t)(topology->node_count + d->facts->spare_count + d->facts->batch_count) + 1,
+                sizeof(struct address));
     for (int i = 0; i < topology->node_count; i++) {
         const struct topology_node *node = &topology->nodes[i];
         if (is_spare(node) && !has_left(d, &node->address) &&
@@ -81,6 +119,15 @@ int list_spares(const struct decision *d, struct address **result)
         if (!is_listed(list, count, spare) && !has_left(d, spare) &&
             !is_known_otherwise(topology, spare)) {
             list[count++] = *spare;
+        }
+    }
+    for (int i = 0; i < d->facts->batch_count; i++) {
+        const struct batch *batch = &d->facts->batches[i];
+        struct address made = made_by(batch);
+        if (made.port != 0 && batch->task->kind == TASK_PROVISION &&
+            !is_listed(list, count, &made) && !has_left(d, &made) &&
+            !is_known_otherwise(topology, &made)) {
+            list[count++] = made;
         }
     }
     qsort(list, (size_t)count, sizeof(struct address), compare_addresses);
@@ -104,30 +151,7 @@ static int64_t memory_wanted(const struct topology *topology)
     return wanted < START_MEMORY_MIN ? START_MEMORY_MIN : wanted;
 }
 
-/* Unknown memory is taken for room for one. */
-static int startable_on(const struct lifecycle_host *host, int64_t memory_bytes)
-{
-    if (!host->can_start || !host->is_connected || host->host[0] == '\0') {
-        return 0;
-    }
-    if (host->memory_free_bytes < 0) {
-        return 1;
-    }
-    int64_t count = host->memory_free_bytes / memory_bytes;
-    return count > STARTS_PER_HOST_MAX ? STARTS_PER_HOST_MAX : (int)count;
-}
-
-int count_startable(const struct decision *d)
-{
-    int64_t memory_bytes = memory_wanted(d->topology);
-    int count = 0;
-    for (int i = 0; i < d->facts->host_count; i++) {
-        count += startable_on(&d->facts->hosts[i], memory_bytes);
-    }
-    return count;
-}
-
-static bool is_port_used(const struct decision *d, const char *host, int port, int from_batch)
+static bool is_port_used(const struct decision *d, const char *host, int port)
 {
     struct address address = {.port = (uint16_t)port};
     (void)snprintf(address.host, sizeof(address.host), "%s", host);
@@ -137,22 +161,61 @@ static bool is_port_used(const struct decision *d, const char *host, int port, i
             return true;
         }
     }
-    for (int i = from_batch; i < d->answer->batch_count; i++) {
-        if (address_is_equal(&d->answer->batches[i].task->node_address, &address)) {
+    for (int i = 0; i < d->answer->batch_count; i++) {
+        const struct batch *batch = &d->answer->batches[i];
+        if (batch->task != NULL && address_is_equal(&batch->task->node_address, &address)) {
             return true;
         }
     }
     return is_listed(d->facts->spares, d->facts->spare_count, &address);
 }
 
+/* The first port of the host that nobody has, from 'first' on; 0 when there is none. */
+static int next_port(const struct decision *d, const struct lifecycle_host *host, int first)
+{
+    int lowest = host->port_first != 0 ? host->port_first : START_PORT_FIRST;
+    int last = host->port_first != 0 ? host->port_last : START_PORT_LAST;
+    for (int port = first > lowest ? first : lowest; port <= last; port++) {
+        if (!is_port_used(d, host->host, port)) {
+            return port;
+        }
+    }
+    return 0;
+}
+
+/* As many as its memory and its ports allow; unknown memory is taken for room for one. */
+static int startable_on(const struct decision *d,
+                        const struct lifecycle_host *host,
+                        int64_t memory_bytes)
+{
+    if (!host->can_start || !host->is_connected || host->host[0] == '\0') {
+        return 0;
+    }
+    int64_t room = host->memory_free_bytes < 0 ? 1 : host->memory_free_bytes / memory_bytes;
+    int count = 0;
+    int port = next_port(d, host, 0);
+    while (port != 0 && count < room && count < STARTS_PER_HOST_MAX) {
+        count++;
+        port = next_port(d, host, port + 1);
+    }
+    return count;
+}
+
+int count_startable(const struct decision *d)
+{
+    int64_t memory_bytes = memory_wanted(d->topology);
+    int count = 0;
+    for (int i = 0; i < d->facts->host_count; i++) {
+        count += startable_on(d, &d->facts->hosts[i], memory_bytes);
+    }
+    return count;
+}
+
 static void start_on(struct decision *d, const struct lifecycle_host *host)
 {
     struct task task = {.kind = TASK_START};
-    int port = START_PORT_FIRST;
+    int port = next_port(d, host, 0);
     bool is_valkey = false;
-    while (port < START_PORT_LAST && is_port_used(d, host->host, port, 0)) {
-        port++;
-    }
     for (int i = 0; i < d->topology->node_count; i++) {
         is_valkey =
             is_valkey || (d->topology->nodes[i].is_member && d->topology->nodes[i].is_valkey);
@@ -188,7 +251,7 @@ void decide_starts(struct decision *d, int count, int primaries)
         struct address address = {0};
         (void)snprintf(address.host, sizeof(address.host), "%s", d->facts->hosts[i].host);
         sites[i] = placement_site_at(&d->placement, &address);
-        left[i] = startable_on(&d->facts->hosts[i], memory_bytes);
+        left[i] = startable_on(d, &d->facts->hosts[i], memory_bytes);
     }
     for (int i = 0; i < count; i++) {
         int host = pick_host(d, sites, left, i < primaries);
@@ -242,8 +305,7 @@ static bool was_stopped(const struct decision *d, const struct address *address)
 {
     for (int i = 0; i < d->facts->batch_count; i++) {
         const struct batch *batch = &d->facts->batches[i];
-        if (batch->kind == BATCH_TASK && batch->task != NULL && batch->task->kind == TASK_STOP &&
-            address_is_equal(&batch->task->node_address, address)) {
+        if (is_task_at(batch, TASK_STOP, address)) {
             return true;
         }
     }

@@ -196,11 +196,17 @@ void life_init(struct life *life, const char *text)
         if (sscanf(part, " %63[^@ ]@%127s %255[^\n]", name, place, rest) >= 2) {
             add_node(life, &wishes[count++], name, place, rest);
         } else {
-            int found = sscanf(part, " %127[^/]/%63s starts %d", place, name, &room);
-            CHECK(found == 3);
+            char word[32] = "";
+            int found = sscanf(part, " %127[^/]/%63s %31s %d", place, name, word, &room);
+            CHECK(found >= 3);
             struct lifecycle_host *host = life_host(life, place, name);
-            host->can_start = true;
-            host->memory_free_bytes = (INT64_C(64) << 20) * room;
+            host->offers_provision = host->offers_provision || strcmp(word, "provisions") == 0;
+            host->offers_traffic = host->offers_traffic || strcmp(word, "drains") == 0;
+            if (strcmp(word, "starts") == 0) {
+                CHECK(found == 4);
+                host->can_start = true;
+                host->memory_free_bytes = (INT64_C(64) << 20) * room;
+            }
         }
     }
     qsort(life->topology.nodes, (size_t)count, sizeof(struct topology_node), compare_ids);
@@ -281,13 +287,22 @@ static void say_task(struct life *life, const struct task *task)
     case TASK_LEAVE:
     case TASK_START:
     case TASK_STOP:
-    case TASK_PROVISION:
     case TASK_RELEASE:
-    case TASK_TRAFFIC:
     case TASK_REACH:
         say(life, "%s %s%s", task_kind_name(task->kind), node,
             (task->flags & TASK_DEAD) != 0 ? " dead" : "");
         return;
+    case TASK_TRAFFIC:
+        say(life, "traffic %s %s", (task->flags & TASK_UP) != 0 ? "up" : "down", node);
+        return;
+    case TASK_PROVISION: {
+        char role[16];
+        char zone[32];
+        (void)task_detail_get(task, "role", role, sizeof(role));
+        (void)task_detail_get(task, "zone", zone, sizeof(zone));
+        say(life, "provision %s%s%s", role, zone[0] == '\0' ? "" : " in ", zone);
+        return;
+    }
     }
 }
 
