@@ -83,6 +83,13 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
     probe_init(&a->probe, SERIAL_PROBE, config->serves_all, config->probe_interval_ms);
     order_book_init(&a->book, &login, config->seed + 1, &a->last_serial);
     a->book.means.instances = a->config.instances.folder[0] != '\0' ? &a->config.instances : NULL;
+    struct outside_settings *outside = &a->config.outside;
+    memcpy(outside->agent, config->id.text, sizeof(outside->agent));
+    memcpy(outside->cluster, config->cluster, sizeof(outside->cluster));
+    memcpy(outside->certificate_key, config->instances.certificate_key,
+           sizeof(outside->certificate_key));
+    bool has_outside = (int)outside->provisioner.way != 0 || outside->hook_count > 0;
+    a->book.means.outside = has_outside ? outside : NULL;
     for (int i = 0; i < config->node_count; i++) {
         probe_add(&a->probe, &config->nodes[i], PROBE_CONFIGURED, now_ms);
     }
@@ -237,6 +244,8 @@ static void describe_host(const struct agent *a, struct host_report *host)
     }
     host->port_first = can_start ? offer->port_first : 0;
     host->port_last = can_start ? offer->port_last : 0;
+    host->offers_provision = (int)a->config.outside.provisioner.way != 0;
+    host->offers_traffic = a->config.outside.hook_count > 0;
 }
 
 /* ---- reports ---- */

@@ -47,7 +47,7 @@ struct instance_settings {
 /* Each hook of a kind, and HAProxy's processes. */
 #define OUTSIDE_HOOKS_MAX 18
 
-/* Who outside makes servers, and who keeps client traffic off them (docs/outside.md). Plain data. */
+/* Who outside makes servers, and who keeps clients off them (docs/outside.md). Plain data. */
 struct outside_settings {
     struct outside_target provisioner; /* way 0 = none */
     int64_t provision_timeout_ms;      /* > 0: for a server to be ready, or to be released */

@@ -137,8 +137,14 @@ void order_book_stop(struct order_book *book, const struct order_id *id)
 void order_book_stop_all(struct order_book *book)
 {
     for (int i = 0; i < book->count; i++) {
-        if (book->entries[i]->state != ENTRY_ENDED) {
-            stop_entry(book, book->entries[i]);
+        struct order_entry *entry = book->entries[i];
+        bool is_asking = entry->work != NULL && entry->order.kind == ORDER_TASK &&
+                         entry->order.task.kind == TASK_PROVISION;
+        if (is_asking) {
+            order_work_freeze(entry->work, ERR_UNAVAILABLE,
+                              "the agent ends; who asks again gets the same server");
+        } else if (entry->state != ENTRY_ENDED) {
+            stop_entry(book, entry);
         }
     }
 }

@@ -59,6 +59,8 @@ void order_book_give(struct order_book *book,
                      int64_t fence);
 void order_book_renew(struct order_book *book, const struct renewal *renewal, int64_t sent_ms);
 void order_book_stop(struct order_book *book, const struct order_id *id);
+/* The agent ends: as order_book_stop() for each, save that a server that is being made is left to
+ * whoever asks for it next. */
 void order_book_stop_all(struct order_book *book);
 void order_book_forget(struct order_book *book, const struct order_id *id);
 

@@ -3,6 +3,7 @@
 
 #include "agent/core/instance.h"
 #include "agent/core/key_scan.h"
+#include "agent/core/outside.h"
 #include "agent/core/reach.h"
 #include "agent/core/repair.h"
 #include "agent/core/task_runner.h"
@@ -18,11 +19,17 @@ struct order_work {
     struct instance *instance;
     struct repair *repair;
     struct reach *reach;
+    struct outside *outside;
 };
 
 static bool is_instance_task(enum task_kind kind)
 {
     return kind == TASK_START || kind == TASK_STOP;
+}
+
+static bool is_outside_task(enum task_kind kind)
+{
+    return kind == TASK_PROVISION || kind == TASK_RELEASE || kind == TASK_TRAFFIC;
 }
 
 /* ---- what an order from outside must look like ---- */
@@ -34,6 +41,9 @@ static const char *task_fault(const struct order *order, const struct order_mean
     }
     if (is_instance_task(order->task.kind)) {
         return means->instances == NULL ? "this agent starts and stops no servers" : NULL;
+    }
+    if (is_outside_task(order->task.kind)) {
+        return means->outside == NULL ? "this agent has no provisioner and no drain hook" : NULL;
     }
     bool is_known = order->task.kind == TASK_REPAIR || order->task.kind == TASK_REACH ||
                     node_task_knows(order->task.kind);
@@ -96,6 +106,8 @@ struct order_work *order_work_new(const struct order *order,
             work->repair = repair_new(order, &means->login, serial, seed, now_ms);
         } else if (order->task.kind == TASK_REACH) {
             work->reach = reach_new(order, serial, now_ms);
+        } else if (is_outside_task(order->task.kind)) {
+            work->outside = outside_new(order, means->outside, serial, seed, now_ms);
         } else {
             work->task = node_task_new(order, serial, seed, now_ms);
         }
@@ -115,6 +127,7 @@ void order_work_free(struct order_work *work)
     instance_free(work->instance);
     repair_free(work->repair);
     reach_free(work->reach);
+    outside_free(work->outside);
     free(work);
 }
 
@@ -134,6 +147,8 @@ void order_work_step(struct order_work *work,
         repair_step(work->repair, event, fx);
     } else if (work->reach != NULL) {
         reach_step(work->reach, event, fx);
+    } else if (work->outside != NULL) {
+        outside_step(work->outside, event, fx);
     }
 }
 
@@ -154,6 +169,9 @@ int64_t order_work_deadline(const struct order_work *work)
     if (work->reach != NULL) {
         return reach_deadline(work->reach);
     }
+    if (work->outside != NULL) {
+        return outside_deadline(work->outside);
+    }
     return work->task != NULL ? node_task_deadline(work->task) : NEVER;
 }
 
@@ -171,6 +189,8 @@ void order_work_stop(struct order_work *work)
         repair_stop(work->repair);
     } else if (work->reach != NULL) {
         reach_end(work->reach, 0, "stopped");
+    } else if (work->outside != NULL) {
+        outside_end(work->outside, 0, "stopped");
     }
 }
 
@@ -188,6 +208,8 @@ void order_work_freeze(struct order_work *work, int code, const char *reason)
         repair_expire(work->repair, code, reason);
     } else if (work->reach != NULL) {
         reach_end(work->reach, code, reason);
+    } else if (work->outside != NULL) {
+        outside_end(work->outside, code, reason);
     }
 }
 
@@ -207,6 +229,9 @@ bool order_work_is_over(const struct order_work *work)
     }
     if (work->reach != NULL) {
         return reach_is_over(work->reach);
+    }
+    if (work->outside != NULL) {
+        return outside_is_over(work->outside);
     }
     return work->task == NULL || node_task_is_over(work->task);
 }
@@ -230,5 +255,7 @@ void order_work_status(const struct order_work *work, struct order_status *statu
         repair_status(work->repair, status);
     } else if (work->reach != NULL) {
         reach_status(work->reach, status);
+    } else if (work->outside != NULL) {
+        outside_status(work->outside, status);
     }
 }

@@ -14,6 +14,7 @@ struct order_work; /* owned by whoever called order_work_new() */
 struct order_means {
     struct mover_login login;
     const struct instance_settings *instances; /* not owned; NULL: this agent starts no servers */
+    const struct outside_settings *outside;    /* not owned; NULL: it knows nobody outside */
 };
 
 /* NULL when this agent can carry the order out, else why not, in words. */

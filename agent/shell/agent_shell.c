@@ -6,6 +6,7 @@
 
 #include "agent/shell/discover.h"
 #include "agent/shell/instance_host.h"
+#include "agent/shell/outside_host.h"
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/io/clock.h"
@@ -39,6 +40,7 @@ struct agent_shell {
     struct redis_pool *redis;
     struct dialer *dialer;
     struct instance_host *host;
+    struct outside_host *outside;
     struct loop_timer *timer;
     char *fence_path;   /* owned */
     int lock;           /* descriptor of the lock file, -1 = none */
@@ -191,6 +193,17 @@ static void do_save_fence(struct agent_shell *shell, int64_t fence)
     shell->is_fence_pending = true;
 }
 
+static void do_host(struct agent_shell *shell, const struct agent_effect *effect)
+{
+    if (effect->host.verb == HOST_OUTSIDE_START) {
+        outside_host_submit(shell->outside, effect->req_id, effect->host.outside);
+    } else if (effect->host.verb == HOST_OUTSIDE_CANCEL) {
+        outside_host_cancel(shell->outside, effect->req_id);
+    } else {
+        instance_host_submit(shell->host, effect->req_id, &effect->host);
+    }
+}
+
 static void do_effect(struct agent_shell *shell, const struct agent_effect *effect)
 {
     switch (effect->kind) {
@@ -212,7 +225,7 @@ static void do_effect(struct agent_shell *shell, const struct agent_effect *effe
         }
         return;
     case AGENT_FX_HOST:
-        instance_host_submit(shell->host, effect->req_id, &effect->host);
+        do_host(shell, effect);
         return;
     case AGENT_FX_DIAL:
         dialer_dial(shell->dialer, &effect->address, effect->timeout_ms, on_dialed,
@@ -373,6 +386,12 @@ struct agent_shell *agent_shell_new(const struct agent_shell_options *options, s
     if (shell->host == NULL) {
         goto fail;
     }
+    struct outside_host_options outside = {.loop = options->loop,
+                                           .webhook_token = options->webhook_token,
+                                           .webhook_ca = options->webhook_ca,
+                                           .done = on_host,
+                                           .user = shell};
+    shell->outside = outside_host_new(&outside);
     shell->timer = loop_timer_new(options->loop, on_timer, shell);
     start_core(shell, options, fence);
     loop_timer_set(shell->timer, clock_now_ms());
@@ -394,6 +413,7 @@ void agent_shell_free(struct agent_shell *shell)
     redis_pool_free(shell->redis);
     dialer_free(shell->dialer);
     instance_host_free(shell->host);
+    outside_host_free(shell->outside);
     loop_timer_free(shell->timer);
     agent_effects_release(&shell->effects);
     agent_free(shell->core);

@@ -31,6 +31,8 @@ struct agent_shell_options {
     bool discovers;    /* serve the redis-server and valkey-server processes of this host */
     const char *redis_program;  /* for servers started here; NULL: redis-server, from PATH */
     const char *valkey_program; /* likewise; NULL: valkey-server */
+    const char *webhook_token;  /* for webhooks of config.outside; NULL: none. Never logged */
+    const char *webhook_ca;     /* PEM file of who signs their certificates; NULL: the system's */
     struct agent_config config; /* incarnation, seed and fence_seen are filled in by the shell */
     /* Called once, when the core has ended by itself or after agent_shell_stop(); err->code 0 =
      * clean. */
