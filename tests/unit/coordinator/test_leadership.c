@@ -161,19 +161,27 @@ static void test_rumour(void **state)
     world_release(&w);
 }
 
+/* Coordinator 0 leads and has moved some of the slots of a drain, 1 stands by. The number of the
+ * command that began it. */
+static int drain_half_way(struct world *w)
+{
+    world_init(w, 3, 0, 3);
+    world_start(w, 0);
+    WORLD_UNTIL(w, 5000, strstr(world_why(w), "nothing to do") != NULL);
+    world_start(w, 1);
+    int start = world_drain(w, 0, 0);
+    WORLD_UNTIL(w, 20000,
+                world_state(w) == OPERATION_RUNNING && world_operation(w)->slots_moved > 700);
+    return start;
+}
+
 /* The standby finishes what the dead leader began: it loads the journal, has its fence confirmed,
  * and goes on. */
 static void test_takeover(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 3, 0, 3);
-    world_start(&w, 0);
-    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
-    world_start(&w, 1);
-    (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000,
-                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    (void)drain_half_way(&w);
     char id[OPERATION_ID_SIZE];
     memcpy(id, world_operation(&w)->id, sizeof(id));
     world_kill(&w, 0);
@@ -192,13 +200,7 @@ static void test_takeover_waits(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 3, 0, 3);
-    world_start(&w, 0);
-    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
-    world_start(&w, 1);
-    (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000,
-                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    (void)drain_half_way(&w);
     w.agents[0].is_cut = true;
     world_kill(&w, 0);
     WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
@@ -217,13 +219,7 @@ static void test_fence_is_waited_for(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 3, 0, 3);
-    world_start(&w, 0);
-    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
-    world_start(&w, 1);
-    (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000,
-                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    (void)drain_half_way(&w);
     w.agents[0].ack_max = w.agents[0].fence_disk;
     w.agents[0].order_count = 0; /* lists nothing */
     world_kill(&w, 0);
@@ -245,13 +241,7 @@ static void test_inherited_order_lives(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w, 3, 0, 3);
-    world_start(&w, 0);
-    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
-    world_start(&w, 1);
-    (void)world_drain(&w, 0, 0);
-    WORLD_UNTIL(&w, 20000,
-                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+    (void)drain_half_way(&w);
     world_kill(&w, 0);
     world_agent_kill(&w, 0);
     w.agents[0].fence_disk = 0;
@@ -272,13 +262,7 @@ static void test_takeover_in_other_states(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct world w;
-        world_init(&w, 3, 0, 3);
-        world_start(&w, 0);
-        WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "nothing to do") != NULL);
-        world_start(&w, 1);
-        int start = world_drain(&w, 0, 0);
-        WORLD_UNTIL(&w, 20000,
-                    world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 700);
+        int start = drain_half_way(&w);
         w.agents[0].does_nothing = true;
         (void)world_verb(&w, 0, i == 0 ? COMMAND_PAUSE : COMMAND_CANCEL,
                          world_answer(&w, start)->operation_id);
