@@ -1,6 +1,7 @@
 /* main.c — drover-agent: reads its settings, starts the shell, works until a signal comes. */
 #include "agent/core/redis_conf.h"
 #include "agent/shell/agent_shell.h"
+#include "agent/shell/outside_options.h"
 #include "common/base/alloc.h"
 #include "common/io/daemon.h"
 
@@ -46,6 +47,7 @@ static const struct option option_rows[] = {
      .placeholder = "FILE", .help = "PEM file of its key."},
     {.key = "removal-key-file", .flag = "removal-key-file", .env = "DROVER_REMOVAL_KEY_FILE", .type = OPTION_STRING,
      .placeholder = "FILE", .help = "Holds the key, shared with the coordinators, that orders to stop a server must be signed with."},
+    OUTSIDE_ROWS,
     DAEMON_ROWS_REDIS,
     DAEMON_ROWS_GENERAL,
 };
@@ -54,6 +56,7 @@ static const struct option option_rows[] = {
 struct program {
     struct agent_shell *shell;
     const char **urls; /* owned; the texts belong to the options */
+    struct outside_options outside;
 };
 
 static int read_identity(const struct daemon *daemon, struct agent_config *config, struct err *err)
@@ -164,8 +167,10 @@ static int read_instances(const struct daemon *daemon, struct agent_config *conf
 
 static int read_settings(struct daemon *daemon, struct agent_shell_options *shell, struct err *err)
 {
+    struct program *program = daemon->user;
     int code = read_identity(daemon, &shell->config, err);
     code = code == 0 ? read_instances(daemon, &shell->config, err) : code;
+    code = code == 0 ? outside_options_read(daemon, &program->outside, err) : code;
     code = code == 0 ? read_coordinators(daemon, shell, err) : code;
     code = code == 0 ? daemon_read_nodes(daemon, err) : code;
     code = code == 0 ? daemon_read_secrets(daemon, err) : code;
@@ -187,6 +192,9 @@ static int read_settings(struct daemon *daemon, struct agent_shell_options *shel
     shell->discovers = options_is(daemon->options, "discover");
     shell->redis_program = options_text(daemon->options, "redis-server");
     shell->valkey_program = options_text(daemon->options, "valkey-server");
+    shell->config.outside = program->outside.settings;
+    shell->webhook_token = strbuf_text(&program->outside.token);
+    shell->webhook_ca = program->outside.ca_file;
     return 0;
 }
 
@@ -247,5 +255,6 @@ int main(int argc, char **argv)
     };
     int exit_code = daemon_main(&daemon, argc, argv);
     free(program.urls);
+    outside_options_release(&program.outside);
     return exit_code;
 }

@@ -1,6 +1,7 @@
 /* main.c — drover-coordinator: reads its settings, opens the store, starts shell and API; alone, or
  * with an agent in the same process when the bus is inproc:// (standalone). */
 #include "agent/shell/agent_shell.h"
+#include "agent/shell/outside_options.h"
 #include "common/base/alloc.h"
 #include "common/io/daemon.h"
 #include "common/io/signer.h"
@@ -80,6 +81,7 @@ static const struct option option_rows[] = {
     DAEMON_ROWS_NODES("Standalone (bus inproc://)"),
     {.key = "state-dir", .flag = "state-dir", .env = "DROVER_STATE_DIR", .type = OPTION_STRING,
      .placeholder = "DIR", .help = "Keeps the agent's highest fence; the store's file name with \".agent\" by default."},
+    OUTSIDE_ROWS,
     DAEMON_ROWS_REDIS,
     DAEMON_ROWS_GENERAL,
 };
@@ -89,10 +91,11 @@ struct program {
     struct store *store;
     struct coordinator_shell *shell;
     struct api *api;
-    struct signer *signer;     /* of removal certificates; NULL = none */
-    struct agent_shell *agent; /* standalone only */
-    char *state_folder;        /* owned */
-    char api_host[HOST_SIZE];  /* where the API listens */
+    struct signer *signer;          /* of removal certificates; NULL = none */
+    struct agent_shell *agent;      /* standalone only */
+    struct outside_options outside; /* of that agent */
+    char *state_folder;             /* owned */
+    char api_host[HOST_SIZE];       /* where the API listens */
     struct strbuf etcd_password;
     int parts_running; /* cores that have not ended yet */
     bool is_store_closed;
@@ -265,9 +268,14 @@ static int start_agent(struct daemon *daemon,
         .state_folder = program->state_folder,
         .discovers = options_is(daemon->options, "discover") && daemon->node_count == 0,
         .config = {.nodes = daemon->nodes, .node_count = daemon->node_count, .serves_all = true},
+        .webhook_token = strbuf_text(&program->outside.token),
+        .webhook_ca = program->outside.ca_file,
         .on_exit = part_ended,
         .user = daemon,
     };
+    agent.config.outside = program->outside.settings;
+    memcpy(agent.config.instances.certificate_key, config->removal_key,
+           sizeof(agent.config.instances.certificate_key));
     (void)snprintf(agent.config.id.text, sizeof(agent.config.id.text), "standalone");
     (void)snprintf(agent.config.cluster, sizeof(agent.config.cluster), "%s", config->cluster);
     (void)snprintf(agent.config.credential, sizeof(agent.config.credential), "%s",
@@ -357,6 +365,7 @@ static int read_settings(struct daemon *daemon,
     code = code == 0 ? read_signer(daemon, err) : code;
     code = code == 0 ? read_coordinator(daemon, config, err) : code;
     code = code == 0 ? read_removal_key(daemon, config, err) : code;
+    code = code == 0 ? outside_options_read(daemon, &program->outside, err) : code;
     code = code == 0 ? read_api(daemon, http, config, err) : code;
     return code == 0 ? read_state_folder(daemon, err) : code;
 }
@@ -403,6 +412,7 @@ int main(int argc, char **argv)
     };
     int exit_code = daemon_main(&daemon, argc, argv);
     free(program.state_folder);
+    outside_options_release(&program.outside);
     strbuf_release(&program.etcd_password);
     signer_free(program.signer);
     return exit_code;
