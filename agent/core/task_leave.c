@@ -3,9 +3,11 @@
  * The facts of the removal certificate are read in the round that acts: no slot and no replica in
  * any view, no key at the node. Then the node is reset, so that it knows nobody and has another id;
  * then every member forgets it. Members refuse it for 60 s after that; one that was not told would
- * bring it back to the others afterwards, so all are asked again when the ban is over. A node that
- * does not answer leaves only when it is ordered as dead, and one that answers never as dead.
- * Source: DESIGN 7; facts F19, F20 (docs/redis_facts.md 18). */
+ * bring it back to the others afterwards, so all are asked again when the ban is over. A reset
+ * clears memory only: from its files a node that was a replica last would read its keys again when
+ * it is switched on, and claim their slots, so these are emptied, too. A node that does not answer
+ * leaves only when it is ordered as dead, and one that answers never as dead. Source: DESIGN 7;
+ * facts F19, F20 (docs/redis_facts.md 18). */
 #include "agent/core/task_parts.h"
 
 #include <stdarg.h>
@@ -15,8 +17,9 @@
 #define FORGETS_AT_ONCE 256
 #define LINKS_MS_MAX 20000 /* a node timeout of 15 s until the others notice that it is gone */
 #define RETURNS_MAX 3
+#define WIPES_MAX 3
 
-enum leave_act { LEAVE_RESET, LEAVE_FORGET };
+enum leave_act { LEAVE_RESET, LEAVE_FORGET, LEAVE_WIPE };
 
 static bool is_dead(const struct node_task *t)
 {
@@ -212,6 +215,26 @@ static void forget(struct node_task *t, struct agent_effects *fx, int listing)
     task_rest_after(t);
 }
 
+/* Alone at its address without slots nobody can have given it a key that is not in its files. */
+static bool is_wipe_needed(const struct node_task *t)
+{
+    const struct nodes_row *own = task_own_row(&t->node);
+    bool is_reset = own != NULL && !is_itself(t) && t->node.view.row_count == 1;
+    return is_reset && !is_dead(t) && !t->leave.is_wiped && t->leave.wipes < WIPES_MAX &&
+           own->slot_count == 0 && t->node.keys == 0;
+}
+
+/* FLUSHALL empties the AOF, and the RDB where it is kept up; SAVE one that a sync left behind. */
+static void wipe(struct node_task *t, struct agent_effects *fx)
+{
+    task_say(t, "empties the files of the node that left");
+    t->leave.wipes++;
+    struct command_list *commands =
+        task_act(t, fx, LEAVE_WIPE, &t->node.address, TASK_SLOW_TIMEOUT_MS);
+    commands_add(commands, "FLUSHALL", (char *)NULL);
+    commands_add(commands, "SAVE", (char *)NULL);
+}
+
 static void forgotten(struct node_task *t)
 {
     if (t->is_stopping) {
@@ -251,6 +274,8 @@ static void leave_decide(struct node_task *t, struct agent_effects *fx)
     }
     if (listing > 0) {
         forget(t, fx, listing);
+    } else if (is_wipe_needed(t)) {
+        wipe(t, fx);
     } else {
         forgotten(t);
     }
@@ -261,8 +286,14 @@ static void leave_hear_act(struct node_task *t,
                            const struct agent_event *ev,
                            struct agent_effects *fx)
 {
-    (void)fx;
     const struct reply *error = ev->code == 0 ? task_first_error(ev) : NULL;
+    if (request->index == LEAVE_WIPE) {
+        t->leave.is_wiped = ev->code == 0;
+        if (error != NULL) { /* it has left all the same */
+            log_event_add(task_log(t, fx, LOG_WARN, "task.files_left"), "why", error->text);
+        }
+        return;
+    }
     if (error == NULL || t->sm.state != RUNNER_ACTING) {
         return;
     }

@@ -181,6 +181,8 @@ struct node_task {
         bool has_begun;       /* reset or forgotten by this runner */
         int64_t ban_until_ms; /* NEVER = not forgotten by all yet */
         int returns;
+        int wipes;     /* tries */
+        bool is_wiped; /* or never will be: it refused */
     } leave;
     struct {
         bool has_no_ranges; /* the server is older than ADDSLOTSRANGE */

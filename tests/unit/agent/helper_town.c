@@ -51,6 +51,7 @@ void town_init(struct town *town)
         town->nodes[n].keys = 100;
     }
     town->nodes[3].keys = 100;
+    town->nodes[3].filed_keys = 100;
 }
 
 void town_release(struct town *town)
@@ -332,6 +333,7 @@ static void replicate(struct call *call)
     } else {
         call->town->faces[call->node->face].primary = face;
         call->node->keys = call->town->nodes[call->town->faces[face].node].keys;
+        call->node->filed_keys = call->node->keys;
         say(call, REPLY_STATUS, "OK");
     }
 }
@@ -478,6 +480,12 @@ static void execute(struct call *call)
         say(call, REPLY_STRING, "id=1 addr=10.0.0.9:1 laddr=10.0.0.7:7000 fd=8\n");
     } else if (strcmp(first, "FUNCTION") == 0) {
         functions(call);
+    } else if (strcmp(first, "FLUSHALL") == 0) {
+        assert_int_equal(call->node->keys, 0); /* drover deletes no key that somebody can read */
+        call->node->filed_keys = 0;
+        say(call, REPLY_STATUS, "OK");
+    } else if (strcmp(first, "SAVE") == 0) {
+        say(call, REPLY_STATUS, "OK");
     } else {
         fail_msg("the town does not know %s", first);
     }

@@ -46,7 +46,8 @@ struct town_node {
     bool has_no_ranges;
     bool has_no_functions;
     int64_t keys;
-    int sync_left; /* looks until a new replica is in step */
+    int64_t filed_keys; /* would be read again at its next start */
+    int sync_left;      /* looks until a new replica is in step */
     int64_t synced_bytes;
     const char *version;
     char functions[32]; /* "" = none */

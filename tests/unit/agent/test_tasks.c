@@ -395,7 +395,19 @@ static void a_replica_leaves_with_its_copies(void **state)
     check_done();
     check_gone(face);
     assert_int_equal(town->nodes[3].keys, 0);
+    assert_int_equal(town->nodes[3].filed_keys, 0); /* switched on again it claims no slots */
     assert_int_equal(town->nodes[0].keys, 100);
+}
+
+static void a_node_that_lets_nobody_empty_its_files_leaves_all_the_same(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    town_fault(town, 3, "FLUSHALL", "NOPERM this user has no permissions", 9);
+    run(TASK_LEAVE, 3, 1, 0);
+    check_done();
+    check_gone(face);
+    assert_int_equal(town_said_count(town, "3 FLUSHALL"), 1);
 }
 
 static void a_dead_node_leaves_and_stays_away(void **state)
@@ -685,6 +697,7 @@ int main(void)
         EACH(failover_is_asked_for_a_few_times),
         EACH(leaves),
         EACH(a_replica_leaves_with_its_copies),
+        EACH(a_node_that_lets_nobody_empty_its_files_leaves_all_the_same),
         EACH(a_dead_node_leaves_and_stays_away),
         EACH(a_node_that_comes_back_is_forgotten_again),
         EACH(leave_refuses_who_is_needed),

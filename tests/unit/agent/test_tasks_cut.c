@@ -103,6 +103,9 @@ static void check_end(const struct trial *trial, int step)
         for (int n = 0; n < 3; n++) {
             assert_false(town->nodes[n].knows[trial->node]);
         }
+        if (trial->flags != TASK_DEAD) {
+            assert_int_equal(town->nodes[trial->node].filed_keys, 0);
+        }
         break;
     case TASK_ADD_SLOTS:
         assert_int_equal(town->owner[9], 5);

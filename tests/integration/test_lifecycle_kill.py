@@ -1,0 +1,329 @@
+"""kill -9 of every actor at the steps of join and of remove: the end is the same as if nobody had been killed.
+
+Each story is a small cluster of its own with live checked clients. Its steps are operations; in each one a trap holds a
+server at a chosen command, there somebody is killed, is started again, and the operation goes on by itself or the same
+command is given again. Then every view must list the members and nobody else, slots are even, every key is there, and the
+same command once more changes nothing. At the end a node that was removed is switched on again, in the worst case with the
+disk that it had as a member, and must not come back; all is looked at again when every ban is over.
+
+Stories run side by side, since a node that left is banned for 60 s. By hand: --all runs every combination,
+--only NAME one story.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+import unittest
+
+from fleet import Coordinator, Fleet
+from harness import (AGENT, SLOTS, Cluster, Etcd, Folder, Load, Node, Process, end_all, free_port, load_tool, wait_for)
+from traps import LIBRARY, Traps, holder_of
+
+FILL = ["--keys", 3000, "--size", 100, "--mix", "all", "--seed", 7]
+PATIENCE = 240  # s for one state, on a machine that is busy
+AFTER_BAN = 65  # s; members refuse a forgotten node for 60
+NODE_ACTORS = ("subject", "bystander", "receiver")
+
+
+class TrappedCluster(Cluster):
+    """Servers whose commands can be trapped, and which lose nothing when they are killed."""
+
+    def __init__(self, folder, server, traps):
+        # Every write is in the file before its reply leaves; only a power cut could lose it.
+        super().__init__(folder, server, conf={"appendonly": "yes", "appendfsync": "no"})
+        self.traps = traps
+
+    def spawn(self, host_index=None):
+        node = Node(self.folder, "node%d" % self.spawned, self.server, conf=self.conf)
+        self.spawned += 1
+        node.process.env = self.traps.environment()
+        self.nodes.append(node.start())
+        return node
+
+    def lone(self):
+        node = self.spawn()
+        self.nodes.remove(node)
+        return node
+
+
+class Alone(Fleet):
+    """Standalone."""
+
+    def __init__(self, folder, cluster, unused):
+        nodes = [arg for node in cluster.live() for arg in ("--node", node.address)]
+        store = "sqlite://%s/drover.db" % folder.sub("store")
+        self.coordinators = [Coordinator(folder, "standalone", "inproc://drover", store, nodes).start()]
+        self.agents = []
+        self.leader()
+
+    def workers(self):
+        return [self.coordinators[0].process]
+
+
+class Pair(Fleet):
+    """Two coordinators and two agents on one machine; the etcd is shared with other stories."""
+
+    def __init__(self, folder, cluster, etcd_url):
+        self.coordinators = [
+            Coordinator(folder, "coordinator%d" % i, "tcp://127.0.0.1:%d" % free_port(), etcd_url).start()
+            for i in range(2)]
+        urls = [arg for c in self.coordinators for arg in ("--coordinator", c.bus)]
+        self.agents = []
+        for i, served in enumerate((cluster.nodes[:1], cluster.nodes[1:])):
+            name = "agent%d" % i
+            path = folder.sub(name)
+            nodes = [arg for node in served for arg in ("--node", node.address)]
+            self.agents.append(Process(name, [AGENT, "--id", name, "--state-dir", path, "--no-discover", *urls, *nodes],
+                                       path).start())
+        self.leader()
+
+    def workers(self):
+        return self.agents
+
+
+class Step:
+    """An operation, and who is killed when: 'before' or 'after' the nth command of that name at any server."""
+
+    def __init__(self, operation, when=None, word=None, actor=None, nth=1):
+        self.operation, self.when, self.word, self.actor, self.nth = operation, when, word, actor, nth
+
+    def __str__(self):
+        if self.actor is None:
+            return self.operation
+        which = "" if self.nth == 1 else " no. %d" % self.nth
+        return "%s, %s killed %s %s%s" % (self.operation, self.actor, self.when, self.word, which)
+
+
+class Story(threading.Thread):
+    def __init__(self, name, steps, mode=Pair, server="redis-server", power="empty"):
+        super().__init__(name=name)
+        self.steps, self.mode, self.server, self.power = steps, mode, server, power
+        self.fault = None
+        self.etcd_url = None
+        self.removed = []  # (node, its id as a member, its disk as a member)
+        self.began = time.monotonic()
+
+    def say(self, text):
+        print("    %5.1f s %s: %s" % (time.monotonic() - self.began, self.name, text), flush=True)
+
+    def run(self):
+        self.began = time.monotonic()
+        try:
+            self.play()
+        except BaseException as error:  # reported by the main thread
+            self.say("FAILED: %s" % error)
+            self.fault = error
+
+    # ---- the plot ----
+
+    def play(self):
+        self.folder = Folder()
+        self.traps = Traps(self.folder.sub("traps"))
+        self.cluster = TrappedCluster(self.folder, self.server, self.traps).create(3)
+        self.first = list(self.cluster.nodes)
+        for node in self.first:
+            node.call("FUNCTION", "LOAD", "#!lua name=kept\nredis.register_function('f', function() return 1 end)")
+        code, text = load_tool("fill", *self.cluster.seed_args(), *FILL)
+        assert code == 0, text
+        self.fleet = self.mode(self.folder, self.cluster, self.etcd_url)
+        self.fleet.wait_sees(3, PATIENCE)
+        tolerated = ["--tolerate", "clusterdown,connection,timeout"] if any(
+            step.actor in NODE_ACTORS for step in self.steps) else []
+        load = Load(self.folder, self.cluster, "--rate", "100", "--keys", "1000", "--mix", "all", *tolerated).start()
+        for step in self.steps:
+            self.take(step)
+        if self.removed:
+            self.switch_on()
+        code, _ = load.finish()
+        assert code == 0, "clients: " + load.process.log_text()[-1500:]
+        self.say(load.process.log_text().strip().splitlines()[-1])
+        code, text = load_tool("verify", *self.cluster.seed_args(), *FILL)
+        assert code == 0, text
+
+    def take(self, step):
+        command = self.prepare(step)
+        if step.actor:
+            self.dead = []
+            leader = self.fleet.leader(PATIENCE)
+            self.traps.set(step.when, step.word, step.nth, lambda event: self.kill(step, event, leader))
+        started = self.fleet.run(*command, "--yes", "--detach", check=False)
+        if step.actor:
+            wait_for("%s: the trap to spring" % step, self.traps.has_sprung, PATIENCE, 0.02)
+            self.revive()
+        else:
+            assert started.returncode == 0, started.stderr
+        self.finish(step, command)
+        self.check(step)
+        before = self.views()
+        self.fleet.run(*command, "--yes", timeout=PATIENCE)
+        assert self.views() == before, "the same command again changed something"
+        self.say("%s: as if nobody had been killed" % step)
+
+    def prepare(self, step):
+        """Names who joins or leaves, and what the members will be."""
+        if step.operation in ("add", "add replica"):
+            self.subject = self.cluster.lone()
+            self.cluster.nodes.append(self.subject)
+            if step.operation == "add":
+                return ["add", self.subject.address]
+            return ["add", self.subject.address, "--replica-of", self.cluster.nodes[-2].address]
+        wanted = "slave" if step.operation == "remove replica" else "master"
+        self.subject = [node for node in self.cluster.nodes
+                        if node not in self.first and node.info("replication")["role"] == wanted][-1]
+        self.cluster.nodes.remove(self.subject)
+        disk = os.path.join(self.folder.path, self.subject.name + ".disk")
+        shutil.copytree(self.subject.process.folder, disk)
+        self.removed.append((self.subject, self.subject.id(), disk))
+        return ["remove", self.subject.id()]
+
+    def kill(self, step, event, leader):
+        everyone = self.first + [node for node in self.cluster.nodes if node not in self.first] + [self.subject]
+        victims = {
+            "worker": lambda: [holder_of(event.port, self.fleet.workers())],
+            "leader": lambda: [leader.process],
+            "drover": lambda: [*self.fleet.agents, *(c.process for c in self.fleet.coordinators)],
+            "subject": lambda: [self.subject],
+            "bystander": lambda: [self.first[2]],
+            "receiver": lambda: [next(node for node in everyone if node.process.pid == event.pid)],
+        }[step.actor]()
+        assert None not in victims, "whoever sent %s is none of ours" % event.word
+        for victim in victims:
+            victim.kill()
+        self.dead = victims
+
+    def revive(self):
+        for victim in self.dead:
+            if isinstance(victim, Node):
+                victim.restart()
+            else:
+                victim.start()
+
+    def finish(self, step, command):
+        """The operation goes on by itself; what ended in another way is asked for again."""
+        self.fleet.leader(PATIENCE)
+
+        def over():
+            operations = self.fleet.json("ops", check=False)["operations"]
+            return None if any(o["state"] not in ("done", "failed", "cancelled", "held") for o in operations) else [
+                operations[-1] if operations else {"state": "never begun", "id": "-"}]
+
+        last = wait_for("%s: its operation to end" % step, over, PATIENCE, 0.5)[0]
+        again = 0
+        while last["state"] != "done":
+            again += 1
+            self.say("%s: %s (%s), the command again" % (step, last["state"], last.get("reason")))
+            assert again <= 3, "asked for %d times" % again
+            if last["state"] == "held":
+                self.fleet.run("op", "cancel", last["id"], "--yes", check=False)
+            done = self.fleet.run(*command, "--yes", check=False, timeout=PATIENCE)
+            last = {"state": "done"} if done.returncode == 0 else {"state": "failed", "reason": done.stderr, "id": "-"}
+
+    # ---- what must hold ----
+
+    def views(self):
+        return {node.name: sorted(node.view()) for node in self.cluster.nodes}
+
+    def problem(self):
+        ids = sorted(node.id() for node in self.cluster.nodes)
+        for node in self.cluster.nodes:
+            rows = node.view()
+            if sorted(rows) != ids:
+                return "%s lists %s, the members are %s" % (node.name, sorted(rows), ids)
+            for node_id, row in rows.items():
+                if "myself" not in row["flags"] and (row["link"] != "connected" or "fail" in row["flags"]):
+                    return "%s has no link to %s" % (node.name, node_id)
+        return None
+
+    def check(self, step):
+        self.cluster.check_at_rest(PATIENCE)
+        wait_for("%s: every view to list the members only" % step, lambda: self.problem() is None, PATIENCE, 0.3)
+        rows = self.cluster.nodes[0].view()
+        counts = sorted(len(row["slots"]) for row in rows.values() if row["is_primary"])
+        share = SLOTS / len(counts)
+        assert all(abs(count - share) <= 1 for count in counts), "slots are not even: %s" % counts
+        followers = [node for node in self.cluster.nodes if not rows[node.id()]["is_primary"]]
+        wanted = sum(1 if s.operation == "add replica" else -1 if s.operation == "remove replica" else 0
+                     for s in self.steps[: self.steps.index(step) + 1])
+        assert len(followers) == wanted, "%d replicas instead of %d" % (len(followers), wanted)
+        for node in followers:
+            wait_for("%s: %s in step" % (step, node.name),
+                     lambda n=node: n.info("replication")["master_link_status"] == "up", PATIENCE)
+        if step.operation.startswith("add"):
+            assert b"kept" in self.subject.call("FUNCTION", "DUMP"), "function libraries did not come along"
+        else:
+            self.check_alone(self.subject)
+
+    def check_alone(self, node):
+        assert node.call("DBSIZE") == 0, "the removed node holds keys"
+        assert len(node.view()) == 1, "the removed node knows others: %s" % node.text("CLUSTER", "NODES")
+
+    def switch_on(self):
+        for node, _, disk in self.removed:
+            node.process.stop()
+            if self.power == "old disk":
+                shutil.rmtree(node.process.folder)
+                shutil.copytree(disk, node.process.folder)
+            node.restart()
+        ban_ends = self.traps.last_forget + AFTER_BAN
+        wait_for("every ban to be over", lambda: time.monotonic() > ban_ends, PATIENCE, 0.5)
+        problem = self.problem()
+        assert problem is None, "after the ban: %s" % problem
+        for node, _, _ in self.removed:
+            if self.power == "empty":
+                self.check_alone(node)
+        self.say("removed nodes are on again (%s) and nobody knows them" % self.power)
+
+
+def default_stories():
+    valkey = "valkey-server" if shutil.which("valkey-server") else "redis-server"
+    return [
+        Story("agent", [Step("add", "before", "MEET", "worker"), Step("remove", "after", "RESET", "worker")]),
+        Story("leader", [Step("add", "after", "RESTORE", "leader"), Step("remove", "before", "FORGET", "leader")]),
+        Story("everything", [Step("add", "before", "SETSLOT", "drover"), Step("remove", "after", "FORGET", "drover", 2)],
+              Alone, valkey),
+        Story("subject", [Step("add", "after", "MEET", "subject"), Step("remove", "before", "RESET", "subject")], Alone),
+        Story("bystander", [Step("add", "after", "SETSLOT", "bystander", 9),
+                            Step("remove", "before", "FORGET", "bystander")], Alone, power="old disk"),
+        Story("replica", [Step("add"), Step("add replica", "after", "REPLICATE", "worker"),
+                          Step("remove replica", "after", "FORGET", "worker", 2)], Pair, valkey),
+    ]
+
+
+def perform(stories, width):
+    """Runs the stories, so many at once; returns those that failed."""
+    if any(story.mode is Pair for story in stories):
+        etcd = Etcd(Folder(), 1).start()
+        for i, story in enumerate(stories):
+            story.etcd_url = etcd.url("story%d" % i)
+    waiting, running = list(stories), []
+    while waiting or running:
+        while waiting and len(running) < width:
+            running.append(waiting.pop(0))
+            running[-1].start()
+        running[0].join(0.2)
+        running = [story for story in running if story.is_alive()]
+    failed = [story for story in stories if story.fault]
+    for story in failed:
+        if hasattr(story, "fleet"):
+            print("==== %s: %s" % (story.name, story.fault))
+            story.fleet.dump_logs()
+    return failed
+
+
+@unittest.skipUnless(os.path.exists(LIBRARY), "the library that traps commands is not built")
+class LifecycleKill(unittest.TestCase):
+    def tearDown(self):
+        end_all()
+
+    def test_stories(self):
+        failed = perform(default_stories(), 6)
+        self.assertEqual({story.name: str(story.fault) for story in failed}, {})
+
+
+if __name__ == "__main__":
+    if "--only" in sys.argv:
+        wanted = sys.argv[sys.argv.index("--only") + 1].split(",")
+        sys.exit(len(perform([s for s in default_stories() if s.name in wanted], 6)))
+    unittest.main(warnings="ignore")
