@@ -1,0 +1,274 @@
+/* test_tasks_leave.c — how a node leaves, against nodes in memory, and who may not. Cuts and lost
+ * answers: test_tasks_cut.c. */
+#include "helper_town.h"
+
+#include "common/base/alloc.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct town *town;
+static struct order_status status;
+
+static int set_up(void **state)
+{
+    (void)state;
+    town = xcalloc(1, sizeof(*town));
+    town_init(town);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    town_release(town);
+    free(town);
+    return 0;
+}
+
+static void run_task(const struct task *task)
+{
+    struct node_task *runner = town_runner(town, task);
+    (void)town_run(town, runner, -1);
+    node_task_status(runner, &status);
+    node_task_free(runner);
+}
+
+static void run(enum task_kind kind, int node, int peer, uint32_t flags)
+{
+    struct task task;
+    town_task(town, &task, kind, node, peer);
+    task.flags = flags;
+    run_task(&task);
+}
+
+static void check_done(void)
+{
+    if (status.state != ORDER_DONE) {
+        fail_msg("%s: %s\n%s", order_state_name(status.state), status.reason,
+                 strbuf_text(&town->log));
+    }
+}
+
+static void check_refused(int code, const char *part)
+{
+    if (status.state != ORDER_FAILED || status.reason_code != code ||
+        strstr(status.reason, part) == NULL) {
+        fail_msg("wanted \"%s\", got %s, code %d: %s", part, order_state_name(status.state),
+                 status.reason_code, status.reason);
+    }
+}
+
+/* Nothing that changes anything was said to anybody. */
+static void check_untouched(void)
+{
+    static const char *const verbs[] = {"MEET",     "FORGET",   "RESET",     "REPLICATE",
+                                        "FAILOVER", "ADDSLOTS", "BUMPEPOCH", "SET-CONFIG-EPOCH"};
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        assert_null(strstr(strbuf_text(&town->log), verbs[i]));
+    }
+}
+
+static void check_gone(int face)
+{
+    for (int n = 0; n < TOWN_NODES; n++) {
+        assert_false(town->nodes[n].knows[face]);
+    }
+}
+
+/* Reset first, so that it cannot come back by gossip; forgotten by all; asked again after 61 s. */
+static void leaves(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    int64_t begun_ms = town->now_ms;
+    run(TASK_LEAVE, 4, 0, 0);
+    check_done();
+    check_gone(face);
+    assert_true(town->now_ms - begun_ms >= 61000 && town->now_ms - begun_ms < 65000);
+    assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
+    assert_int_equal(town_said_count(town, "0 CLUSTER FORGET"), 1);
+    assert_true(strstr(strbuf_text(&town->log), "RESET") <
+                strstr(strbuf_text(&town->log), "FORGET"));
+}
+
+static void a_replica_leaves_with_its_copies(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    run(TASK_LEAVE, 3, 1, 0);
+    check_done();
+    check_gone(face);
+    assert_int_equal(town->nodes[3].keys, 0);
+    assert_int_equal(town->nodes[3].filed_keys, 0); /* switched on again it claims no slots */
+    assert_int_equal(town->nodes[0].keys, 100);
+}
+
+static void a_node_that_lets_nobody_empty_its_files_leaves_all_the_same(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    town_fault(town, 3, "FLUSHALL", "NOPERM this user has no permissions", 9);
+    run(TASK_LEAVE, 3, 1, 0);
+    check_done();
+    check_gone(face);
+    assert_int_equal(town_said_count(town, "3 FLUSHALL"), 1);
+}
+
+static void a_dead_node_leaves_and_stays_away(void **state)
+{
+    (void)state;
+    int face = town->nodes[3].face;
+    town->nodes[3].is_down = true;
+    run(TASK_LEAVE, 3, 1, 0);
+    check_refused(ERR_UNAVAILABLE, "remove it as dead");
+    check_untouched();
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 3, 1);
+    task.flags = TASK_DEAD;
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "2 CLUSTER FORGET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    town->nodes[3].is_down = false; /* it is powered on again, with all it knew */
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    for (int n = 0; n < 3; n++) {
+        assert_false(town->nodes[n].knows[face]);
+    }
+}
+
+/* One member was not told: it brings the node back to the others when their ban is over. */
+static void a_node_that_comes_back_is_forgotten_again(void **state)
+{
+    (void)state;
+    town->nodes[3].is_down = true;
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 3, 1);
+    task.flags = TASK_DEAD;
+    struct node_task *runner = town_runner(town, &task);
+    int64_t forgotten_ms = 0;
+    while (forgotten_ms == 0 || town->now_ms < forgotten_ms + 5000) {
+        assert_false(town_run_for(town, runner, 1));
+        bool is_told = town_said_count(town, "2 CLUSTER FORGET") > 0;
+        forgotten_ms = forgotten_ms == 0 && is_told ? town->now_ms : forgotten_ms;
+        if (is_told && node_task_deadline(runner) > town->now_ms + 30000) {
+            break;
+        }
+    }
+    town->nodes[2].knows[3] = true; /* as told by a member that was away */
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    assert_false(town->nodes[2].knows[3]);
+    assert_int_equal(town_said_count(town, "2 CLUSTER FORGET"), 2);
+}
+
+static void leave_refuses_who_is_needed(void **state)
+{
+    (void)state;
+    run(TASK_LEAVE, 1, 0, 0);
+    check_refused(ERR_REFUSED, "drain it first");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        town->owner[slot] = town->owner[slot] == 0 ? 1 : town->owner[slot];
+    }
+    run(TASK_LEAVE, 0, 1, 0);
+    check_refused(ERR_REFUSED, "replicas of it");
+    town->faces[3].primary = 1;
+    run(TASK_LEAVE, 0, 1, 0);
+    check_refused(ERR_REFUSED, "still holds 100 keys");
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "is not dead");
+    run(TASK_LEAVE, 0, 0, 0);
+    check_refused(ERR_INVALID, "forget itself");
+    check_untouched();
+}
+
+static void leave_refuses_the_dead_who_are_needed(void **state)
+{
+    (void)state;
+    town->nodes[0].is_down = true;
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "slots");
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        town->owner[slot] = town->owner[slot] == 0 ? 1 : town->owner[slot];
+    }
+    run(TASK_LEAVE, 0, 1, TASK_DEAD);
+    check_refused(ERR_REFUSED, "replicas of it");
+    check_untouched();
+}
+
+/* Our route to it is broken, not the node. */
+static void leave_believes_the_members_that_it_lives(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.node_address.port = 1;
+    task.flags = TASK_DEAD;
+    run_task(&task);
+    check_refused(ERR_REFUSED, "still have a link");
+    check_untouched();
+}
+
+/* Whoever cannot be told would bring it back. */
+static void leave_waits_for_every_member(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town_fault(town, 2, "CLUSTER NODES", "", 1 << 20);
+    run(TASK_LEAVE, 4, 0, 0);
+    check_refused(ERR_UNAVAILABLE, "does not answer");
+    check_untouched();
+}
+
+static void leave_that_is_stopped_is_finished_but_for_the_ban(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    node_task_stop(runner);
+    int64_t begun_ms = town->now_ms;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    assert_int_equal(status.state, ORDER_STOPPED);
+    assert_true(town->now_ms - begun_ms < 10000);
+    check_gone(face);
+}
+
+#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH(leaves),
+        EACH(a_replica_leaves_with_its_copies),
+        EACH(a_node_that_lets_nobody_empty_its_files_leaves_all_the_same),
+        EACH(a_dead_node_leaves_and_stays_away),
+        EACH(a_node_that_comes_back_is_forgotten_again),
+        EACH(leave_refuses_who_is_needed),
+        EACH(leave_refuses_the_dead_who_are_needed),
+        EACH(leave_believes_the_members_that_it_lives),
+        EACH(leave_waits_for_every_member),
+        EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
