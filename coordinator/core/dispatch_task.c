@@ -7,6 +7,7 @@
  * order for the same node is not heard of: it still lives. */
 #include "coordinator/core/executor.h"
 
+#include "coordinator/core/lifecycle.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ struct batch_end {
 };
 
 #define BATCH_ENDS_MAX 2
+#define PROVISIONS_MAX 4 /* at the same time: clouds and Terraform locks like few */
 
 /* The tasks that change their peer, too, or burden it: others leave it alone meanwhile. */
 static bool needs_peer_alone(enum task_kind kind)
@@ -118,6 +120,17 @@ static int count_live_tasks(const struct operation_run *o)
     return count;
 }
 
+static int count_live_provisions(const struct operation_run *o)
+{
+    int count = 0;
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
+        const struct batch *batch = &o->plan.batches[i];
+        count += batch->kind == BATCH_TASK && batch->task->kind == TASK_PROVISION &&
+                 order_run_is_live(&o->runs[i]);
+    }
+    return count;
+}
+
 /* ---- whose task it is ---- */
 
 /* The connected agent that lists the node, reached or not. */
@@ -200,7 +213,8 @@ static void dispatch_task(struct coordinator *c, struct operation_run *o, int in
         operation_waits_for(o, "pauses after a failure:", batch->reason);
         return;
     }
-    if (is_in_use(o, batch) || count_live_tasks(o) >= c->config.moves_max) {
+    if (is_in_use(o, batch) || count_live_tasks(o) >= c->config.moves_max ||
+        (batch->task->kind == TASK_PROVISION && count_live_provisions(o) >= PROVISIONS_MAX)) {
         return;
     }
     struct agent_entry *agent = choose_agent(c, o, batch);
@@ -213,13 +227,15 @@ static void dispatch_task(struct coordinator *c, struct operation_run *o, int in
 int dispatch_tasks(struct coordinator *c, struct operation_run *o)
 {
     int open = 0;
-    if (o->op.state != OPERATION_RUNNING) {
-        return 0; /* what ends early begins nothing */
+    /* What ends early begins nothing, but takes back what it prepared. */
+    bool is_undoing = o->op.state == OPERATION_CANCELLING;
+    if (o->op.state != OPERATION_RUNNING && !is_undoing) {
+        return 0;
     }
     for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
         const struct batch *batch = &o->plan.batches[i];
         if (batch->kind == BATCH_TASK && !order_run_is_live(&o->runs[i]) &&
-            is_dispatchable(o, batch)) {
+            is_dispatchable(o, batch) && (!is_undoing || lifecycle_is_undo(batch->task))) {
             open++;
             dispatch_task(c, o, i);
         }

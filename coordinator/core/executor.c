@@ -27,7 +27,7 @@ const struct sm_state operation_states[OPERATION_STATE_NR] = {
     [OPERATION_RUNNING]    = {"running",    TO(PAUSING) | TO(CANCELLING) | TO(DONE) | TO(FAILED) | TO(HELD),         NEVER,       "batches run; every batch has its own bounds"   },
     [OPERATION_PAUSING]    = {"pausing",    TO(PAUSED) | TO(CANCELLING) | TO(HELD) | TO(RUNNING) | TO(DONE),         NEVER,       "slots in hand are finished, none is begun"     },
     [OPERATION_PAUSED]     = {"paused",     TO(RUNNING) | TO(CANCELLING),                                           NEVER,       "waits for a person"                            },
-    [OPERATION_CANCELLING] = {"cancelling", TO(CANCELLED) | TO(HELD) | TO(DONE),                                    NEVER,       "as pausing, then cancelled"                    },
+    [OPERATION_CANCELLING] = {"cancelling", TO(CANCELLED) | TO(FAILED) | TO(HELD) | TO(DONE),                       NEVER,       "as pausing, takes back what was prepared, then cancelled or failed" },
     [OPERATION_DONE]       = {"done",       0,                                                                      NEVER,       "verified in every node's view"                 },
     [OPERATION_CANCELLED]  = {"cancelled",  0,                                                                      NEVER,       "a person stopped it; nothing is left open"     },
     [OPERATION_FAILED]     = {"failed",     0,                                                                      NEVER,       "gave up with a reason; nothing was moved"      },
@@ -328,7 +328,7 @@ static void give_up(struct coordinator *c, struct operation_run *o, const struct
         is_untouched = is_untouched && !grow_has_begun(o);
     }
     bool is_sure = is_untouched && batch->reason_code != ERR_CONFLICT;
-    operation_move(c, o, is_sure ? OPERATION_FAILED : OPERATION_HELD, batch->reason_code, reason);
+    grow_give_up(c, o, is_sure, batch->reason_code, reason);
 }
 
 /* Nodes are read every few seconds; whoever waits for the end of an operation should not wait for
@@ -488,8 +488,19 @@ static void tick_stopping(struct coordinator *c, struct operation_run *o)
         }
         return;
     }
-    operation_move(c, o, is_pausing ? OPERATION_PAUSED : OPERATION_CANCELLED, o->op.reason_code,
-                   reason);
+    char rest[TEXT_SIZE] = "";
+    if (!is_pausing && !grow_undo(c, o, rest)) {
+        return;
+    }
+    if (rest[0] != '\0') {
+        (void)snprintf(reason, sizeof(reason), "%.60s; %.95s", o->op.reason, rest);
+    }
+    bool is_failure = !is_pausing && o->op.reason_code != ERR_CANCELLED;
+    operation_move(c, o,
+                   is_pausing   ? OPERATION_PAUSED
+                   : is_failure ? OPERATION_FAILED
+                                : OPERATION_CANCELLED,
+                   o->op.reason_code, reason);
 }
 
 void executor_tick(struct coordinator *c)

@@ -139,8 +139,19 @@ void grow_plan(const struct coordinator *c,
 /* All batches have ended and were verified: asks what comes next and begins it. True when that is
  * nothing. */
 bool grow_tick(struct coordinator *c, struct operation_run *o);
-/* True when an agent may have done something: not when all it was asked was turned down. */
+/* True when an agent may have done something that is not taken back: not when all it was asked was
+ * turned down. */
 bool grow_has_begun(const struct operation_run *o);
+/* The operation gives up: HELD, or when nothing came of it FAILED, which first takes back what was
+ * prepared (CANCELLING with this code). */
+void grow_give_up(struct coordinator *c,
+                  struct operation_run *o,
+                  bool is_untouched,
+                  int code,
+                  const char *reason);
+/* CANCELLING, with all orders ended: takes back what was prepared. True when nothing is left of it,
+ * or nothing more can be done; then the rest is told in 'rest'. */
+bool grow_undo(struct coordinator *c, struct operation_run *o, char rest[TEXT_SIZE]);
 /* After loading: drops what was journalled of a round that was never begun. False when the journal
  * contradicts itself. */
 bool grow_adopt(struct coordinator *c, struct operation_run *o);

@@ -52,6 +52,23 @@ static struct lifecycle_host host_of(const struct coordinator *c, const struct a
     return host;
 }
 
+/* A server that was made may live where no agent does: it is in the zone that was asked for. */
+static void add_made(struct executor_facts *facts, const struct batch *batch)
+{
+    struct lifecycle_host host = {.memory_free_bytes = -1};
+    bool has_zone = batch->kind == BATCH_TASK && batch->made.port != 0 &&
+                    task_detail_get(batch->task, "zone", host.zone, sizeof(host.zone));
+    for (int i = 0; i < facts->facts.host_count && has_zone; i++) {
+        has_zone = strcmp(facts->hosts[i].host, batch->made.host) != 0;
+    }
+    if (has_zone) {
+        (void)snprintf(host.host, sizeof(host.host), "%s", batch->made.host);
+        facts->hosts =
+            xreallocarray(facts->hosts, (size_t)facts->facts.host_count + 1, sizeof(*facts->hosts));
+        facts->hosts[facts->facts.host_count++] = host;
+    }
+}
+
 static void fill_hosts(struct executor_facts *facts, const struct coordinator *c)
 {
     int count = c->registry.count;
@@ -59,8 +76,14 @@ static void fill_hosts(struct executor_facts *facts, const struct coordinator *c
     for (int i = 0; i < count; i++) {
         facts->hosts[i] = host_of(c, c->registry.entries[i]);
     }
-    facts->facts.hosts = facts->hosts;
     facts->facts.host_count = count;
+    for (int i = 0; i < c->executor.count; i++) {
+        const struct plan *plan = &c->executor.operations[i]->plan;
+        for (int b = 0; b < plan->batch_count; b++) {
+            add_made(facts, &plan->batches[b]);
+        }
+    }
+    facts->facts.hosts = facts->hosts;
 }
 
 /* Runs, is empty, knows nobody and is known to nobody. */

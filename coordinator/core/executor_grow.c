@@ -25,6 +25,7 @@
 #define GROW_PROBE_MS 30000 /* nodes are read often for so long, then at their own pace */
 #define REFUSED_MS 5000     /* a refusal in the middle must last so long: views may lag */
 #define GROW_LOOK_AGAIN_MS 250
+#define UNDO_MS 60000 /* as CLOSE_MS: how long an agent that is away is waited for */
 
 /* ---- the answer ---- */
 
@@ -197,6 +198,14 @@ static void grow(struct coordinator *c, struct operation_run *o, struct lifecycl
 
 /* ---- what an answer leads to ---- */
 
+/* Looks only, or is taken back at the end. */
+static bool leaves_nothing(const struct batch *batch)
+{
+    enum task_kind kind = batch->kind == BATCH_TASK ? batch->task->kind : TASK_JOIN;
+    return kind == TASK_REACH || kind == TASK_PROVISION || kind == TASK_TRAFFIC ||
+           kind == TASK_RELEASE;
+}
+
 bool grow_has_begun(const struct operation_run *o)
 {
     for (int i = 0; i < o->plan.batch_count; i++) {
@@ -206,17 +215,42 @@ bool grow_has_begun(const struct operation_run *o)
         /* An agent that gives a join up undoes it first. */
         bool is_undone = batch->state == BATCH_HELD && batch->kind == BATCH_TASK &&
                          batch->task->kind == TASK_JOIN;
-        bool is_look = batch->kind == BATCH_TASK && batch->task->kind == TASK_REACH;
-        if (batch->attempt > 0 && !is_turned_down && !is_undone && !is_look) {
+        if (batch->attempt > 0 && !is_turned_down && !is_undone && !leaves_nothing(batch)) {
             return true;
         }
     }
     return false;
 }
 
+static void undo_ask(const struct coordinator *c,
+                     const struct operation_run *o,
+                     struct lifecycle_answer *out)
+{
+    struct executor_facts facts;
+    executor_facts_init(&facts, c, &o->op.request, o->plan.batches, o->plan.batch_count);
+    lifecycle_undo(&facts.facts, out);
+    executor_facts_release(&facts);
+}
+
+void grow_give_up(struct coordinator *c,
+                  struct operation_run *o,
+                  bool is_untouched,
+                  int code,
+                  const char *reason)
+{
+    enum operation_state state = is_untouched ? OPERATION_FAILED : OPERATION_HELD;
+    if (is_untouched && lifecycle_applies(o->op.request.kind)) {
+        struct lifecycle_answer undo;
+        undo_ask(c, o, &undo);
+        state = undo.verdict == LIFECYCLE_DONE ? state : OPERATION_CANCELLING;
+        lifecycle_answer_release(&undo);
+    }
+    operation_move(c, o, state, code, reason);
+}
+
 static void give_up(struct coordinator *c, struct operation_run *o, int code, const char *reason)
 {
-    operation_move(c, o, grow_has_begun(o) ? OPERATION_HELD : OPERATION_FAILED, code, reason);
+    grow_give_up(c, o, !grow_has_begun(o), code, reason);
 }
 
 /* Since when it waits; the nodes are read again meanwhile, at first often. */
@@ -299,6 +333,56 @@ bool grow_tick(struct coordinator *c, struct operation_run *o)
     }
     lifecycle_answer_release(&answer);
     return is_done;
+}
+
+/* ---- taking back ---- */
+
+/* Waits for what stands in o->waits, or gives it up with that. */
+static bool undo_later(struct coordinator *c, struct operation_run *o, char rest[TEXT_SIZE])
+{
+    if (c->turn.now_ms - o->ending_since_ms >= UNDO_MS) {
+        (void)snprintf(rest, TEXT_SIZE, "%.150s", o->waits);
+        return true;
+    }
+    o->next_look_ms = c->turn.now_ms + GROW_LOOK_AGAIN_MS;
+    return false;
+}
+
+bool grow_undo(struct coordinator *c, struct operation_run *o, char rest[TEXT_SIZE])
+{
+    struct lifecycle_answer answer;
+    rest[0] = '\0';
+    if (!lifecycle_applies(o->op.request.kind)) {
+        return true;
+    }
+    if (journal_is_frozen(&c->journal) || dispatch_tasks(c, o) > 0) {
+        if (o->waits[0] == '\0') {
+            (void)snprintf(o->waits, sizeof(o->waits), "takes back what was prepared");
+        }
+        return undo_later(c, o, rest);
+    }
+    undo_ask(c, o, &answer);
+    bool is_over = true;
+    switch (answer.verdict) {
+    case LIFECYCLE_MORE:
+        is_over = o->plan.batch_count + answer.batch_count > PLAN_BATCHES_MAX;
+        if (!is_over) {
+            grow(c, o, &answer);
+        }
+        break;
+    case LIFECYCLE_WAIT:
+        (void)snprintf(o->waits, sizeof(o->waits), "%s", answer.reason);
+        executor_ask_for_probes(c);
+        is_over = undo_later(c, o, rest);
+        break;
+    case LIFECYCLE_REFUSED:
+        (void)snprintf(rest, TEXT_SIZE, "%s", answer.reason);
+        break;
+    case LIFECYCLE_DONE:
+        break;
+    }
+    lifecycle_answer_release(&answer);
+    return is_over;
 }
 
 /* ---- after a restart ---- */

@@ -41,6 +41,17 @@ static void fill_name(const struct coordinator *c,
     order->big_key_bytes_max = c->config.big_key_bytes_max;
 }
 
+/* The same for every attempt, so that a provisioner that is asked again gives the same server. */
+static void fill_request(const struct batch *batch, const char *operation_id, struct task *task)
+{
+    size_t len = strlen(task->detail);
+    CHECK(len < sizeof(task->detail));
+    int added = snprintf(task->detail + len, sizeof(task->detail) - len, "request %s-%d\n",
+                         operation_id, batch->index);
+    CHECK(added > 0);
+    CHECK((size_t)added < sizeof(task->detail) - len);
+}
+
 static void fill_task(const struct coordinator *c,
                       const struct batch *batch,
                       const char *operation_id,
@@ -49,7 +60,10 @@ static void fill_task(const struct coordinator *c,
     fill_name(c, batch, operation_id, order);
     order->kind = ORDER_TASK;
     task_order_fill(c, batch, &order->task);
-    if (order->task.kind == TASK_STOP) {
+    if (order->task.kind == TASK_PROVISION) {
+        fill_request(batch, operation_id, &order->task);
+    }
+    if (order->task.kind == TASK_STOP || order->task.kind == TASK_RELEASE) {
         removal_fill_stop(&c->observe.topology, order->fence, operation_id, c->config.removal_key,
                           &order->task);
     }

@@ -68,7 +68,7 @@ static bool is_in_request(const struct operation_run *o, const struct address *a
     return false;
 }
 
-/* Servers that the operation starts, or has joined by address. */
+/* Servers that the operation starts, has made, or has joined by address. */
 static bool is_in_tasks(const struct operation_run *o, const struct address *address)
 {
     for (int i = 0; i < o->plan.batch_count; i++) {
@@ -76,6 +76,9 @@ static bool is_in_tasks(const struct operation_run *o, const struct address *add
         bool is_new = batch->kind == BATCH_TASK &&
                       (batch->task->kind == TASK_START || batch->task->kind == TASK_JOIN);
         if (is_new && address_is_equal(&batch->task->node_address, address)) {
+            return true;
+        }
+        if (batch->made.port != 0 && address_is_equal(&batch->made, address)) {
             return true;
         }
     }
@@ -244,6 +247,9 @@ static void assign_wished(struct coordinator *c)
         if (batch->kind == BATCH_TASK && batch->state == BATCH_DONE &&
             batch->task->kind == TASK_START) {
             assign_wish(c, &batch->task->node_address);
+        }
+        if (batch->made.port != 0) {
+            assign_wish(c, &batch->made);
         }
     }
     for (int i = 0; i < c->observe.wish_count; i++) {

@@ -178,6 +178,10 @@ static void end_done(struct coordinator *c, struct operation_run *o, int index)
     struct log_event *log = log_batch(c, EVENT_BATCH_DONE, o, index);
     if (batch->kind == BATCH_TASK) {
         log_event_add(log, "task", task_kind_name(batch->task->kind));
+        if (batch->made.port != 0) {
+            char text[ADDRESS_TEXT_SIZE];
+            log_event_add(log, "made", address_format(&batch->made, text));
+        }
         return;
     }
     log_event_add_int(log, "slots", slotset_count(&batch->slots));
@@ -193,6 +197,11 @@ static bool is_batch_complete(struct batch *batch, const struct order_status *st
     slotset_union(&batch->slots_done, &done);
     batch->keys_moved += status->keys_moved;
     batch->bytes_moved += status->bytes_moved;
+    if (batch->kind == BATCH_TASK && batch->task->kind == TASK_PROVISION &&
+        status->state == ORDER_DONE) {
+        batch->made = status->made;
+        return batch->made.port != 0;
+    }
     return batch->kind == BATCH_TASK ? status->state == ORDER_DONE
                                      : slotset_is_equal(&batch->slots_done, &batch->slots);
 }
@@ -219,9 +228,14 @@ static void end_order(struct coordinator *c, struct operation_run *o, int index)
             return;
         }
         run->status->reason_code = ERR_PROTOCOL;
-        (void)snprintf(run->status->reason, sizeof(run->status->reason),
-                       "agent says done but %d slots are missing",
-                       slotset_count(&batch->slots) - slotset_count(&batch->slots_done));
+        if (batch->kind == BATCH_TASK) {
+            (void)snprintf(run->status->reason, sizeof(run->status->reason),
+                           "agent says done but not where the new server is");
+        } else {
+            (void)snprintf(run->status->reason, sizeof(run->status->reason),
+                           "agent says done but %d slots are missing",
+                           slotset_count(&batch->slots) - slotset_count(&batch->slots_done));
+        }
         end_failed(c, o, index, is_progress);
         return;
     case ORDER_STOPPED:

@@ -188,7 +188,7 @@ void removal_fill_stop(const struct topology *topology,
 {
     struct removal_certificate facts;
     struct strbuf text = {0};
-    CHECK(task->kind == TASK_STOP);
+    CHECK(task->kind == TASK_STOP || task->kind == TASK_RELEASE);
     removal_certify(topology, &task->node, &task->node_address, fence, operation_id, &facts);
     struct removal_proof proof = {.node = facts.node,
                                   .address = task->node_address,

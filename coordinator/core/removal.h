@@ -44,9 +44,9 @@ void removal_certify(const struct topology *topology,
                      const char *operation_id,
                      struct removal_certificate *out);
 
-/* Completes the detail of a TASK_STOP: behind its first line, "agent NAME", comes the certificate
- * as text (removal_proof.h), as things are now. When none is granted the reason stands there, which
- * no agent takes for a certificate. 'key' signs it; "" = unsigned. */
+/* Completes the detail of a TASK_STOP or TASK_RELEASE: behind its first line, "agent NAME", comes
+ * the certificate as text (removal_proof.h), as things are now. When none is granted the reason
+ * stands there, which no agent takes for a certificate. 'key' signs it; "" = unsigned. */
 void removal_fill_stop(const struct topology *topology,
                        int64_t fence,
                        const char *operation_id,
