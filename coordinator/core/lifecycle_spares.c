@@ -301,11 +301,12 @@ void decide_join_spare(struct decision *d, bool is_primary)
     free(is_taken);
 }
 
+/* A stop that failed is asked for again: without it `resume` would end well, the server running. */
 static bool was_stopped(const struct decision *d, const struct address *address)
 {
     for (int i = 0; i < d->facts->batch_count; i++) {
         const struct batch *batch = &d->facts->batches[i];
-        if (is_task_at(batch, TASK_STOP, address)) {
+        if (is_task_at(batch, TASK_STOP, address) && batch->state == BATCH_DONE) {
             return true;
         }
     }

@@ -268,6 +268,27 @@ static void test_remove_stops_ours(void **state)
                   REQUEST_KEEP_RUNNING, "leave c\ndone");
 }
 
+/* What was refused or failed is not taken for done when somebody resumes the operation. */
+static void test_failed_stop_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct life life;
+    struct operation_request request = {.kind = OPERATION_REMOVE, .node = life_id("c")};
+    life_init(&life, "a@h1/z1 0-8000; b@h2/z2 8001-16383; c@h3/z3 empty; h3/z3 starts 1");
+    for (int round = 0; round < 4; round++) {
+        struct lifecycle_answer answer = {0};
+        life_step(&life, &request, &answer);
+        assert_int_equal(answer.verdict, round < 3 ? LIFECYCLE_MORE : LIFECYCLE_DONE);
+        assert_true(round != 1 || answer.batches[0].task->kind == TASK_STOP);
+        assert_true(round != 2 || answer.batches[0].task->kind == TASK_STOP);
+        lifecycle_answer_release(&answer);
+        if (round == 1) {
+            life.model.batches[life.model.facts.batch_count - 1].state = BATCH_HELD;
+        }
+    }
+    life_release(&life);
+}
+
 /* --- scale ----------------------------------------------------------------------------------- */
 
 static struct operation_request scale_to(int primaries, int replicas)
@@ -508,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_remove_waits_for_a_silent_replica),
         cmocka_unit_test(test_remove_dead),
         cmocka_unit_test(test_remove_stops_ours),
+        cmocka_unit_test(test_failed_stop_is_asked_for_again),
         cmocka_unit_test(test_scale_out),
         cmocka_unit_test(test_scale_in),
         cmocka_unit_test(test_scale_out_needs_nodes),

@@ -146,6 +146,9 @@ static void test_stop_carries_the_certificate(void **state)
     removal_fill_stop(&life.topology, 7, "op-7-1", "", &task);
     assert_memory_equal(task.detail, "agent h9\n", 9);
     assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "", &err), 0);
+    removal_fill_stop(&life.topology, 7, "op-7-1", "the key", &task);
+    assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "the key", &err), 0);
+    assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "another", &err), ERR_AUTH);
     assert_int_equal(proof.fence, 7);
     assert_int_equal(proof.asked, 3);
     assert_true(proof.is_dead);
