@@ -1,8 +1,6 @@
 /* test_tasks.c — the tasks of a node's life against nodes in memory: how each goes, and what each
  * refuses. Leaving: test_tasks_leave.c; cuts and lost answers: test_tasks_cut.c. */
-#include "helper_town.h"
-
-#include "common/base/alloc.h"
+#include "helper_town_task.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,68 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct town *town;
-static struct order_status status;
-
-static int set_up(void **state)
-{
-    (void)state;
-    town = xcalloc(1, sizeof(*town));
-    town_init(town);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    town_release(town);
-    free(town);
-    return 0;
-}
-
-static void run_task(const struct task *task)
-{
-    struct node_task *runner = town_runner(town, task);
-    (void)town_run(town, runner, -1);
-    node_task_status(runner, &status);
-    node_task_free(runner);
-}
-
-static void run(enum task_kind kind, int node, int peer, uint32_t flags)
-{
-    struct task task;
-    town_task(town, &task, kind, node, peer);
-    task.flags = flags;
-    run_task(&task);
-}
-
-static void check_done(void)
-{
-    if (status.state != ORDER_DONE) {
-        fail_msg("%s: %s\n%s", order_state_name(status.state), status.reason,
-                 strbuf_text(&town->log));
-    }
-}
-
-static void check_refused(int code, const char *part)
-{
-    if (status.state != ORDER_FAILED || status.reason_code != code ||
-        strstr(status.reason, part) == NULL) {
-        fail_msg("wanted \"%s\", got %s, code %d: %s", part, order_state_name(status.state),
-                 status.reason_code, status.reason);
-    }
-}
-
-/* Nothing that changes anything was said to anybody. */
-static void check_untouched(void)
-{
-    static const char *const verbs[] = {"MEET",     "FORGET",   "RESET",     "REPLICATE",
-                                        "FAILOVER", "ADDSLOTS", "BUMPEPOCH", "SET-CONFIG-EPOCH"};
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        assert_null(strstr(strbuf_text(&town->log), verbs[i]));
-    }
-}
 
 /* ---- join ---- */
 
@@ -489,7 +425,7 @@ static void takes_no_slots_of_the_living(void **state)
     assert_int_equal(town_said_count(town, "4 CLUSTER DELSLOTS"), 0);
 }
 
-#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define EACH(test) cmocka_unit_test_setup_teardown(test, town_set_up, town_tear_down)
 
 int main(void)
 {

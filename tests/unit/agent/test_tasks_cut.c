@@ -2,9 +2,7 @@
  *
  * Each runs with a crash after every single pipeline, with the loss of every single answer, and
  * frozen at every event: a new runner, or the same, must reach the same end. */
-#include "helper_town.h"
-
-#include "common/base/alloc.h"
+#include "helper_town_task.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,33 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct town *town;
-static struct order_status status;
-
-static int set_up(void **state)
-{
-    (void)state;
-    town = xcalloc(1, sizeof(*town));
-    town_init(town);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    town_release(town);
-    free(town);
-    return 0;
-}
-
-static void run_task(const struct task *task)
-{
-    struct node_task *runner = town_runner(town, task);
-    (void)town_run(town, runner, -1);
-    node_task_status(runner, &status);
-    node_task_free(runner);
-}
 
 static const struct trial {
     enum task_kind kind;
@@ -190,7 +161,7 @@ static void freezes_at_any_point(void **state)
     }
 }
 
-#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define EACH(test) cmocka_unit_test_setup_teardown(test, town_set_up, town_tear_down)
 
 int main(void)
 {
