@@ -8,6 +8,7 @@
 #include "coordinator/core/executor.h"
 
 #include "coordinator/core/lifecycle.h"
+#include "coordinator/core/removal.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -202,6 +203,24 @@ static struct agent_entry *choose_agent(struct coordinator *c,
 
 /* ---- giving out ---- */
 
+/* A server is stopped or given back only with the removal certificate, which goes out with the
+ * order: not before a new leader has heard of the nodes, nor when something rests on it again. */
+static bool has_certificate(const struct coordinator *c,
+                            struct operation_run *o,
+                            const struct task *task)
+{
+    struct removal_certificate certificate;
+    if (task->kind != TASK_STOP && task->kind != TASK_RELEASE) {
+        return true;
+    }
+    removal_certify(&c->observe.topology, &task->node, &task->node_address, c->election.fence,
+                    o->op.id, &certificate);
+    if (!certificate.is_granted) {
+        operation_waits_for(o, "waits for the removal certificate:", certificate.reason);
+    }
+    return certificate.is_granted;
+}
+
 static void dispatch_task(struct coordinator *c, struct operation_run *o, int index)
 {
     const struct batch *batch = &o->plan.batches[index];
@@ -217,7 +236,8 @@ static void dispatch_task(struct coordinator *c, struct operation_run *o, int in
         (batch->task->kind == TASK_PROVISION && count_live_provisions(o) >= PROVISIONS_MAX)) {
         return;
     }
-    struct agent_entry *agent = choose_agent(c, o, batch);
+    struct agent_entry *agent =
+        has_certificate(c, o, batch->task) ? choose_agent(c, o, batch) : NULL;
     if (agent != NULL) {
         const struct slotset none = {0};
         order_run_start(c, o, index, agent, &none);

@@ -116,6 +116,20 @@ static int count_knowing(const struct topology *topology, const struct node_id *
     return asked;
 }
 
+/* Another member that lives where the node was: stopping a server there would stop that one. */
+static bool is_address_taken(const struct topology *topology,
+                             const struct removal_certificate *certificate)
+{
+    for (int i = 0; i < topology->node_count && certificate->address.port != 0; i++) {
+        const struct topology_node *other = &topology->nodes[i];
+        if (other->is_member && !node_id_is_equal(&other->id, &certificate->node) &&
+            address_is_equal(&other->address, &certificate->address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What stands against it, in order of weight; false when nothing does. */
 static bool find_objection(const struct topology *topology, struct removal_certificate *out)
 {
@@ -129,6 +143,8 @@ static bool find_objection(const struct topology *topology, struct removal_certi
         (void)snprintf(text, size, "%d nodes are its replicas", out->replica_count);
     } else if (out->known_by > 0) {
         (void)snprintf(text, size, "%d of %d live nodes still know it", out->known_by, out->asked);
+    } else if (is_address_taken(topology, out)) {
+        (void)snprintf(text, size, "another member lives at its address now");
     } else if (out->key_count != 0) {
         (void)snprintf(text, size, "it holds %" PRId64 " keys", out->key_count);
     } else if (out->asked == 0) {

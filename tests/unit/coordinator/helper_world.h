@@ -106,6 +106,11 @@ struct world_agent {
     enum order_state ends_as; /* 0 = DONE */
     int ends_code;
     const char *ends_reason;
+    enum task_kind ends_kind; /* only tasks of this kind; 0 = all orders */
+    /* Work outside the servers. The provisioner hands out servers of world_add_spare() in turn; the
+     * same request gets the same one. */
+    bool offers_provision;
+    bool offers_traffic;
     int moves_per_tick; /* slots */
     int task_ticks;     /* that a task takes */
     int tasks_done;
@@ -117,9 +122,12 @@ struct world_node {
     struct node_id id;
     struct address address;
     bool is_primary;
-    int primary;    /* of a replica */
-    bool is_failed; /* FAIL in every view, not reachable */
-    bool is_member; /* else it knows only itself, and nobody knows it */
+    int primary;      /* of a replica */
+    bool is_failed;   /* FAIL in every view, not reachable */
+    bool is_member;   /* else it knows only itself, and nobody knows it */
+    bool is_drained;  /* drain hooks took clients off it */
+    bool is_released; /* its provisioner has it back */
+    char request[48]; /* it was made for; "" = none */
     char run_id[RUN_ID_SIZE];
     int open_slot; /* -1 = none; migrating to open_peer */
     int open_peer;

@@ -66,6 +66,10 @@ static void agent_report(struct world *w, int i, int64_t wait_ms)
             fill_node(w, agent->told[n], &report->nodes[report->node_count++]);
         }
     }
+    report->has_host = agent->offers_provision || agent->offers_traffic;
+    report->host = (struct host_report){.memory_free_bytes = -1,
+                                        .offers_provision = agent->offers_provision,
+                                        .offers_traffic = agent->offers_traffic};
     report->orders = xcalloc((size_t)agent->order_count + 1, sizeof(*report->orders));
     for (int n = 0; n < agent->order_count; n++) {
         report->orders[report->order_count++] = agent->orders[n].status;
@@ -229,8 +233,10 @@ static void check_single(const struct world *w,
 
 static void end_order(struct world_agent *agent, struct world_order *order, enum order_state state)
 {
+    bool is_chosen = agent->ends_kind == 0 || (order->order.kind == ORDER_TASK &&
+                                               order->order.task.kind == agent->ends_kind);
     order->status.state = state;
-    if (agent->ends_as != 0) {
+    if (agent->ends_as != 0 && is_chosen) {
         order->status.state = agent->ends_as;
         order->status.reason_code = agent->ends_code;
         (void)snprintf(order->status.reason, sizeof(order->status.reason), "%s",
@@ -243,7 +249,7 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
     int source = find_node(w, &order->order.source);
     int target = find_node(w, &order->order.target);
     int left = agent->moves_per_tick;
-    if (agent->ends_as != 0) {
+    if (agent->ends_as != 0 && agent->ends_kind == 0) {
         end_order(agent, order, ORDER_DONE);
         return true;
     }
@@ -281,6 +287,25 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
     return true;
 }
 
+/* What a provisioner does: one server a request, however often it is asked. */
+static struct address make_server(struct world *w, const struct task *task)
+{
+    char request[48];
+    assert_true(task_detail_get(task, "request", request, sizeof(request)));
+    int found = -1;
+    for (int n = 0; n < w->node_count; n++) {
+        struct world_node *node = &w->nodes[n];
+        bool is_free = !node->is_member && node->request[0] == '\0' && !node->is_released;
+        if (strcmp(node->request, request) == 0) {
+            return node->address;
+        }
+        found = found < 0 && is_free ? n : found;
+    }
+    assert_true(found >= 0);
+    memcpy(w->nodes[found].request, request, sizeof(request));
+    return w->nodes[found].address;
+}
+
 /* A few ticks, then all at once. */
 static bool do_task(struct world *w, struct world_agent *agent, struct world_order *order)
 {
@@ -289,8 +314,13 @@ static bool do_task(struct world *w, struct world_agent *agent, struct world_ord
     if (++order->ticks < agent->task_ticks) {
         return false;
     }
-    if (agent->ends_as == 0) {
-        carry_out(w, &order->order.task);
+    enum task_kind kind = order->order.task.kind;
+    if (agent->ends_as == 0 || (agent->ends_kind != 0 && agent->ends_kind != kind)) {
+        if (kind == TASK_PROVISION) {
+            order->status.made = make_server(w, &order->order.task);
+        } else {
+            carry_out(w, &order->order.task);
+        }
         agent->tasks_done++;
     }
     end_order(agent, order, ORDER_DONE);

@@ -1,6 +1,8 @@
 /* helper_world_cluster.c — nodes that always agree. */
 #include "helper_world_parts.h"
 
+#include "common/model/removal_proof.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -129,6 +131,19 @@ static int find_by_address(const struct world *w, const struct address *address)
     return -1;
 }
 
+/* As an agent reads it: behind the line that names the agent. */
+static void check_certificate(const struct task *task)
+{
+    struct removal_proof proof;
+    struct err err = {0};
+    const char *text = strchr(task->detail, '\n');
+    assert_non_null(text);
+    if (removal_proof_parse(&proof, text + 1, "", &err) != 0) {
+        fail_msg("%s: %s", err.text, task->detail);
+    }
+    assert_true(address_is_equal(&proof.address, &task->node_address));
+}
+
 void carry_out(struct world *w, const struct task *task)
 {
     int n = find_by_address(w, &task->node_address);
@@ -163,13 +178,20 @@ void carry_out(struct world *w, const struct task *task)
         w->nodes[peer].is_primary = false;
         w->nodes[peer].primary = n;
         break;
+    case TASK_TRAFFIC:
+        node->is_drained = (task->flags & TASK_UP) == 0;
+        break;
+    case TASK_RELEASE:
+        check_certificate(task);
+        assert_false(node->is_member);
+        assert_false(node->is_released);
+        node->is_released = true;
+        break;
     case TASK_REPAIR:
     case TASK_START:
     case TASK_STOP:
     case TASK_MEET:
     case TASK_PROVISION:
-    case TASK_RELEASE:
-    case TASK_TRAFFIC:
     case TASK_REACH:
         break;
     }

@@ -3,8 +3,12 @@
  * It ends; it is refused before anything begins or not at all; after every round each slot has one
  * live primary, no replica follows a replica, and no primary has fewer online replicas than it had
  * or than the barrier; no slot moves twice; a second run has nothing to do. Redis may make an
- * emptied primary a replica at any time. DROVER_CASES=100000 runs more; a failing case prints its
- * number, DROVER_CASE=<number> runs it alone and prints what was done. */
+ * emptied primary a replica at any time. Where there are drain hooks, client traffic is off a node
+ * before its first slot moves away for good and before it leaves; where there is a provisioner,
+ * nothing is missing, nothing that was made is left over, and nothing is given back without a
+ * certificate; and when the operation is cancelled after any round, what was prepared is taken
+ * back. DROVER_CASES=100000 runs more; a failing case prints its number, DROVER_CASE=<number> runs
+ * it alone and prints what was done. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -14,6 +18,8 @@
 #include <cmocka.h>
 
 #include "tests/unit/coordinator/helper_lifecycle.h"
+
+#include "coordinator/core/removal.h"
 
 #define CASES 3000
 #define ROUNDS_MAX 120
@@ -30,7 +36,11 @@ struct property {
     int replicas_of[8];
     int spares;
     struct slotset moved;
+    bool has_provisioner;
+    bool has_hooks;
     bool is_verbose;
+    int rounds_end;   /* batches that were carried out before the answer in hand */
+    int cancel_after; /* rounds; -1 = never */
 };
 
 #define MUST(property, condition)                                                  \
@@ -96,6 +106,14 @@ static void random_fleet(struct property *p)
     if (prng_chance(&p->prng, 1, 4)) {
         add_text(p, "; h%d/z0 starts %d", (int)prng_below(&p->prng, (uint64_t)hosts),
                  (int)prng_range(&p->prng, 1, 9));
+    }
+    p->has_provisioner = prng_chance(&p->prng, 1, 3);
+    p->has_hooks = prng_chance(&p->prng, 1, 2);
+    for (int i = (int)prng_range(&p->prng, 1, 2); i > 0 && p->has_provisioner; i--) {
+        add_text(p, "; h%d/z0 provisions", (int)prng_below(&p->prng, (uint64_t)hosts));
+    }
+    for (int i = (int)prng_range(&p->prng, 1, 2); i > 0 && p->has_hooks; i--) {
+        add_text(p, "; h%d/z0 drains", (int)prng_below(&p->prng, (uint64_t)hosts));
     }
 }
 
@@ -220,6 +238,109 @@ static void check_moves(struct property *p, const struct lifecycle_answer *answe
     }
 }
 
+/* The last word that every drain hook had about the node was that its traffic is off. */
+static bool is_off(const struct property *p, const struct node_id *node)
+{
+    bool is_off = p->has_hooks;
+    for (int h = 0; h < p->life.model.facts.host_count; h++) {
+        const struct lifecycle_host *host = &p->life.model.facts.hosts[h];
+        bool is_host_off = false;
+        for (int i = 0; i < p->rounds_end; i++) {
+            const struct task *task = p->life.model.batches[i].task;
+            char agent[AGENT_ID_SIZE];
+            if (task != NULL && task->kind == TASK_TRAFFIC && node_id_is_equal(&task->node, node) &&
+                task_detail_get(task, "agent", agent, sizeof(agent)) &&
+                strcmp(agent, host->agent.text) == 0) {
+                is_host_off = (task->flags & TASK_UP) == 0;
+            }
+        }
+        is_off = is_off && (!host->offers_traffic || is_host_off);
+    }
+    return is_off;
+}
+
+static bool is_made(const struct property *p, const struct address *address)
+{
+    for (int i = 0; i < p->rounds_end; i++) {
+        const struct batch *batch = &p->life.model.batches[i];
+        if (batch->made.port != 0 && address_is_equal(&batch->made, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Asked before the answer is carried out. */
+static void check_outside(struct property *p, const struct lifecycle_answer *answer)
+{
+    const struct topology *topology = &p->life.model.topology;
+    bool goes_in = p->request.kind == OPERATION_REMOVE;
+    int slotted = 0;
+    for (int i = 0; i < topology->node_count; i++) {
+        slotted += topology->nodes[i].is_member && topology->nodes[i].slot_count > 0;
+    }
+    goes_in = goes_in || (p->request.kind == OPERATION_SCALE && p->request.primaries_wanted > 0 &&
+                          slotted > p->request.primaries_wanted);
+    for (int i = 0; i < answer->batch_count; i++) {
+        const struct batch *batch = &answer->batches[i];
+        const struct task *task = batch->task;
+        if (batch->kind == BATCH_MOVE) {
+            MUST(p, !p->has_hooks || !goes_in || is_off(p, &batch->source));
+        } else if (task->kind == TASK_LEAVE) {
+            MUST(p, !p->has_hooks || (task->flags & TASK_DEAD) != 0 || is_off(p, &task->node));
+        } else if (task->kind == TASK_JOIN) {
+            bool is_new = strncmp(task->node_address.host, "new-", 4) == 0;
+            MUST(p, !is_new || is_made(p, &task->node_address));
+        } else if (task->kind == TASK_RELEASE) {
+            struct removal_certificate certificate;
+            removal_certify(topology, &task->node, &task->node_address, 1, "op-1-1", &certificate);
+            MUST(p, certificate.is_granted);
+        }
+    }
+}
+
+static void check_nothing_left(struct property *p)
+{
+    struct lifecycle_answer answer;
+    lifecycle_undo(&p->life.model.facts, &answer);
+    MUST(p, answer.verdict == LIFECYCLE_DONE);
+    lifecycle_answer_release(&answer);
+    const struct topology *topology = &p->life.model.topology;
+    for (int i = 0; i < topology->node_count; i++) {
+        MUST(p, !topology->nodes[i].is_member || !is_off(p, &topology->nodes[i].id));
+    }
+    for (int i = 0; i < p->life.model.facts.batch_count; i++) {
+        const struct batch *batch = &p->life.model.batches[i];
+        bool is_member = false;
+        for (int n = 0; n < topology->node_count && batch->made.port != 0; n++) {
+            is_member = is_member || (topology->nodes[n].is_member &&
+                                      address_is_equal(&topology->nodes[n].address, &batch->made));
+        }
+        bool is_back = batch->made.port == 0 || is_member;
+        for (int k = i; k < p->life.model.facts.batch_count && !is_back; k++) {
+            const struct task *task = p->life.model.batches[k].task;
+            is_back = task != NULL && task->kind == TASK_RELEASE &&
+                      address_is_equal(&task->node_address, &batch->made);
+        }
+        MUST(p, is_back);
+    }
+}
+
+/* Cancelled now: one round takes back whatever was prepared. */
+static void check_cancel(struct property *p)
+{
+    struct lifecycle_answer answer;
+    lifecycle_undo(&p->life.model.facts, &answer);
+    MUST(p, answer.verdict == LIFECYCLE_DONE || answer.verdict == LIFECYCLE_MORE);
+    p->rounds_end = p->life.model.facts.batch_count;
+    check_outside(p, &answer);
+    check_moves(p, &answer);
+    lifecycle_model_apply(&p->life.model, &answer);
+    lifecycle_answer_release(&answer);
+    p->rounds_end = p->life.model.facts.batch_count;
+    check_nothing_left(p);
+}
+
 static void check_scale_reached(struct property *p)
 {
     const struct topology *topology = &p->life.model.topology;
@@ -268,11 +389,19 @@ static void check_reached(struct property *p)
     }
 }
 
-/* Returns true when it was done, false when refused. */
+/* Returns true when it was done, false when refused or cancelled. */
 static bool run_case(struct property *p)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         struct lifecycle_answer answer;
+        if (round == p->cancel_after) {
+            check_cancel(p);
+            return false;
+        }
+        p->rounds_end = p->life.model.facts.batch_count;
+        lifecycle_next(&p->request, &p->life.model.facts, &answer);
+        check_outside(p, &answer);
+        lifecycle_answer_release(&answer);
         life_step(&p->life, &p->request, &answer);
         enum lifecycle_verdict verdict = answer.verdict;
         if (p->is_verbose) {
@@ -292,6 +421,10 @@ static bool run_case(struct property *p)
         lifecycle_answer_release(&answer);
         check_sound(p);
         check_barrier(p);
+        if (verdict == LIFECYCLE_DONE) {
+            p->rounds_end = p->life.model.facts.batch_count;
+            check_nothing_left(p);
+        }
         if (verdict != LIFECYCLE_MORE) {
             return verdict == LIFECYCLE_DONE;
         }
@@ -332,6 +465,7 @@ static void test_every_operation(void **state)
         life_init(&p.life, p.text);
         random_request(&p);
         p.life.chance = prng_chance(&p.prng, 1, 2) ? &p.prng : NULL;
+        p.cancel_after = prng_chance(&p.prng, 1, 5) ? (int)prng_range(&p.prng, 1, 12) : -1;
         if (run_case(&p)) {
             check_reached(&p);
             check_again(&p);

@@ -65,6 +65,13 @@ static void test_granted(void **state)
                         "0 slots, 0 keys, no replica, forgotten by all 3 live nodes");
 }
 
+/* Whoever took its place must not be stopped in its stead. */
+static void test_address_taken(void **state)
+{
+    (void)state;
+    expect_objection(THREE "; y@h9:7005 >a", "x", "another member lives at its address now");
+}
+
 /* Keys at its address forbid it, and so do keys that nobody counted. */
 static void test_keys(void **state)
 {
@@ -163,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_members_get_none),
         cmocka_unit_test(test_granted),
+        cmocka_unit_test(test_address_taken),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_what_was_not_seen),
         cmocka_unit_test(test_every_view_counts),
