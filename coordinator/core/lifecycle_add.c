@@ -7,6 +7,18 @@
 
 #include <stdlib.h>
 
+/* When hosts try the ports of one newcomer, they try those of all others at the same time. */
+static void reach_others(struct decision *d, int first)
+{
+    bool is_trying = d->answer->batch_count > 0 && d->answer->batches[0].task != NULL &&
+                     d->answer->batches[0].task->kind == TASK_REACH;
+    for (int i = first; is_trying && i < d->request->address_count; i++) {
+        if (find_member_at(d->topology, &d->request->addresses[i]) == NO_NODE) {
+            (void)decide_reach(d, &d->request->addresses[i]);
+        }
+    }
+}
+
 /* The first address that is no member yet joins. Member indices go to 'members'. */
 static void join_next(struct decision *d, int *members)
 {
@@ -14,6 +26,7 @@ static void join_next(struct decision *d, int *members)
         members[i] = find_member_at(d->topology, &d->request->addresses[i]);
         if (members[i] == NO_NODE) {
             decide_join(d, &d->request->addresses[i]);
+            reach_others(d, i + 1);
             return;
         }
     }

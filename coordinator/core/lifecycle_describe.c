@@ -64,6 +64,31 @@ static bool was_told(const struct lifecycle_answer *answer, int index)
     return false;
 }
 
+static bool is_same_reach(const struct batch *a, const struct batch *b)
+{
+    return a->kind == BATCH_TASK && a->task->kind == TASK_REACH && b->kind == BATCH_TASK &&
+           b->task->kind == TASK_REACH &&
+           address_is_equal(&a->task->node_address, &b->task->node_address);
+}
+
+/* All hosts that try one node are one line, at the first of them. False for the others. */
+static bool add_reach(const struct lifecycle_answer *answer, int index, struct strbuf *out)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    int hosts = 0;
+    for (int i = 0; i < answer->batch_count; i++) {
+        bool is_same = is_same_reach(&answer->batches[i], &answer->batches[index]);
+        if (is_same && i < index) {
+            return false;
+        }
+        hosts += is_same;
+    }
+    strbuf_addf(out, "reach %s from %d host%s, data and bus port\n",
+                address_format(&answer->batches[index].task->node_address, address), hosts,
+                hosts == 1 ? "" : "s");
+    return true;
+}
+
 /* One line a task, one a pair of nodes between which slots move. Returns the number of lines. */
 static int add_round(const struct topology *topology,
                      const struct lifecycle_answer *answer,
@@ -73,7 +98,13 @@ static int add_round(const struct topology *topology,
     int lines = 0;
     for (int i = 0; i < answer->batch_count; i++) {
         const struct batch *batch = &answer->batches[i];
-        if (batch->kind == BATCH_TASK) {
+        if (batch->kind == BATCH_TASK && batch->task->kind == TASK_REACH) {
+            struct strbuf line = {0};
+            if (add_reach(answer, i, &line)) {
+                strbuf_addf(out, "step %d: %s", number + lines++, strbuf_text(&line));
+            }
+            strbuf_release(&line);
+        } else if (batch->kind == BATCH_TASK) {
             char text[TEXT_SIZE * 4];
             task_format(batch->task, text, sizeof(text));
             strbuf_addf(out, "step %d: %s\n", number + lines++, text);

@@ -71,7 +71,8 @@ static bool is_same_task(const struct task *a, const struct task *b)
                             : node_id_is_equal(&a->node, &b->node);
     bool is_same_peer =
         a->kind == TASK_JOIN || a->kind == TASK_LEAVE || node_id_is_equal(&a->peer, &b->peer);
-    return a->kind == b->kind && is_same_node && is_same_peer &&
+    bool is_same_host = a->kind != TASK_REACH || strcmp(a->detail, b->detail) == 0;
+    return a->kind == b->kind && is_same_node && is_same_peer && is_same_host &&
            slotset_is_equal(&a->slots, &b->slots);
 }
 
@@ -202,7 +203,9 @@ void decide_join(struct decision *d, const struct address *address)
     }
     task.peer = d->topology->nodes[peer].id;
     task.peer_address = d->topology->nodes[peer].address;
-    decide_task(d, &task);
+    if (!decide_reach(d, address)) {
+        decide_task(d, &task);
+    }
 }
 
 void decide_replicate(struct decision *d, int node, int primary)

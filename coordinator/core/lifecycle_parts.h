@@ -45,7 +45,11 @@ void task_of_node(const struct decision *d,
                   int node,
                   int peer,
                   struct task *out);
+/* Joins, once every host has reached it. */
 void decide_join(struct decision *d, const struct address *address);
+/* Every host that serves members tries the ports at the address; false when all have, or there are
+ * none. */
+bool decide_reach(struct decision *d, const struct address *address);
 void decide_replicate(struct decision *d, int node, int primary);
 /* Leaves, or refuses when something still rests on it. */
 void decide_leave(struct decision *d, int node, bool is_dead);

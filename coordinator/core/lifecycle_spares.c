@@ -290,7 +290,9 @@ void decide_join_spare(struct decision *d, bool is_primary)
             "one more node is needed, and no spare is left; start one or name one with add");
     } else {
         decide_join(d, &spares[best]);
-        if (d->why != NULL && is_primary) {
+        bool is_joining = d->answer->batch_count > 0 && d->answer->batches[0].kind == BATCH_TASK &&
+                          d->answer->batches[0].task->kind == TASK_JOIN;
+        if (d->why != NULL && is_primary && is_joining) {
             strbuf_add_text(d->why, "  chosen: ");
             placement_explain_primary(&d->placement, sites[best], d->why);
             strbuf_add_char(d->why, '\n');

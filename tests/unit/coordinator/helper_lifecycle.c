@@ -288,7 +288,6 @@ static void say_task(struct life *life, const struct task *task)
     case TASK_START:
     case TASK_STOP:
     case TASK_RELEASE:
-    case TASK_REACH:
         say(life, "%s %s%s", task_kind_name(task->kind), node,
             (task->flags & TASK_DEAD) != 0 ? " dead" : "");
         return;
@@ -303,6 +302,10 @@ static void say_task(struct life *life, const struct task *task)
         say(life, "provision %s%s%s", role, zone[0] == '\0' ? "" : " in ", zone);
         return;
     }
+    case TASK_REACH:
+        (void)task_detail_get(task, "agent", peer, sizeof(peer));
+        say(life, "reach %s from %s", node, peer);
+        return;
     }
 }
 
@@ -325,6 +328,10 @@ static int slots_between(const struct lifecycle_answer *answer, int index, bool 
 static void say_round(struct life *life, const struct lifecycle_answer *answer)
 {
     const char *joint = "";
+    const struct batch *first = &answer->batches[0];
+    if (!life->tells_reach && first->kind == BATCH_TASK && first->task->kind == TASK_REACH) {
+        return;
+    }
     for (int i = 0; i < answer->batch_count; i++) {
         const struct batch *batch = &answer->batches[i];
         if (batch->kind == BATCH_TASK) {

@@ -24,6 +24,7 @@ struct life {
     struct plan_options options;
     struct lifecycle_facts facts;
     struct prng *chance; /* NULL = Redis attaches nothing by itself */
+    bool tells_reach;    /* rounds in which hosts try a newcomer's ports are told too */
     char transcript[16384];
 };
 

@@ -375,16 +375,18 @@ static void test_describe(void **state)
     lifecycle_describe(&request, &life.facts, &text);
     assert_string_equal(
         strbuf_text(&text),
-        "step 1: join h4:7007 to the cluster of h1:7001\n"
+        "step 1: reach h4:7007 from 4 hosts, data and bus port\n"
+        "step 2: join h4:7007 to the cluster of h1:7001\n"
         "  chosen: host h4 has 0 of 3 primaries, its zone z1 1\n"
-        "step 2: move 1366 slots from h2:7002 (62000000) to h4:7007 (73000000), about 225 keys, "
+        "step 3: move 1366 slots from h2:7002 (62000000) to h4:7007 (73000000), about 225 keys, "
         "500 kB\n"
-        "step 3: move 1365 slots from h1:7001 (61000000) to h4:7007 (73000000), about 224 keys, "
+        "step 4: move 1365 slots from h1:7001 (61000000) to h4:7007 (73000000), about 224 keys, "
         "500 kB\n"
-        "step 4: move 1365 slots from h3:7003 (63000000) to h4:7007 (73000000), about 224 keys, "
+        "step 5: move 1365 slots from h3:7003 (63000000) to h4:7007 (73000000), about 224 keys, "
         "500 kB\n"
-        "step 5: join h3:7008 to the cluster of h1:7001\n"
-        "step 6: make h3:7008 a replica of h4:7007\n"
+        "step 6: reach h3:7008 from 4 hosts, data and bus port\n"
+        "step 7: join h3:7008 to the cluster of h1:7001\n"
+        "step 8: make h3:7008 a replica of h4:7007\n"
         "  h3:7008 (74000000): host h3 shares no zone with the shard's other nodes\n"
         "then it is done: 4 primaries with slots, each with 1 replica\n");
     strbuf_clear(&text);

@@ -45,12 +45,23 @@ static void expect(const char *cluster,
 }
 
 /* One round; the answer's tasks in words, or its verdict. Its batches become history. */
+static bool is_reach(const struct lifecycle_answer *answer)
+{
+    return answer->batch_count > 0 && answer->batches[0].kind == BATCH_TASK &&
+           answer->batches[0].task->kind == TASK_REACH;
+}
+
+/* That hosts try a newcomer's ports is left out. */
 static const char *step(struct life *life,
                         const struct operation_request *request,
                         char text[TEXT_SIZE])
 {
     struct lifecycle_answer answer;
     life_step(life, request, &answer);
+    if (is_reach(&answer)) {
+        lifecycle_answer_release(&answer);
+        life_step(life, request, &answer);
+    }
     (void)snprintf(text, TEXT_SIZE, "%s", answer.reason);
     if (answer.batch_count > 0) {
         CHECK(answer.batches[0].kind == BATCH_TASK);
@@ -405,7 +416,8 @@ static void test_describe(void **state)
     lifecycle_describe(&request, &life.facts, &text);
     assert_non_null(strstr(strbuf_text(&text),
                            "step 1: have a server made for a primary in zone z1\n"
-                           "step 2: join " MADE " to the cluster of h1:7001\n"));
+                           "step 2: reach " MADE " from 3 hosts, data and bus port\n"
+                           "step 3: join " MADE " to the cluster of h1:7001\n"));
     strbuf_clear(&text);
     life_release(&life);
     request = remove_node("b", 0);
