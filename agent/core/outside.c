@@ -405,25 +405,34 @@ bool outside_is_over(const struct outside *x)
     return x->sm.state == ERRAND_ENDED;
 }
 
+/* Who is waited for: whoever fails, else the first. */
+static const struct errand *awaited(const struct outside *x)
+{
+    const struct errand *first = NULL;
+    for (int i = 0; i < x->errand_count; i++) {
+        const struct errand *errand = &x->errands[i];
+        if (!errand->is_over && (first == NULL || (first->failures == 0 && errand->failures > 0))) {
+            first = errand;
+        }
+    }
+    return first;
+}
+
 /* What it waits for, in words. */
 static void describe(const struct outside *x, char *text, size_t size)
 {
     char name[TEXT_SIZE];
+    const struct errand *errand = awaited(x);
     if (x->sm.state == ERRAND_WATCHING) {
         outside_say_load(x, text, size);
-        return;
+    } else if (x->sm.state == ERRAND_ASKING || errand == NULL) {
+        (void)snprintf(text, size, "%s", errand_states[x->sm.state].meaning);
+    } else {
+        (void)snprintf(text, size, "%s %.70s%s%.60s",
+                       x->sm.state == ERRAND_UNDOING ? "gives it back to" : "waits for",
+                       outside_name(errand->target, name, sizeof(name)),
+                       errand->said[0] != '\0' ? ": " : "", errand->said);
     }
-    for (int i = 0; i < x->errand_count && x->sm.state != ERRAND_ASKING; i++) {
-        const struct errand *errand = &x->errands[i];
-        if (!errand->is_over) {
-            (void)snprintf(text, size, "%s %.70s%s%.60s",
-                           x->sm.state == ERRAND_UNDOING ? "gives it back to" : "waits for",
-                           outside_name(errand->target, name, sizeof(name)),
-                           errand->said[0] != '\0' ? ": " : "", errand->said);
-            return;
-        }
-    }
-    (void)snprintf(text, size, "%s", errand_states[x->sm.state].meaning);
 }
 
 void outside_status(const struct outside *x, struct order_status *status)

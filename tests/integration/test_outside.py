@@ -1,0 +1,354 @@
+"""Provisioners and drain hooks outside drover: programs, webhooks and HAProxy, all of them real (docs/outside.md).
+
+Proves: `drover remove` takes a node out of two HAProxy processes first, new connections go elsewhere, one that is open may
+finish, and only then slots move; a proxy that does not answer is named and tried again. `drover scale` gets a server from a
+program and from an HTTPS webhook, and gives it back with its certificate; killed with -9 in the middle, the agent asks again
+under the same id and there is one server only; a program that hangs is ended with all it started and what it asked for is
+given back; one that fails is quoted; a webhook with a wrong certificate is refused.
+"""
+
+import http.server
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+import unittest
+
+from fleet import Coordinator, Fleet, Standalone
+from harness import (AGENT, SLOTS, Cluster, Folder, Process, end_all, free_port, log, wait_for)
+from provisioner import Provisioner
+from resp import Client
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONF = {"maxmemory": "128mb"}
+
+
+class OneAgent(Fleet):
+    """A coordinator and one agent as processes of their own, so that the agent can be killed alone."""
+
+    def __init__(self, folder, cluster, agent_extra):
+        bus = "tcp://127.0.0.1:%d" % free_port()
+        self.coordinators = [Coordinator(folder, "coordinator", bus, "sqlite://%s/drover.db" % folder.sub("store")).start()]
+        self.leader()
+        nodes = [arg for node in cluster.live() for arg in ("--node", node.address)]
+        path = folder.sub("agent")
+        # What other tests run on this machine is none of its business.
+        self.agents = [Process("agent", [AGENT, "--id", "agent", "--state-dir", path, "--coordinator", bus, "--zone", "z1",
+                                         "--no-discover", *nodes, *agent_extra], path).start()]
+        self.wait_sees(len(cluster.live()))
+
+
+class Proxy:
+    """One haproxy in front of the nodes, in TCP mode; its runtime API at a Unix socket and at a port."""
+
+    def __init__(self, folder, name, nodes):
+        self.folder = folder.sub(name)
+        self.port, self.api_port = free_port(), free_port()
+        self.socket = os.path.join(self.folder, "api")
+        servers = "".join("    server s%d %s\n" % (i, node.address) for i, node in enumerate(nodes))
+        conf = os.path.join(self.folder, "haproxy.cfg")
+        with open(conf, "w") as file:
+            file.write("""global
+    stats socket %s mode 600 level admin
+    stats socket ipv4@127.0.0.1:%d level admin
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 10m
+    timeout server 10m
+frontend clients
+    bind 127.0.0.1:%d
+    default_backend nodes
+backend nodes
+    balance roundrobin
+%s""" % (self.socket, self.api_port, self.port, servers))
+        self.process = Process(name, [shutil.which("haproxy"), "-db", "-f", conf], self.folder)
+
+    def start(self):
+        self.process.start()
+        wait_for("haproxy to listen", lambda: os.path.exists(self.socket) and self.client().close() is None)
+        return self
+
+    def client(self):
+        return Client("127.0.0.1", self.port)
+
+    def client_of(self, node_id):
+        """A connection through the proxy that ended up at this node."""
+        for _ in range(100):
+            client = self.client()
+            if client.call("CLUSTER", "MYID").decode() == node_id:
+                return client
+            client.close()
+        raise AssertionError("no connection reaches " + node_id)
+
+    def targets(self, count):
+        """Where so many new connections end up."""
+        found = set()
+        for _ in range(count):
+            with self.client() as client:
+                found.add(client.call("CLUSTER", "MYID").decode())
+        return found
+
+
+class Outside(unittest.TestCase):
+    def setUp(self):
+        self.folder = Folder()
+        self.fleet = None
+
+    def tearDown(self):
+        end_all()
+
+    def guarded(self, steps):
+        try:
+            steps()
+        except BaseException:
+            if self.fleet is not None:
+                self.fleet.dump_logs()
+            raise
+
+    def reasons(self, operation_id):
+        """All that the operation says about itself and its batches."""
+        return json.dumps(self.fleet.operation(operation_id))
+
+    def wait_said(self, operation_id, words, timeout=60):
+        wait_for("the operation to say %r" % words, lambda: words in self.reasons(operation_id), timeout, 0.2)
+
+    def slot_counts(self):
+        return sorted(len(row["slots"]) for row in self.cluster.nodes[0].view().values() if row["is_primary"])
+
+
+@unittest.skipUnless(shutil.which("haproxy"), "haproxy is not installed")
+class Drain(Outside):
+    def test_remove_behind_two_proxies(self):
+        self.guarded(self.remove_behind_two_proxies)
+
+    def remove_behind_two_proxies(self):
+        self.cluster = Cluster(self.folder, conf=CONF).create(4)
+        first = Proxy(self.folder, "proxy1", self.cluster.nodes).start()
+        second = Proxy(self.folder, "proxy2", self.cluster.nodes)  # not running yet
+        self.fleet = Standalone(self.folder, self.cluster, [
+            "--drain-haproxy", "unix:" + first.socket, "--drain-haproxy", "127.0.0.1:%d" % second.api_port,
+            "--drain-limit", "10m"])
+        self.fleet.wait_sees(4)
+        leaver = self.cluster.nodes[3]
+        leaver_id, left = leaver.id(), {node.id() for node in self.cluster.nodes[:3]}
+        self.assertEqual(first.targets(8), left | {leaver_id})
+        held = first.client_of(leaver_id)
+        operation = self.fleet.start("remove", leaver.address)
+
+        self.wait_said(operation, "HAProxy 127.0.0.1:%d" % second.api_port)
+        self.wait_said(operation, "connection refused")
+        log("a proxy that does not answer is named")
+        second.start()
+        wait_for("the second proxy to be told", lambda: second.targets(8) == left)
+        self.assertEqual(first.targets(8), left)
+        self.wait_said(operation, "1 sessions are left")
+        # Its client works on, and no slot has moved.
+        self.assertEqual(held.call("PING"), "PONG")
+        self.assertEqual(self.slot_counts(), [SLOTS // 4] * 4)
+        log("no new connection; the one that is open works on")
+
+        held.close()
+        self.fleet.wait_operation(operation)
+        self.assertEqual([len(node.view()) for node in self.cluster.nodes[:3]], [3] * 3)
+        self.assertEqual(sum(self.slot_counts()), SLOTS)
+        leaver.process.stop()
+        self.cluster.check_at_rest()
+
+
+class Provisioned(Outside):
+    """Three primaries; a fourth is made by others."""
+
+    def make(self, *options):
+        self.cluster = Cluster(self.folder, conf=CONF).create(3)
+        self.provisioner = Provisioner(self.folder.sub("provisioner"))
+        with open(self.provisioner.path("ports"), "w") as file:
+            file.write("%d %d" % (free_port(), free_port()))
+        self.program = os.path.join(self.folder.path, "make-server")
+        with open(self.program, "w") as file:
+            file.write("#!/usr/bin/env python3\nimport sys\nsys.path.insert(0, %r)\nimport provisioner\nprovisioner.main(%r)\n"
+                       % (HERE, self.provisioner.folder))
+        os.chmod(self.program, 0o755)
+        self.fleet = OneAgent(self.folder, self.cluster, [option.format(program=self.program) for option in options])
+        wait_for("a provisioner that is offered", lambda: "have a server made" in self.fleet.run(
+            "plan", "scale", "--primaries", "4", check=False).stdout, 60, 0.5)
+
+    def tearDown(self):
+        if hasattr(self, "provisioner"):
+            self.provisioner.end_servers()
+        super().tearDown()
+
+    def check_out(self):
+        self.assertEqual(self.slot_counts(), [SLOTS // 4] * 4)
+        self.assertEqual(len(self.provisioner.servers()), 1, self.provisioner.calls())
+        self.assertEqual(len({call["request_id"] for call in self.provisioner.calls("provision")}), 1)
+
+    def scale_in(self):
+        """Removes the server that was made; it is given back, by its address, and ends."""
+        address, = self.provisioner.servers().values()
+        node_id = next(i for i, row in self.cluster.nodes[0].view().items() if row["address"] == address)
+        self.fleet.run("remove", address, "--yes", timeout=400)
+        self.assertEqual(self.provisioner.servers(), {})
+        release = self.provisioner.calls("release")[-1]
+        self.assertEqual((release["address"], release["node_id"]), (address, node_id))
+        self.assertEqual([len(node.view()) for node in self.cluster.nodes], [3] * 3)
+        self.cluster.check_at_rest()
+
+    def end_of(self, operation_id):
+        return wait_for("the operation to end", lambda: next(
+            (o for o in [self.fleet.operation(operation_id)] if o["state"] in ("done", "failed", "held", "cancelled")), None),
+            200, 0.3)
+
+
+class Exec(Provisioned):
+    def test_out_killed_and_in(self):
+        self.guarded(self.out_killed_and_in)
+
+    def out_killed_and_in(self):
+        self.make("--provision-exec", "{program}")
+        self.provisioner.set_mode("slow")
+        operation = self.fleet.start("scale", "--primaries", "4")
+        self.wait_said(operation, "50 % boots")
+        agent = self.fleet.agents[0]
+        agent.kill()
+        agent.start()
+        wait_for("the agent to ask again", lambda: len(self.provisioner.calls("provision")) >= 2, 120)
+        self.provisioner.set_mode("")
+        self.fleet.wait_operation(operation)
+        self.check_out()
+        call = self.provisioner.calls("provision")[0]
+        self.assertEqual((call["version"], call["role"], call["zone"]), (1, "primary", "z1"), call)
+        self.assertLessEqual(set(call["environment"]), {"PATH", "HOME", "LANG", "TZ", "LC_CTYPE", "PWD", "SHLVL", "_"})
+        log("one server, asked for %d times under one id" % len(self.provisioner.calls("provision")))
+        self.scale_in()
+
+    def test_hangs_and_fails(self):
+        self.guarded(self.hangs_and_fails)
+
+    def hangs_and_fails(self):
+        self.make("--provision-exec", "{program}", "--provision-timeout", "4s")
+        self.provisioner.set_mode("hang")
+        ended = self.end_of(self.fleet.start("scale", "--primaries", "4"))
+        self.assertIn("make-server is not ready after 4 s: waits for a machine", json.dumps(ended))
+        self.assertEqual(ended["state"], "failed", ended)
+        asked = self.provisioner.calls("provision")
+        given_back = self.provisioner.calls("release")
+        self.assertEqual({call["request_id"] for call in asked}, {call["request_id"] for call in given_back})
+        self.assertNotIn("address", given_back[0])
+        for call in asked:  # the program and the child it started, all in its process group
+            self.assertEqual(self.group(call["pid"]), [], "something of a program that hung still runs")
+        log("hung %d times, ended with its children, given back" % len(asked))
+
+        self.provisioner.set_mode("fail")
+        ended = self.end_of(self.fleet.start("scale", "--primaries", "4"))
+        self.assertIn("make-server: ended with exit code 7: the quota is used up", json.dumps(ended))
+        self.assertEqual((self.provisioner.servers(), self.slot_counts()), ({}, [5461, 5461, 5462]))
+
+    @staticmethod
+    def group(pgid):
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open("/proc/%s/stat" % name) as file:
+                        fields = file.read().rpartition(")")[2].split()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if int(fields[2]) == pgid and fields[0] != "Z":
+                    found.append(int(name))
+        return found
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """The provisioner behind HTTPS: refuses whoever lacks the token, is busy at first, then works in the background."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_POST(self):
+        server = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != "Bearer " + server.token:
+            return self.answer(401, {"state": "failed", "message": "who are you?"})
+        request = json.loads(body)
+        server.provisioner.note(request)
+        if request["action"] != "status":
+            server.refusals += 1
+            if server.refusals <= 2:
+                return self.answer(503, None)
+            server.results[request["request_id"]] = getattr(server.provisioner, request["action"])(request)
+            return self.answer(202, {"state": "running", "message": "has begun"})
+        return self.answer(200, server.results.get(request["request_id"], {"state": "unknown"}))
+
+    def answer(self, status, value):
+        data = b"busy" if value is None else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *unused):
+        pass
+
+
+class Webhook(Provisioned):
+    TOKEN = "a-secret-that-no-log-shows"
+
+    def make_certificate(self, name):
+        path = self.folder.sub("tls")
+        key, cert = os.path.join(path, name + ".key"), os.path.join(path, name + ".pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return key, cert
+
+    def serve(self):
+        key, self.cert = self.make_certificate("server")
+        _, self.other_cert = self.make_certificate("other")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+        self.server.daemon_threads = True
+        self.server.refusals, self.server.results, self.server.token = 0, {}, self.TOKEN
+        self.server.provisioner = None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, key)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        token = os.path.join(self.folder.path, "token")
+        with open(token, "w") as file:
+            file.write(self.TOKEN + "\n")
+        os.chmod(token, 0o600)
+        return "https://127.0.0.1:%d/servers" % self.server.server_address[1], token
+
+    def test_out_and_in(self):
+        self.guarded(self.out_and_in)
+
+    def out_and_in(self):
+        url, token = self.serve()
+        common = ["--provision-webhook", url, "--webhook-token-file", token]
+        self.make(*common, "--webhook-ca", self.other_cert)
+        self.server.provisioner = self.provisioner
+        ended = self.end_of(self.fleet.start("scale", "--primaries", "4"))
+        self.assertIn("certificate", json.dumps(ended))
+        self.assertEqual(self.provisioner.calls(), [], "a server with a wrong certificate was told something")
+        log("wrong certificate: " + ended.get("reason", ""))
+
+        agent = self.fleet.agents[0]
+        agent.stop()
+        agent.argv[agent.argv.index(self.other_cert)] = self.cert
+        agent.start()
+        self.fleet.wait_sees(3)
+        self.fleet.run("scale", "--primaries", "4", "--yes", timeout=400)
+        self.check_out()
+        self.assertEqual(len(self.provisioner.calls("provision")), 3)  # twice it was busy
+        self.assertEqual({call["of"] for call in self.provisioner.calls("status")}, {"provision"})
+        log("got its server after two times 503")
+        self.scale_in()
+        self.assertNotIn(self.TOKEN, agent.log_text())
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")
