@@ -59,9 +59,11 @@ struct topology_node {
         address; /* as the agent reaches it; else as other nodes know it; port 0 = unknown */
     struct agent_id agent; /* "" = no agent reports it */
     /* place in the cluster */
-    bool is_member; /* false: an agent sees it, but no live member lists it: a spare, removed, or
-                       of another cluster, of which nothing else is taken over here */
-    bool is_alone;  /* it knows nobody but itself */
+    bool is_member;  /* false: an agent sees it, but no live member lists it: a spare, removed, or
+                        of another cluster, of which nothing else is taken over here */
+    bool is_alone;   /* it knows nobody but itself */
+    bool is_outcast; /* no member, but it lists members as if it were one, without a slot of its
+                        own: it was removed and is on again with the files that it had before */
     int32_t slots_claimed; /* that it says are its own, member or not; -1 = not known */
     enum node_role role;
     int primary;           /* replica: node index of its primary or NO_NODE; primary: NO_NODE */

@@ -296,7 +296,9 @@ static void node_set_report(struct build *build, int index, const struct topolog
     if (node->view != NO_VIEW) {
         struct topology_view *view = &topology->views[node->view];
         view->believer = view->believer == NO_NODE ? index : view->believer;
-    } else if (own == NULL && !seen->is_guest) {
+    } else if (own != NULL) {
+        node->is_outcast = build_is_outcast(build, own, &report->address);
+    } else if (!seen->is_guest) {
         node->is_member = true; /* unknown until its view is there */
         topology->missing_view_of =
             topology->views_missing == 0 ? index : topology->missing_view_of;

@@ -34,6 +34,11 @@ int build_member_rows(const struct nodes_view *view, int *row);
 /* Sets apart what does not belong together: drops the live views that are of no or another cluster.
  */
 void build_separate(struct build *build);
+/* True when a node that sees the world like this was set apart although it lists nodes of the
+ * cluster, and nobody is about to meet it at this address. */
+bool build_is_outcast(const struct build *build,
+                      const struct nodes_view *own,
+                      const struct address *address);
 /* Who owns the slot in a live view: node index or NO_NODE. */
 int build_owner(const struct build *build, int view, int slot);
 /* Fills disagreements, collisions and ghosts. */

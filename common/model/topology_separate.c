@@ -4,6 +4,8 @@
  * Agents also see servers that are no part of it: spares that know only themselves, nodes that
  * somebody named to be added, nodes of another cluster. Merging their views would make up
  * disagreements, or worse, owners. Two views belong together when one lists a member of the other.
+ * Of these the views count of nodes that have slots, and of those that are listed there, and so on:
+ * a node that was removed and comes back with its old files lists everybody, but nobody lists it.
  * A node that lists nobody and owns nothing is no cluster. Of several clusters the one counts that
  * has a node which is not merely a guest, then the one with the most slots, the most nodes, and the
  * lowest id. */
@@ -142,15 +144,105 @@ static int choose_cluster(const struct build *build, const int *labels)
     return best;
 }
 
+/* ---- outcasts ---- */
+
+static bool is_listed(const struct nodes_view *view, const struct node_id *id)
+{
+    int row = nodes_view_find(view, id);
+    return row != NODES_NO_ROW && (view->rows[row].flags & NODES_FLAG_HANDSHAKE) == 0;
+}
+
+static bool is_believed_by(const struct build *build, int view, const struct topology_seen *seen)
+{
+    return seen->report->view_digest == build->views[view].digest && seen->report->is_reachable &&
+           seen->age_ms <= build->input->age_ms_max;
+}
+
+/* Somebody who believes in the view has slots there. */
+static bool is_of_owner(const struct build *build, int view)
+{
+    const struct nodes_view *text = build->views[view].view;
+    for (int i = 0; i < build->input->seen_count; i++) {
+        const struct topology_seen *seen = &build->input->seen[i];
+        int row = is_believed_by(build, view, seen) ? nodes_view_find(text, &seen->report->id)
+                                                    : NODES_NO_ROW;
+        if (row != NODES_NO_ROW && text->rows[row].slot_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Somebody who believes in the view is listed in one that counts. */
+static bool is_of_member(const struct build *build, int view, const bool *counts)
+{
+    for (int i = 0; i < build->input->seen_count; i++) {
+        const struct topology_seen *seen = &build->input->seen[i];
+        for (int v = 0; is_believed_by(build, view, seen) && v < build->view_count; v++) {
+            if (counts[v] && is_listed(build->views[v].view, &seen->report->id)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Takes the label from views of the chosen cluster that do not count. Without any owner of slots,
+ * as in a cluster that is being made, all count. */
+static void label_outcasts(const struct build *build, int *labels, int chosen)
+{
+    bool *counts = xcalloc((size_t)build->view_count + 1, sizeof(bool));
+    bool has_grown = false;
+    for (int v = 0; v < build->view_count; v++) {
+        counts[v] = labels[v] == chosen && is_of_owner(build, v);
+        has_grown = has_grown || counts[v];
+    }
+    bool has_owners = has_grown;
+    while (has_grown) {
+        has_grown = false;
+        for (int v = 0; v < build->view_count; v++) {
+            if (labels[v] == chosen && !counts[v] && is_of_member(build, v, counts)) {
+                counts[v] = true;
+                has_grown = true;
+            }
+        }
+    }
+    for (int v = 0; has_owners && v < build->view_count; v++) {
+        labels[v] = counts[v] ? labels[v] : NO_CLUSTER;
+    }
+    free(counts);
+}
+
+bool build_is_outcast(const struct build *build,
+                      const struct nodes_view *own,
+                      const struct address *address)
+{
+    bool is_ours = false;
+    for (int v = 0; v < build->view_count; v++) {
+        const struct nodes_view *view = build->views[v].view;
+        is_ours = is_ours || is_related(own, view);
+        for (int row = 0; row < view->row_count; row++) {
+            struct address place;
+            bool is_meeting = (view->rows[row].flags & NODES_FLAG_HANDSHAKE) != 0;
+            nodes_row_address(&view->rows[row], &place);
+            if (is_meeting && address_is_equal(&place, address)) {
+                return false;
+            }
+        }
+    }
+    return is_ours;
+}
+
 void build_separate(struct build *build)
 {
     int *labels = xcalloc((size_t)build->view_count + 1, sizeof(int));
     label_views(build, labels);
     int chosen = choose_cluster(build, labels);
     int kept = 0;
+    label_outcasts(build, labels, chosen);
     build->foreign = xcalloc((size_t)build->view_count + 1, sizeof(uint64_t));
     for (int i = 0; i < build->view_count; i++) {
-        if (labels[i] == chosen) {
+        if (labels[i] == chosen && chosen != NO_CLUSTER) {
             build->views[kept++] = build->views[i];
         } else {
             build->foreign[build->foreign_count++] = build->views[i].digest;

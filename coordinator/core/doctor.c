@@ -52,6 +52,7 @@ const char *doctor_code_word(enum doctor_code code)
         [DOCTOR_HOST_MAJORITY] = "host_majority",
         [DOCTOR_VERSIONS] = "versions",
         [DOCTOR_SPARE] = "spare",
+        [DOCTOR_RETURNED] = "node_returned",
     };
     CHECK(code >= 1);
     CHECK(code <= DOCTOR_CODE_MAX);

@@ -60,8 +60,9 @@ enum doctor_code {
     DOCTOR_HOST_MAJORITY,
     DOCTOR_VERSIONS, /* servers of different versions */
     DOCTOR_SPARE,    /* a node in no cluster */
+    DOCTOR_RETURNED, /* a node that was removed and does not know it */
 };
-#define DOCTOR_CODE_MAX DOCTOR_SPARE
+#define DOCTOR_CODE_MAX DOCTOR_RETURNED
 
 struct doctor_finding {
     enum doctor_code code;

@@ -89,6 +89,18 @@ static void find_unread(const struct doctor_input *input, int index, struct doct
     say(finding, "see whether its host, its agent (drover agents) and its password are right");
 }
 
+/* It lists the members, none of whom lists it: clients that ask it are told the truth and sent on.
+ */
+static void find_returned(const struct doctor_input *input, int index, struct doctor_findings *out)
+{
+    struct doctor_finding *finding = add_about(input, out, DOCTOR_RETURNED, DOCTOR_WARNING, index);
+    finding->is_repairable = true;
+    append_text(finding,
+                " takes itself for a member, but no member lists it: it was removed, and "
+                "is on again with the files that it had");
+    say(finding, "switch it off, or let `drover repair` reset it; then it is a spare");
+}
+
 /* A node that is none of the cluster's: of use, or somebody else's. */
 static void find_outsider(const struct doctor_input *input, int index, struct doctor_findings *out)
 {
@@ -128,7 +140,9 @@ static void find_state(const struct doctor_input *input, int index, struct docto
             "follows from other findings: slots without owner, or no majority of primaries "
             "within its reach");
     }
-    if (!node->is_member) {
+    if (node->is_outcast) {
+        find_returned(input, index, out);
+    } else if (!node->is_member) {
         find_outsider(input, index, out);
     }
 }

@@ -2,6 +2,7 @@
  * lifecycle.h and docs/lifecycle.md.
  *
  *   strangers meet -> open slots are closed -> ghosts leave -> slots without owner get one
+ *                                              -> outcasts are reset
  *
  * What Redis settles by itself is waited for. What is somebody's choice is refused with the command
  * that makes it. */
@@ -147,6 +148,17 @@ static void forget_ghosts(struct decision *d)
     }
 }
 
+/* Switched on again after it was removed, with the files it had: it follows the cluster as if it
+ * were in it. It owns nothing; reset it is a spare. */
+static void reset_outcasts(struct decision *d)
+{
+    for (int i = 0; i < d->topology->node_count; i++) {
+        if (d->topology->nodes[i].is_outcast && d->topology->nodes[i].is_reachable) {
+            decide_leave(d, i, false);
+        }
+    }
+}
+
 /* Slots whose keys cannot be reached: nobody's, and with leave those of dead primaries. */
 static void list_uncovered(const struct decision *d, struct slotset *slots)
 {
@@ -275,7 +287,8 @@ static void refuse_undecidable(struct decision *d)
 void decide_repair(struct decision *d)
 {
     static void (*const stages[])(struct decision *) = {
-        meet_missing, close_open, forget_ghosts, cover_slots, refuse_undecidable, decide_settled,
+        meet_missing,   close_open,         forget_ghosts,  cover_slots,
+        reset_outcasts, refuse_undecidable, decide_settled,
     };
     if (find_peer(d->topology, NO_NODE) == NO_NODE) {
         decide_wait(d, "no primary answers");

@@ -406,6 +406,9 @@ static void test_outsiders(void **state)
     reports[index].known_nodes = 4;
     reports[index].slots_owned = 100;
     only(DOCTOR_SPARE, DOCTOR_NOTE, "in another cluster, of 4 nodes, and has 100 slots there");
+    node->is_outcast = true;
+    only(DOCTOR_RETURNED, DOCTOR_WARNING, "it was removed, and is on again");
+    node->is_outcast = false;
     node->is_cluster_enabled = false;
     only(DOCTOR_SPARE, DOCTOR_NOTE, "without cluster mode");
 }

@@ -189,6 +189,18 @@ static void test_dead_member_is_left_alone(void **state)
     expect(&life, 0, "done");
 }
 
+/* A node that was removed and is on again with its old files is reset, not taken in. */
+static void test_outcast_is_reset(void **state)
+{
+    (void)state;
+    struct life life;
+    life_init(&life, THREE "; d@h4 spare");
+    struct topology_node *node = &life.model.topology.nodes[find(&life, "d")];
+    node->is_alone = false;
+    node->is_outcast = true;
+    expect(&life, 0, "leave d\ndone");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_open_slot_of_a_dead_node),
         cmocka_unit_test(test_collision_is_waited_for),
         cmocka_unit_test(test_dead_member_is_left_alone),
+        cmocka_unit_test(test_outcast_is_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -324,6 +324,52 @@ static void test_other_cluster(void **state)
     }
 }
 
+/* A node that was removed and is on again with its old files lists everybody. It is no member, and
+ * what it believes is no disagreement; unless it says that it owns slots. */
+static void test_returned_node(void **state)
+{
+    (void)state;
+    static const char *const meetings[] = {NULL, "handshake"};
+    struct fake_cluster cluster;
+    for (int i = 0; i < 2; i++) {
+        fake_init(&cluster, 3, true);
+        for (int viewer = 0; viewer < 5; viewer++) {
+            cluster.views[viewer].rows[5].flags = NULL;
+        }
+        cluster.views[0].rows[5].flags = meetings[i];
+        fake_build(&cluster);
+        const struct topology_node *node = &cluster.topology.nodes[find(&cluster, 5)];
+        assert_false(node->is_member);
+        assert_false(node->is_alone);
+        assert_int_equal(node->is_outcast, i == 0); /* somebody is about to meet it */
+        assert_int_equal(node->shard, NO_SHARD);
+        assert_int_equal(cluster.topology.disagreement_count, 0);
+        if (i == 0) {
+            assert_settled(&cluster);
+        }
+        fake_release(&cluster);
+    }
+    /* Two that know each other are no better. */
+    fake_init(&cluster, 3, true);
+    for (int viewer = 0; viewer < 4; viewer++) {
+        cluster.views[viewer].rows[4].flags = NULL;
+        cluster.views[viewer].rows[5].flags = NULL;
+    }
+    fake_build(&cluster);
+    assert_true(cluster.topology.nodes[find(&cluster, 4)].is_outcast);
+    assert_true(cluster.topology.nodes[find(&cluster, 5)].is_outcast);
+    assert_settled(&cluster);
+    fake_release(&cluster);
+    fake_init(&cluster, 4, false);
+    for (int viewer = 0; viewer < 3; viewer++) {
+        cluster.views[viewer].rows[3].flags = NULL;
+    }
+    fake_build(&cluster);
+    assert_true(cluster.topology.nodes[find(&cluster, 3)].is_member);
+    assert_true(cluster.topology.disagreement_count > 0);
+    fake_release(&cluster);
+}
+
 /* Handshakes and left-overs without address are ghosts, not nodes. */
 static void test_ghosts(void **state)
 {
@@ -574,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_spare_node),
         cmocka_unit_test(test_only_spares),
         cmocka_unit_test(test_other_cluster),
+        cmocka_unit_test(test_returned_node),
         cmocka_unit_test(test_ghosts),
         cmocka_unit_test(test_other_reasons),
         cmocka_unit_test(test_missing_view),
