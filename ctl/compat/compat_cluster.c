@@ -20,7 +20,7 @@ const struct compat_words *compat_words(enum compat_product product)
 static void set_address(struct compat_node *node, const struct address *address)
 {
     node->address = *address;
-    (void)address_format(address, node->text);
+    (void)compat_address_format(address, node->text);
 }
 
 static void release_nodes(struct compat_node *nodes, int count)

@@ -115,7 +115,7 @@ static void print_node(const struct create *create, int index)
     char text[ADDRESS_TEXT_SIZE];
     int first = 0;
     int last = 0;
-    (void)address_format(&create->addresses[index], text);
+    (void)compat_address_format(&create->addresses[index], text);
     compat_write("%s: %s %s\n", create->rank[index] >= 0 ? "M" : "S", create->ids[index].text,
                  text);
     if (create->rank[index] >= 0) {
@@ -142,8 +142,8 @@ static void print_layout(const struct create *create)
         char primary[ADDRESS_TEXT_SIZE];
         if (create->rank[i] < 0) {
             compat_write("Adding replica %s to %s\n",
-                         address_format(&create->addresses[i], replica),
-                         address_format(&create->addresses[create->leader[i]], primary));
+                         compat_address_format(&create->addresses[i], replica),
+                         compat_address_format(&create->addresses[create->leader[i]], primary));
         }
     }
     for (int rank = 0; rank < create->primaries; rank++) {

@@ -58,8 +58,7 @@ void compat_link_free(struct compat_link *link)
     free(link);
 }
 
-/* -4 and -6: a name is looked up in that family only. */
-static void choose_family(const struct compat_link *link, struct address *address)
+void compat_link_resolve(const struct compat_link *link, struct address *address)
 {
     struct addrinfo *found = NULL;
     struct addrinfo wish = {.ai_family = link->ip_version == 4 ? AF_INET : AF_INET6,
@@ -104,7 +103,7 @@ void compat_link_ask_all(struct compat_link *link,
     for (int i = 0; i < count; i++) {
         waiting[i] = (struct waiting){.answer = &answers[i], .left = &left};
         reached[i] = addresses[i];
-        choose_family(link, &reached[i]);
+        compat_link_resolve(link, &reached[i]);
         struct redis_request request = {
             .address = &reached[i], .commands = commands, .timeout_ms = COMPAT_ASK_TIMEOUT_MS};
         redis_pool_submit(link->pool, &request, answered, &waiting[i]);
@@ -144,6 +143,6 @@ int compat_link_snapshot(struct compat_link *link,
                          struct err *err)
 {
     struct address reached = *address;
-    choose_family(link, &reached);
+    compat_link_resolve(link, &reached);
     return compat_snapshot_fetch(link->loop, &link->redis, &reached, path, size, err);
 }

@@ -26,6 +26,10 @@ int compat_link_ask(struct compat_link *link,
                     struct reply_list *out,
                     struct err *err) WARN_UNUSED;
 
+/* The address as -4 or -6 prefers it: a name becomes a number of that family. What has none stays.
+ */
+void compat_link_resolve(const struct compat_link *link, struct address *address);
+
 /* What one of several nodes answered. */
 struct compat_answer {
     int code; /* 0 or ERR_* */

@@ -43,8 +43,9 @@ static int join(struct compat_run *run,
 {
     char text[ADDRESS_TEXT_SIZE];
     struct err err = {0};
+    compat_say(COMPAT_BOLD, ">>> Send CLUSTER MEET to node %s to make it join the cluster.",
+               compat_address_format(newcomer, text));
     (void)address_format(newcomer, text);
-    compat_say(COMPAT_BOLD, ">>> Send CLUSTER MEET to node %s to make it join the cluster.", text);
     json_t *request = json_pack("{s:s, s:[s]}", "kind", "add", "addresses", text);
     if (primary >= 0) {
         compat_write("Waiting for the cluster to join\n\n");
@@ -84,7 +85,7 @@ static int add_to(struct compat_run *run,
     int code = compat_newcomer_check(run, newcomer, &id);
     if (code == ERR_UNAVAILABLE || code == ERR_TIMEOUT) {
         compat_say(COMPAT_BAD, "[ERR] Sorry, can't connect to node %s",
-                   address_format(newcomer, text));
+                   compat_address_format(newcomer, text));
     }
     return code != 0 ? 1 : join(run, cluster, newcomer, primary);
 }

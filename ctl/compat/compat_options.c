@@ -376,3 +376,9 @@ int compat_options_seed(const struct compat_options *options,
     }
     return 0;
 }
+
+const char *compat_address_format(const struct address *address, char text[ADDRESS_TEXT_SIZE])
+{
+    (void)snprintf(text, ADDRESS_TEXT_SIZE, "%s:%d", address->host, address->port);
+    return text;
+}

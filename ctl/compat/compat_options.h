@@ -112,4 +112,7 @@ int compat_options_seed(const struct compat_options *options,
 /* One address "host:port[@bus]"; ERR_INVALID. */
 int compat_address_parse(struct address *address, const char *text, struct err *err) WARN_UNUSED;
 
+/* "host:port" as the original prints it: no brackets around IPv6. Returns text. */
+const char *compat_address_format(const struct address *address, char text[ADDRESS_TEXT_SIZE]);
+
 #endif

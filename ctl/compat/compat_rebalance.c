@@ -16,7 +16,7 @@
 
 /* Slots from one node to another. */
 struct pair {
-    const char *source; /* addresses, in the plan's JSON */
+    const char *source; /* addresses, of the cluster's nodes */
     const char *target;
     int slot_count;
     int done;
@@ -111,10 +111,16 @@ static json_t *make_request(const struct rebalance *rebalance)
 
 /* ---- the plan's pairs ---- */
 
+static const char *text_of(const struct rebalance *rebalance, const char *id)
+{
+    int found = compat_cluster_find(&rebalance->cluster, id);
+    return found < 0 ? id : rebalance->cluster.nodes[found].text;
+}
+
 static struct pair *find_pair(struct rebalance *rebalance, const json_t *batch)
 {
-    const char *source = field_text(batch, "source_address");
-    const char *target = field_text(batch, "target_address");
+    const char *source = text_of(rebalance, field_text(batch, "source"));
+    const char *target = text_of(rebalance, field_text(batch, "target"));
     for (int i = 0; i < rebalance->pair_count; i++) {
         struct pair *pair = &rebalance->pairs[i];
         if (strcmp(pair->source, source) == 0 && strcmp(pair->target, target) == 0) {
@@ -133,8 +139,8 @@ static void read_pairs(struct rebalance *rebalance)
         struct pair *pair = find_pair(rebalance, batch);
         if (pair == NULL) {
             pair = &rebalance->pairs[rebalance->pair_count++];
-            pair->source = field_text(batch, "source_address");
-            pair->target = field_text(batch, "target_address");
+            pair->source = text_of(rebalance, field_text(batch, "source"));
+            pair->target = text_of(rebalance, field_text(batch, "target"));
         }
         pair->slot_count += (int)field_int(batch, "slot_count");
     }

@@ -35,6 +35,9 @@ struct compat_mover *compat_open(struct compat_run *run,
     for (int i = 0; i < cluster->count; i++) {
         addresses[count++] = cluster->nodes[i].address;
     }
+    for (int i = 0; i < count; i++) {
+        compat_link_resolve(run->link, &addresses[i]);
+    }
     struct compat_mover_options options = {
         .options = run->options,
         .addresses = addresses,
@@ -85,7 +88,7 @@ int compat_start(struct compat_run *run,
 static void finish_open(struct compat_run *run, const struct compat_cluster *cluster)
 {
     struct err err = {0};
-    json_t *request = json_pack("{s:s}", "kind", "repair");
+    json_t *request = json_pack("{s:s, s:b}", "kind", "repair", "replace", run->options->replaces);
     compat_say(COMPAT_BOLD, ">>> Finishing the slots that are open...");
     if (compat_start(run, cluster, request, NULL, NULL, &err) != 0) {
         compat_say(COMPAT_BAD, "[ERR] %s", err.text);

@@ -12,93 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import unittest
 
 import harness
-from harness import Cluster, Folder, Process, wait_for
+from compat_bench import Bench
+from harness import Cluster, Process, wait_for
 from resp import key_slot
 
 BAD = "127.0.0.1:1"  # nobody listens there
 NO_ID = "deadbeef" * 5
-
-
-class Run:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    def __repr__(self):
-        return "exit %s\n--- out\n%s\n--- err\n%s" % (self.code, self.out, self.err)
-
-
-def strip(text):
-    """Without the colours that the original writes into files too."""
-    parts = text.split("\x1b[")
-    return parts[0] + "".join(p.split("m", 1)[1] if "m" in p else p for p in parts[1:])
-
-
-class Bench:
-    """One server kind: links that are drover, the real client, and the count of cases."""
-
-    def __init__(self, test, server, client):
-        self.test, self.server, self.client = test, server, client
-        self.folder = Folder()
-        links = self.folder.sub("links")
-        self.link = os.path.join(links, client)
-        os.symlink(os.path.abspath(harness.DROVER), self.link)
-        self.real = shutil.which(client)
-        self.env = dict(os.environ, TERM="dumb", XDG_RUNTIME_DIR=self.folder.sub("run"))
-        os.chmod(self.env["XDG_RUNTIME_DIR"], 0o700)
-        for name in ("DROVER_API", "REDISCLI_AUTH", "REDISCLI_CLUSTER_YES"):
-            self.env.pop(name, None)
-        self.count = 0
-        self.started = time.monotonic()
-
-    def run(self, program, args, answers="", timeout=120, env=None):
-        try:
-            done = subprocess.run([program, *map(str, args)], input=answers, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, timeout=timeout, env=dict(self.env, **(env or {})))
-        except subprocess.TimeoutExpired:
-            return Run("timeout", "", "")
-        return Run(done.returncode, strip(done.stdout), strip(done.stderr))
-
-    def original(self, *args, **options):
-        return self.run(self.real, ["--cluster", *args], **options)
-
-    def drover(self, *args, **options):
-        return self.run(self.link, ["--cluster", *args], **options)
-
-    def case(self, name):
-        self.count += 1
-        print("    case %3d %5.1f s  %s: %s" % (self.count, time.monotonic() - self.started, self.client, name),
-              flush=True)
-        return self.test.subTest(case=name)
-
-    def same(self, name, *args, sorts=False, err_like=None, before=None, env=None, answers="", timeout=20):
-        """Both say the same. 'sorts': the order of lines is the servers'. 'before': options before --cluster."""
-        with self.case(name):
-            line = [*(before or []), "--cluster", *args]
-            theirs = self.run(self.real, line, env=env, answers=answers, timeout=timeout)
-            ours = self.run(self.link, line, env=env, answers=answers, timeout=timeout)
-            self.test.assertEqual(theirs.code, ours.code, "%r\n%r" % (theirs, ours))
-            arrange = (lambda text: sorted(text.splitlines())) if sorts else (lambda text: text)
-            self.test.assertEqual(arrange(theirs.out), arrange(ours.out))
-            if err_like is None:
-                self.test.assertEqual(theirs.err, ours.err)
-            else:
-                self.test.assertIn(err_like, ours.err)
-
-    def differs(self, name, theirs_code, ours_code, *args, answers="", same_out=True):
-        """The original misleads: ours is right, and strict gives the original's exit code."""
-        with self.case(name):
-            theirs = self.original(*args, answers=answers)
-            ours = self.drover(*args, answers=answers)
-            strict = self.drover(*args, "--cluster-compat", "strict", answers=answers)
-            self.test.assertEqual((theirs.code, ours.code, strict.code), (theirs_code, ours_code, theirs_code),
-                                  "%r\n%r\n%r" % (theirs, ours, strict))
-            if same_out:
-                self.test.assertEqual(theirs.out, ours.out)
-                self.test.assertEqual(theirs.out, strict.out)
 
 
 def fill(cluster, count=400):
@@ -135,7 +57,7 @@ def plain(cluster, text):
         if node.process.is_running():
             text = text.replace(node.id(), "ID%d" % i).replace(node.id()[:8], "ID%d" % i)
         text = text.replace(node.address, "NODE%d" % i).replace(str(node.port), "PORT%d" % i)
-    return sorted(line.rstrip(".") for line in text.splitlines())
+    return sorted(text.splitlines())
 
 
 def errors_of_the_command_line(bench, seed):
@@ -363,6 +285,34 @@ def interruptions(bench, cluster):
         bench.test.assertEqual(ours.code, 0, ours)
         cluster.check_at_rest()
         bench.test.assertEqual(bench.drover("check", seed).code, 0)
+    def resumes(name, broken, *resuming, env=None):
+        """Killed when some slots are through and one is open: what comes next brings everything to its end."""
+        with bench.case(name):
+            process = Process("killed-%d" % bench.count, [bench.link, "--cluster", *map(str, broken)], bench.folder.path,
+                              env=bench.env).start()
+            wait_for("an open slot, or the end", lambda: not process.is_running() or moving_now(), 60, 0.005)
+            process.kill()
+            ours = bench.drover(*resuming, env=env)
+            bench.test.assertEqual(ours.code, 0, ours)
+            cluster.check_at_rest()
+
+    resumes("kill -9 of a rebalance, fix goes on", ["rebalance", seed, "--cluster-weight", ids[1] + "=3"], "fix", seed)
+    elsewhere = bench.folder.sub("elsewhere")
+    os.chmod(elsewhere, 0o700)
+    resumes("kill -9 of a reshard, fix by another user", line[1:], "fix", seed, env={"XDG_RUNTIME_DIR": elsewhere})
+    for slot in range(0, 200):
+        owner = cluster.by_id(cluster.nodes[0].owner_map()[slot])
+        other = next(node for node in cluster.primaries() if node is not owner)
+        half_moved(cluster, owner, other, slot, [])
+    resumes("kill -9 of a fix, reshard goes on", ["fix", seed], "reshard", seed, "--cluster-from", "all", "--cluster-to",
+            ids[1], "--cluster-slots", 5, "--cluster-yes")
+    with bench.case("Ctrl-C of a rebalance finishes the slots in hand"):
+        process = Process("interrupted-2", [bench.link, "--cluster", "rebalance", seed, "--cluster-weight",
+                                            ids[2] + "=3"], bench.folder.path, env=bench.env).start()
+        wait_for("an open slot, or the end", lambda: not process.is_running() or moving_now(), 60, 0.005)
+        process.signal(signal.SIGINT)
+        bench.test.assertIn(process.child.wait(60), (0, 1))
+        cluster.check_at_rest()
     with bench.case("two runs at once"):
         first = Process("first", [bench.link, *line], bench.folder.path, env=bench.env).start()
         wait_for("an open slot", moving_now, 30, 0.005)
@@ -505,6 +455,23 @@ def mending(bench):
     half_moved(cluster, a, c, 13, keys(13, 20))
     half_moved(cluster, a, b, 20, [], marks="importing")
     mends("fix, all keys moved, and an empty mark elsewhere")
+    stray = "{%s}0" % tag_of(10)
+    b.call("CLUSTER", "SETSLOT", 10, "IMPORTING", a.id())
+    for words in (("ASKING",), ("SET", stray, "another")):
+        b.call(*words)
+    b.call("CLUSTER", "SETSLOT", 10, "STABLE")
+    move = ["reshard", a.address, "--cluster-from", a.id(), "--cluster-to", b.id(), "--cluster-slots", 11, "--cluster-yes"]
+    with bench.case("reshard, a key with two values is nobody's to decide"):
+        ours = bench.drover(*move)
+        test.assertEqual(ours.code, 1, ours)
+        test.assertIn("clusterManagerMoveSlot failed: ", ours.out)
+        test.assertEqual(a.call("GET", stray), b"v0")
+    with bench.case("reshard, a key with two values and --cluster-replace"):
+        ours = bench.drover(*move, "--cluster-replace")
+        test.assertEqual(ours.code, 0, ours)
+        cluster.check_at_rest()
+        test.assertEqual(b.call("GET", stray), b"v0")
+        test.assertEqual(count_keys(cluster), 80)
     for node in cluster.nodes:
         node.call("CLUSTER", "DELSLOTS", 5000, 5001)
     with bench.case("fix, slots that nobody has, answered no"):
@@ -525,18 +492,7 @@ class Compat(unittest.TestCase):
     def bench(self, server, client):
         if not shutil.which(server) or not shutil.which(client):
             self.skipTest("%s or %s is not installed" % (server, client))
-        bench = Bench(self, server, client)
-
-        def folder_of(name):
-            sub = Folder.__new__(Folder)
-            sub.path = bench.folder.sub("cluster-%s" % name)
-            return sub
-
-        bench.folder_of = folder_of
-        return bench
-
-    def tell(self, bench):
-        print("    %d cases beside %s" % (bench.count, bench.client), flush=True)
+        return Bench(self, server, client)
 
     def test_redis(self):
         bench = self.bench("redis-server", "redis-cli")
@@ -547,18 +503,18 @@ class Compat(unittest.TestCase):
         moving(bench, twins)
         interruptions(bench, twins.clusters[1])
         dead_replica(bench, twins.clusters[1])
-        self.tell(bench)
+        bench.tell()
         self.assertGreaterEqual(bench.count, 60)
 
     def test_redis_new_nodes(self):
         bench = self.bench("redis-server", "redis-cli")
         new_nodes(bench)
-        self.tell(bench)
+        bench.tell()
 
     def test_redis_fix(self):
         bench = self.bench("redis-server", "redis-cli")
         mending(bench)
-        self.tell(bench)
+        bench.tell()
 
     def test_valkey(self):
         bench = self.bench("valkey-server", "valkey-cli")
@@ -570,7 +526,7 @@ class Compat(unittest.TestCase):
         bench.same("alias --cluster-only-primaries", "call", seed, "PING", "--cluster-only-primaries")
         bench.same("alias --cluster-use-empty-primaries", "rebalance", seed, "--cluster-use-empty-primaries")
         moving_little(bench, twins)
-        self.tell(bench)
+        bench.tell()
 
 
 if __name__ == "__main__":
