@@ -122,6 +122,8 @@ void api_get_certificate(struct api *api, struct http_request *request, const ch
 /* Puts the facts, the very text that is signed, and its signature into 'out'. */
 int api_sign_facts(const struct signer *signer, json_t *facts, json_t *out, struct err *err)
     WARN_UNUSED;
+/* The numbers of the status: nodes are all that are seen, the rest is of members. */
+void api_set_cluster(json_t *out, const struct topology *topology);
 /* Notes what is wrong now; called by the timer. */
 void api_doctor_tick(struct api *api);
 

@@ -20,7 +20,7 @@ static json_t *leader_json(const struct leader_record *leader)
 }
 
 /* What the nodes say, in numbers. */
-static void set_cluster(json_t *out, const struct topology *topology)
+void api_set_cluster(json_t *out, const struct topology *topology)
 {
     int reachable = 0;
     int failed = 0;
@@ -34,10 +34,10 @@ static void set_cluster(json_t *out, const struct topology *topology)
         const struct topology_node *node = &topology->nodes[i];
         reachable += node->is_reachable;
         failed += node->is_failed;
-        primaries += node->role == NODE_ROLE_PRIMARY;
-        replicas += node->role == NODE_ROLE_REPLICA;
+        primaries += node->is_member && node->role == NODE_ROLE_PRIMARY;
+        replicas += node->is_member && node->role == NODE_ROLE_REPLICA;
         assigned += node->slot_count;
-        if (node->role == NODE_ROLE_PRIMARY && node->is_reachable) {
+        if (node->is_member && node->role == NODE_ROLE_PRIMARY && node->is_reachable) {
             keys += node->keys > 0 ? node->keys : 0;
             used_memory_bytes += node->used_memory_bytes > 0 ? node->used_memory_bytes : 0;
             ops_per_s += node->ops_per_s > 0 ? node->ops_per_s : 0;
@@ -117,7 +117,7 @@ void api_get_status(struct api *api, struct http_request *request, const char *r
             is_settled ? json_null() : api_text_or_null(strbuf_text(&why)));
     strbuf_release(&why);
     if (is_leader && topology != NULL) {
-        set_cluster(out, topology);
+        api_set_cluster(out, topology);
         set_agents(out, core);
         set_operations(out, core);
     }
