@@ -18,13 +18,13 @@
 static void hear_running(struct errand *errand, const struct outside_answer *answer, int64_t now_ms)
 {
     errand->is_accepted = true;
-    errand->failures = 0;
     (void)snprintf(errand->said, sizeof(errand->said), "%s", answer->message);
     if (answer->percent >= 0) {
         (void)snprintf(errand->said, sizeof(errand->said), "%d %% %.120s", answer->percent,
                        answer->message);
     }
     if (answer->is_over) {
+        errand->failures = 0;
         errand->is_polled = errand->target->way == OUTSIDE_WEBHOOK;
         errand->wake_ms = now_ms + POLL_MS;
     }

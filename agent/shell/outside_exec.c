@@ -4,7 +4,6 @@
 #include "agent/shell/outside_json.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static bool is_final(const struct outside_answer *answer)
 {
@@ -32,14 +31,6 @@ static void on_line(void *user, const char *line, size_t len)
     }
 }
 
-/* The error's text without the program's path, which whoever reads it knows. */
-static const char *without_path(const struct outside_job *job, const struct err *err)
-{
-    size_t len = strlen(job->call.target.place);
-    bool has_path = strncmp(err->text, job->call.target.place, len) == 0 && err->text[len] == ' ';
-    return has_path ? err->text + len + 1 : err->text;
-}
-
 static void on_end(void *user, const struct err *err, const char *output)
 {
     (void)output;
@@ -51,7 +42,7 @@ static void on_end(void *user, const struct err *err, const char *output)
     }
     bool has_said_failed = answer->state == OUTSIDE_FAILED;
     if (err->code == ERR_TIMEOUT || err->code == ERR_LIMIT) {
-        outside_job_fail(job, err->code, without_path(job, err), err->code == ERR_TIMEOUT, true);
+        outside_job_fail(job, err->code, err->text, err->code == ERR_TIMEOUT, true);
     } else if (has_said_failed) {
         char why[TEXT_SIZE];
         (void)snprintf(why, sizeof(why), "%s",
@@ -59,7 +50,7 @@ static void on_end(void *user, const struct err *err, const char *output)
         outside_job_fail(job, answer->is_retryable ? ERR_UNAVAILABLE : ERR_REFUSED, why,
                          answer->is_retryable, true);
     } else if (err->code != 0) {
-        outside_job_fail(job, ERR_UNAVAILABLE, without_path(job, err), true, true);
+        outside_job_fail(job, ERR_UNAVAILABLE, err->text, true, true);
     } else if (is_final(answer)) {
         outside_job_end(job, answer);
     } else {

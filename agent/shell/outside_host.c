@@ -42,6 +42,11 @@ void outside_job_fail(struct outside_job *job,
                                     .is_retryable = is_retryable,
                                     .is_maybe_received = is_maybe_received,
                                     .percent = -1};
+    size_t len = strlen(job->call.target.place);
+    if (strncmp(why, job->call.target.place, len) == 0) { /* the core names it shorter */
+        why += len;
+        why += strspn(why, ": ");
+    }
     (void)snprintf(answer.message, sizeof(answer.message), "%s", why);
     (void)err_set(&job->err, code, "%s", why);
     outside_job_end(job, &answer);

@@ -16,12 +16,7 @@ static void hear_failure(struct outside_job *job, const struct http_response *re
 {
     int code = response->code;
     bool is_hopeless = code == ERR_AUTH || code == ERR_INVALID || code == ERR_LIMIT;
-    size_t len = strlen(job->call.target.place);
-    const char *text = response->err.text;
-    if (strncmp(text, job->call.target.place, len) == 0 && strncmp(text + len, ": ", 2) == 0) {
-        text += len + 2; /* whoever reads it knows the URL */
-    }
-    outside_job_fail(job, code, text, !is_hopeless, response->is_maybe_received);
+    outside_job_fail(job, code, response->err.text, !is_hopeless, response->is_maybe_received);
 }
 
 static void hear_status(struct outside_job *job, const struct http_response *response)

@@ -134,6 +134,9 @@ static void carry_out(const struct host_call *call, struct err *err)
         host.has_aside = host.has_aside || host.has_folder;
         host.has_folder = false;
         break;
+    case HOST_OUTSIDE_START:
+    case HOST_OUTSIDE_CANCEL:
+        fail_msg("a call outside");
     }
 }
 
