@@ -62,7 +62,8 @@ struct repair *repair_new(const struct order *order,
     r->seed = seed;
     r->now_ms = now_ms;
     r->wake_ms = NEVER;
-    r->quiet_since_ms = now_ms;
+    r->begun_ms = now_ms;
+    r->silent_since_ms = NEVER;
     r->todo = order->task.slots;
     r->is_replica_synced = true;
     r->picture.wanted = REPAIR_NOBODY;
@@ -245,21 +246,76 @@ static void finish(struct repair *r, struct agent_effects *fx)
 
 /* ---- the slots in hand ---- */
 
-/* Fills the picture's slots: those begun and not finished first, then others. False = none left. */
+/* Gossip had its time with this slot since it was first seen as it is, and who is silent was asked
+ * again. */
+static bool has_waited(const struct repair *r, int slot)
+{
+    bool is_silence_old = r->silent_since_ms == NEVER || r->now_ms - r->silent_since_ms >= WAIT_MS;
+    return is_silence_old && r->waits_since_ms[slot] != 0 &&
+           r->now_ms - r->begun_ms - r->waits_since_ms[slot] >= WAIT_MS;
+}
+
+static void note_wait(struct repair *r, int slot)
+{
+    int64_t since_ms = r->now_ms - r->begun_ms;
+    if (r->waits_since_ms[slot] == 0) {
+        r->waits_since_ms[slot] = since_ms > 0 ? (uint32_t)since_ms : 1;
+    }
+}
+
+enum slot_rank { RANK_IN_HAND, RANK_UNSEEN, RANK_WAITING, RANK_NR };
+
+static enum slot_rank rank_of(const struct repair *r, int slot)
+{
+    bool is_waiting = r->waits_since_ms[slot] != 0;
+    if (is_waiting) {
+        return has_waited(r, slot) ? RANK_IN_HAND : RANK_WAITING;
+    }
+    return r->tries[slot] > 0 ? RANK_IN_HAND : RANK_UNSEEN;
+}
+
+/* Fills the picture's slots: those in hand first, then those not seen yet, then those that wait.
+ * False = none left. When it is to stop, only what was begun is finished. */
 static bool choose_group(struct repair *r)
 {
     int count = 0;
-    for (int pass = 0; pass < 2; pass++) {
+    for (int rank = 0; rank < RANK_NR; rank++) {
         SLOTSET_FOREACH (slot, &r->todo) {
-            bool is_begun = r->tries[slot] > 0;
-            bool is_wanted = pass == 0 ? is_begun : !is_begun && !r->is_stopping;
-            if (is_wanted && count < REPAIR_GROUP_MAX) {
+            bool is_wanted = !r->is_stopping || r->tries[slot] > 0;
+            if (is_wanted && (int)rank_of(r, slot) == rank && count < REPAIR_GROUP_MAX) {
                 r->picture.slots[count++] = slot;
             }
         }
     }
     r->picture.slot_count = count;
     return count > 0;
+}
+
+/* Something is to be done that need not wait. */
+static bool has_work(const struct repair *r)
+{
+    SLOTSET_FOREACH (slot, &r->todo) {
+        bool is_wanted = !r->is_stopping || r->tries[slot] > 0;
+        if (is_wanted && rank_of(r, slot) != RANK_WAITING) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_silence(struct repair *r)
+{
+    bool is_silent = false;
+    for (int i = 0; i < r->picture.node_count; i++) {
+        const struct repair_node *node = &r->picture.nodes[i];
+        is_silent = is_silent ||
+                    (node->is_primary && !node->is_answered && !node->is_gone && !node->is_dead);
+    }
+    if (!is_silent) {
+        r->silent_since_ms = NEVER;
+    } else if (r->silent_since_ms == NEVER) {
+        r->silent_since_ms = r->now_ms;
+    }
 }
 
 void repair_look_again(struct repair *r, struct agent_effects *fx)
@@ -288,12 +344,12 @@ static void limit_tries(struct repair *r, struct repair_verdict *verdict, int sl
 
 void repair_decide(struct repair *r, struct agent_effects *fx)
 {
-    bool has_waited = r->now_ms - r->quiet_since_ms >= WAIT_MS;
     int left = 0;
+    note_silence(r);
     for (int i = 0; i < r->picture.slot_count; i++) {
         int slot = r->picture.slots[i];
         struct repair_verdict *verdict = &r->verdicts[i];
-        repair_judge(&r->picture, i, has_waited, verdict);
+        repair_judge(&r->picture, i, has_waited(r, slot), verdict);
         bool is_told = slotset_has(&r->replicas_told, slot);
         if (verdict->step == REPAIR_RETELL && is_told) {
             verdict->step = REPAIR_CLEAN; /* a replica's mark hurts nobody */
@@ -306,17 +362,21 @@ void repair_decide(struct repair *r, struct agent_effects *fx)
             repair_hold_slot(r, fx, slot, ERR_CONFLICT, verdict->reason);
         } else if (verdict->step == REPAIR_WAIT) {
             repair_say(r, "waits: slot %d: %.120s", slot, verdict->reason);
+            note_wait(r, slot);
             left++;
         } else {
             left++;
         }
     }
     if (left == 0) {
-        r->quiet_since_ms = r->now_ms;
         repair_look_again(r, fx);
         return;
     }
     if (repair_set_all(r, fx) || repair_fetch_next(r, fx) || repair_move_next(r, fx)) {
+        return;
+    }
+    if (has_work(r)) {
+        repair_look_again(r, fx);
         return;
     }
     repair_rest(r, LOOK_MS);

@@ -107,13 +107,16 @@ struct repair {
     struct slotset todo;
     struct slotset done;
     struct slotset held;
-    uint8_t tries[SLOT_COUNT];       /* steps taken for it */
-    struct slotset replicas_told;    /* RETELL was done */
-    struct repair_picture picture;   /* of the slots in hand */
-    struct nodes_view map;           /* row i is node i of the picture */
-    int ask_cursor;                  /* LOOKING: the next node to ask */
-    int64_t quiet_since_ms;          /* nothing of the slots in hand was changed since */
-    struct repair_verdict *verdicts; /* [REPAIR_GROUP_MAX]; owned */
+    uint8_t tries[SLOT_COUNT];     /* steps taken for it */
+    struct slotset replicas_told;  /* RETELL was done */
+    struct repair_picture picture; /* of the slots in hand */
+    struct nodes_view map;         /* row i is node i of the picture */
+    int ask_cursor;                /* LOOKING: the next node to ask */
+    /* Many slots wait together: while some wait for gossip, others are looked at. */
+    int64_t begun_ms;
+    uint32_t waits_since_ms[SLOT_COUNT]; /* after begun_ms; 0 = not looked at since its last step */
+    int64_t silent_since_ms;             /* a primary does not answer since; NEVER = all do */
+    struct repair_verdict *verdicts;     /* [REPAIR_GROUP_MAX]; owned */
 
     struct repair_fetch fetch;
     struct governor governor;

@@ -70,7 +70,7 @@ static void log_step(struct repair *r, struct agent_effects *fx, int index)
 static void begin_step(struct repair *r, struct agent_effects *fx, int index)
 {
     r->tries[r->picture.slots[index]]++;
-    r->quiet_since_ms = r->now_ms;
+    r->waits_since_ms[r->picture.slots[index]] = 0;
     log_step(r, fx, index);
 }
 
@@ -188,7 +188,6 @@ static void mover_over(struct repair *r, struct agent_effects *fx)
     r->is_replica_synced = r->is_replica_synced && status.is_replica_synced;
     slot_mover_free(r->mover);
     r->mover = NULL;
-    r->quiet_since_ms = r->now_ms;
     if (status.state == ORDER_FAILED && status.reason_code == ERR_AUTH) {
         repair_fail(r, fx, status.reason_code, status.reason);
         return;

@@ -306,6 +306,23 @@ static void drop_ghost(struct topology *topology, const struct node_id *id)
     topology->ghost_count = kept;
 }
 
+/* Tasks take a dispute from its low end. */
+static void trim_disputes(struct topology *topology, const struct slotset *slots)
+{
+    int kept = 0;
+    for (int i = 0; i < topology->disagreement_count; i++) {
+        struct topology_disagreement found = topology->disagreements[i];
+        while (found.kind == DISAGREE_OWNER && found.first <= found.last &&
+               slotset_has(slots, found.first)) {
+            found.first++;
+        }
+        if (found.kind != DISAGREE_OWNER || found.first <= found.last) {
+            topology->disagreements[kept++] = found;
+        }
+    }
+    topology->disagreement_count = kept;
+}
+
 static void apply_repair(struct topology *topology, const struct task *task)
 {
     int owner = topology_find(topology, &task->node);
@@ -319,6 +336,7 @@ static void apply_repair(struct topology *topology, const struct task *task)
     SLOTSET_FOREACH (slot, &task->slots) {
         topology->owner[slot] = (int16_t)owner;
     }
+    trim_disputes(topology, &task->slots);
 }
 
 /* Nobody knows where it will be: "new-1" stands for the first. It is in the zone that was asked

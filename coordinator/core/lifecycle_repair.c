@@ -1,7 +1,8 @@
 /* lifecycle_repair.c — what may be mended, in an order in which each mend makes the next safe. See
  * lifecycle.h and docs/lifecycle.md.
  *
- *   strangers meet -> open slots are closed -> ghosts leave -> slots without owner get one
+ *   strangers meet -> open slots are closed, owners disputed are agreed on -> ghosts leave ->
+ *   slots without owner get one
  *                                              -> outcasts are reset
  *
  * What Redis settles by itself is waited for. What is somebody's choice is refused with the command
@@ -103,6 +104,44 @@ static void close_open(struct decision *d)
     }
 }
 
+/* Slots whose owner, as it is agreed on, some nodes do not see, be it the owner itself. One task
+ * for each owner; its agent finds out whether gossip has settled it meanwhile. */
+static void settle_owners(struct decision *d)
+{
+    const struct topology *topology = d->topology;
+    for (int node = 0; node < topology->node_count; node++) {
+        struct task task;
+        int left = BATCH_SLOTS_MAX;
+        if (!is_live_primary(&topology->nodes[node])) {
+            continue;
+        }
+        task_of_node(d, TASK_REPAIR, node, NO_NODE, &task);
+        task.flags = (d->request->flags & REQUEST_REPLACE) != 0 ? TASK_REPLACE : 0;
+        for (int i = 0; i < topology->disagreement_count; i++) {
+            const struct topology_disagreement *found = &topology->disagreements[i];
+            int last = found->last - found->first < left ? found->last : found->first + left - 1;
+            /* All nodes hold the same opinions on the whole range, so its owner is the same. */
+            if (found->kind == DISAGREE_OWNER && topology->owner[found->first] == node &&
+                left > 0) {
+                slotset_add_range(&task.slots, found->first, last);
+                left -= last - found->first + 1;
+            }
+        }
+        if (!slotset_is_empty(&task.slots)) {
+            decide_task(d, &task);
+        }
+    }
+}
+
+/* Open slots first: closing them settles most disputes about their owners. */
+static void mend_slots(struct decision *d)
+{
+    close_open(d);
+    if (!decision_is_made(d)) {
+        settle_owners(d);
+    }
+}
+
 static bool has_live_replica(const struct topology *topology, int node)
 {
     for (int i = 0; i < topology->node_count; i++) {
@@ -190,6 +229,26 @@ static int find_lost_primary(const struct topology *topology)
     return NO_NODE;
 }
 
+/* Nobody's slots: their keys may still lie where they were, so their agent looks for them first,
+ * and whoever holds some takes the slot. */
+static void cover_by_repair(struct decision *d, int node, const struct slotset *slots)
+{
+    struct task task;
+    int count = 0;
+    task_of_node(d, TASK_REPAIR, node, NO_NODE, &task);
+    SLOTSET_FOREACH (slot, slots) {
+        slotset_add(&task.slots, slot);
+        if (++count == BATCH_SLOTS_MAX) {
+            decide_task(d, &task);
+            slotset_clear(&task.slots);
+            count = 0;
+        }
+    }
+    if (count > 0) {
+        decide_task(d, &task);
+    }
+}
+
 /* In runs of neighbours, so that ranges stay few; who has fewest gets most. */
 static void cover(struct decision *d, struct slotset *slots)
 {
@@ -213,16 +272,18 @@ static void cover(struct decision *d, struct slotset *slots)
     int slot = 0;
     for (int i = 0; i < count; i++) {
         struct task task;
+        struct slotset unowned = {0};
         task_of_node(d, TASK_ADD_SLOTS, nodes[i], NO_NODE, &task);
+        task.flags = TASK_FORCE;
         for (int n = 0; n < shares[i].result; n++) {
             slot = slotset_next(slots, slot);
             bool has_owner = topology->owner[slot] != NO_NODE; /* a dead one */
-            task.flags |= has_owner ? TASK_FORCE : 0;
-            slotset_add(&task.slots, slot++);
+            slotset_add(has_owner ? &task.slots : &unowned, slot++);
         }
-        if (shares[i].result > 0) {
+        if (!slotset_is_empty(&task.slots)) {
             decide_task(d, &task);
         }
+        cover_by_repair(d, nodes[i], &unowned);
     }
     free(shares);
     free(nodes);
@@ -287,7 +348,7 @@ static void refuse_undecidable(struct decision *d)
 void decide_repair(struct decision *d)
 {
     static void (*const stages[])(struct decision *) = {
-        meet_missing,   close_open,         forget_ghosts,  cover_slots,
+        meet_missing,   mend_slots,         forget_ghosts,  cover_slots,
         reset_outcasts, refuse_undecidable, decide_settled,
     };
     if (find_peer(d->topology, NO_NODE) == NO_NODE) {

@@ -183,6 +183,24 @@ static void many_marks_go_in_one_pipeline(void **state)
 
 /* ---- a key on both sides ---- */
 
+/* Slots that nobody owns any more go to who holds their keys; all of them wait at the same time. */
+static void unowned_slots_wait_together(void **state)
+{
+    (void)state;
+    for (int slot = 0; slot < 1000; slot++) {
+        for (int n = 0; n < FAKE_NODES; n++) {
+            fake->nodes[n].owner[slot] = -1;
+        }
+    }
+    fake_add_keys(fake, 1, SLOT, 3);
+    int64_t begun_ms = fake->now_ms;
+    run("0-999", 0);
+    check_done(1, 3);
+    assert_int_equal(fake->nodes[2].owner[8], 0); /* the one that was ordered */
+    assert_true(fake->now_ms - begun_ms >= 3000);
+    assert_true(fake->now_ms - begun_ms < 15000);
+}
+
 static void give_copy(int value)
 {
     struct fake_key copy = fake->keys[0];
@@ -425,6 +443,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_mark_goes_only_after_the_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_half_moved_slot_is_moved_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_marks_go_in_one_pipeline, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unowned_slots_wait_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_equal_copy_is_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_different_copy_is_held, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_fault_is_survived, set_up, tear_down),

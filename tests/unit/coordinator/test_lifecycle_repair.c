@@ -131,7 +131,46 @@ static void test_uncovered_slots(void **state)
     (void)state;
     struct life life;
     life_init(&life, "a@h1 0-5000; b@h2 6000-10922; c@h3 10923-16383");
-    expect(&life, 0, "add-slots a 461, add-slots b 538\ndone");
+    expect(&life, 0, "repair a 461, repair b 538\ndone");
+    life_init(&life, "a@h1 0-5000; b@h2 11000-11001; c@h3 11002-16383");
+    expect(&life, 0,
+           "repair a 461, repair b 2048, repair b 2048, repair b 1363, repair c 79\ndone");
+}
+
+static void add_dispute(struct life *life, int first, int last, const char *without)
+{
+    struct topology *topology = &life->model.topology;
+    topology->disagreements =
+        xreallocarray(topology->disagreements, (size_t)topology->disagreement_count + 1,
+                      sizeof(*topology->disagreements));
+    struct topology_disagreement *found = &topology->disagreements[topology->disagreement_count++];
+    *found = (struct topology_disagreement){.kind = DISAGREE_OWNER,
+                                            .subject = NO_NODE,
+                                            .first = (uint16_t)first,
+                                            .last = (uint16_t)last,
+                                            .opinion_count = 2};
+    found->opinions[0] = (struct topology_opinion){
+        .node = topology->owner[first], .believer = find(life, "a"), .believer_count = 2};
+    found->opinions[1] = (struct topology_opinion){
+        .node = NO_NODE, .believer = find(life, without), .believer_count = 1};
+}
+
+/* An owner that denies its slots, or somebody who sees no owner: the agent of the owner settles it.
+ */
+static void test_disputed_owners(void **state)
+{
+    (void)state;
+    struct life life;
+    life_init(&life, THREE);
+    add_dispute(&life, 11000, 11009, "c");
+    add_dispute(&life, 12000, 12000, "b");
+    add_dispute(&life, 5461, 10000, "c");
+    expect(&life, 0, "repair b 2048, repair c 11\nrepair b 2048\nrepair b 444\ndone");
+    life_init(&life, "a@h1 0-5460; b@h2 5461-10922 +dead; c@h3 10923-16383");
+    add_dispute(&life, 5461, 5461, "c");
+    expect(&life, 0,
+           "refused: h2:7002 (62000000) is dead with 5462 slots and no replica; bring it back, or "
+           "say unreachable-ok: keys are lost");
 }
 
 /* A primary out of reach may have owned them: only a person says that its keys are given up. */
@@ -209,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_slot_without_owner_goes_to_who_migrates),
         cmocka_unit_test(test_many_open_slots),
         cmocka_unit_test(test_uncovered_slots),
+        cmocka_unit_test(test_disputed_owners),
         cmocka_unit_test(test_slots_of_the_dead),
         cmocka_unit_test(test_open_slot_of_a_dead_node),
         cmocka_unit_test(test_collision_is_waited_for),
