@@ -128,7 +128,7 @@ static void warn_open(const struct compat_node *node, bool is_importing, struct 
     if (!slotset_is_empty(&slots)) {
         struct strbuf text = {0};
         add_slot_list(&slots, &text);
-        compat_say(COMPAT_WARN, "[WARNING] Node %s has slots in %s state %s.", node->text,
+        compat_say(COMPAT_BAD, "[WARNING] Node %s has slots in %s state %s.", node->text,
                    is_importing ? "importing" : "migrating", strbuf_text(&text));
         strbuf_release(&text);
         slotset_union(all, &slots);
@@ -148,7 +148,7 @@ static bool print_open(const struct compat_cluster *cluster)
     }
     struct strbuf text = {0};
     add_slot_list(&all, &text);
-    compat_say(COMPAT_WARN, "[WARNING] The following slots are open: %s.", strbuf_text(&text));
+    compat_say(COMPAT_BAD, "[WARNING] The following slots are open: %s.", strbuf_text(&text));
     strbuf_release(&text);
     return true;
 }

@@ -126,6 +126,23 @@ static void print_node(const struct create *create, int index)
     }
 }
 
+static void say_affinity(const struct create *create)
+{
+    const struct compat_words *words = compat_words(create->run->options->product);
+    int beside = 0;
+    compat_say(COMPAT_BOLD, ">>> Trying to optimize %s allocation for anti-affinity",
+               words->replicas);
+    for (int i = 0; i < create->count; i++) {
+        beside += create->rank[i] < 0 && shares_host(create, i, create->leader[i]) ? 1 : 0;
+    }
+    if (beside == 0) {
+        compat_say(COMPAT_GOOD, "[OK] Perfect anti-affinity obtained!");
+    } else {
+        compat_say(COMPAT_WARN, "[WARNING] Some %s are in the same host as their %s",
+                   words->replicas, words->primary);
+    }
+}
+
 static void print_layout(const struct create *create)
 {
     compat_say(COMPAT_BOLD, ">>> Performing hash slots allocation on %d nodes...", create->count);
@@ -145,6 +162,9 @@ static void print_layout(const struct create *create)
                          compat_address_format(&create->addresses[i], replica),
                          compat_address_format(&create->addresses[create->leader[i]], primary));
         }
+    }
+    if (create->primaries < create->count) {
+        say_affinity(create);
     }
     for (int rank = 0; rank < create->primaries; rank++) {
         print_node(create, by_rank(create, rank));

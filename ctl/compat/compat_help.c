@@ -22,7 +22,7 @@ static const char *const lines[] = {
     "                 --cluster-use-empty-masters (or -primaries), --cluster-simulate,",
     "                 --cluster-replace",
     "  add-node       new_host:new_port existing_host:existing_port",
-    "                 --cluster-slave (or -replica), --cluster-master-id (or -primaries-id) <id>",
+    "                 --cluster-slave (or -replica), --cluster-master-id (or -primary-id) <id>",
     "  del-node       host:port node_id",
     "  call           host:port command arg arg .. arg",
     "                 --cluster-only-masters (or -primaries), --cluster-only-replicas",

@@ -148,6 +148,20 @@ static bool move_page(struct import *import, const struct reply *keys)
     return is_good;
 }
 
+/* How many there are; what is no number is told when the keys are read. */
+static void say_count(struct import *import)
+{
+    struct command_list commands = {0};
+    struct reply_list replies = {0};
+    commands_add(&commands, "DBSIZE", NULL);
+    if (ask_source(import, &commands, &replies) && replies.replies[0].type == REPLY_INTEGER) {
+        compat_say(COMPAT_WARN, "*** Importing %lld keys from DB 0",
+                   (long long)replies.replies[0].integer);
+    }
+    commands_release(&commands);
+    replies_release(&replies);
+}
+
 static bool move_all(struct import *import)
 {
     char cursor[32] = "0";
@@ -179,6 +193,7 @@ static int run_import(struct import *import)
     if (!compat_verdict_is_good(&verdict) || !source_is_alone(import)) {
         return 1;
     }
+    say_count(import);
     bool is_good = move_all(import);
     compat_say(import->failed > 0 ? COMPAT_WARN : COMPAT_GOOD,
                "%s %lld keys imported, %lld failed.", import->failed > 0 ? "[ERR]" : "[OK]",

@@ -36,6 +36,43 @@ static int choose_primary(struct compat_run *run, const struct compat_cluster *c
     return best;
 }
 
+/* The join itself copies the libraries of functions (agent/core/task_join.c), and again looks
+ * before it does. False after saying why not: a newcomer with libraries of its own keeps them. */
+static bool may_get_functions(struct compat_run *run,
+                              const struct compat_cluster *cluster,
+                              const struct address *newcomer)
+{
+    struct command_list commands = {0};
+    struct reply_list ours = {0};
+    struct reply_list theirs = {0};
+    char text[ADDRESS_TEXT_SIZE];
+    commands_add(&commands, "FUNCTION", "LIST", NULL);
+    compat_say(COMPAT_BOLD, ">>> Getting functions from cluster");
+    bool is_known =
+        compat_link_ask(run->link, &cluster->nodes[0].address, &commands, &ours, NULL) == 0 &&
+        !reply_is_error(&ours.replies[0]);
+    bool is_free = true;
+    if (is_known) {
+        compat_say(COMPAT_BOLD,
+                   ">>> Send FUNCTION LIST to %s to verify there is no functions in it",
+                   compat_address_format(newcomer, text));
+        is_free = compat_link_ask(run->link, newcomer, &commands, &theirs, NULL) != 0 ||
+                  theirs.replies[0].count == 0;
+    }
+    if (!is_free) {
+        compat_say(COMPAT_BAD,
+                   ">>> New node already contains functions and can not be added to the cluster. "
+                   "Use FUNCTION FLUSH and try again.");
+    } else if (is_known) {
+        compat_say(COMPAT_BOLD, ">>> Send FUNCTION RESTORE to %s",
+                   compat_address_format(newcomer, text));
+    }
+    commands_release(&commands);
+    replies_release(&ours);
+    replies_release(&theirs);
+    return is_free;
+}
+
 static int join(struct compat_run *run,
                 const struct compat_cluster *cluster,
                 const struct address *newcomer,
@@ -87,7 +124,9 @@ static int add_to(struct compat_run *run,
         compat_say(COMPAT_BAD, "[ERR] Sorry, can't connect to node %s",
                    compat_address_format(newcomer, text));
     }
-    return code != 0 ? 1 : join(run, cluster, newcomer, primary);
+    /* A replica gets them from its primary. */
+    bool may_join = code == 0 && (primary >= 0 || may_get_functions(run, cluster, newcomer));
+    return may_join ? join(run, cluster, newcomer, primary) : 1;
 }
 
 int compat_add_node(struct compat_run *run)
@@ -138,6 +177,7 @@ static int leave(struct compat_run *run,
     if (!is_dead) {
         compat_say(COMPAT_BOLD, ">>> Sending CLUSTER RESET SOFT to the deleted node.");
     }
+    compat_write("Waiting a minute, until no node can bring it back\n");
     int code = compat_start(run, cluster, request, NULL, NULL, &err);
     json_decref(request);
     if (code != 0) {

@@ -58,7 +58,7 @@ struct compat_options {
     const char *tls_name;
     int ip_version;        /* 0 = any, 4, 6 */
     bool reads_last_word;  /* -x: the last word of `call` comes from stdin */
-    struct compat_uri uri; /* of -u; user and password may point into it: never copy this struct */
+    struct compat_uri uri; /* of -u; user and password may point into it, as a copy's do */
     const char *word_tag;  /* -X TAG: likewise, in the place of this word */
 
     /* --cluster-... ; the comments name what is not plain from the option */

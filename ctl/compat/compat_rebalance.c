@@ -215,7 +215,7 @@ static int run_rebalance(struct rebalance *rebalance)
         return 1;
     }
     if (!is_due(rebalance)) {
-        compat_say(COMPAT_PLAIN,
+        compat_say(COMPAT_WARN,
                    "*** No rebalancing needed! All nodes are within the %.2f%% threshold.",
                    options->threshold_percent);
         return 0;

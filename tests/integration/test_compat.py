@@ -370,9 +370,17 @@ def new_nodes(bench):
         test.assertEqual(bench.original("check", six[0]).code, 0)
         rows = nodes[0].view().values()
         test.assertEqual(sorted(len(row["slots"]) for row in rows), [0, 0, 0, 5461, 5461, 5462])
+    library = "#!lua name=%s\nredis.register_function('%s', function() return 'here' end)"
+    nodes[6].call("FUNCTION", "LOAD", library % ("stray", "stray"))
+    bench.same("add-node with functions of its own", "add-node", nodes[6].address, six[0], sorts=True)
+    nodes[6].call("FUNCTION", "FLUSH")
+    for node in nodes[:3]:
+        node.call("FUNCTION", "LOAD", library % ("ours", "ours"))
     with bench.case("add-node"):
         ours = bench.drover("add-node", nodes[6].address, six[0])
         test.assertEqual(ours.code, 0, ours)
+        test.assertIn(">>> Send FUNCTION RESTORE to " + nodes[6].address, ours.out)
+        test.assertIn(b"ours", nodes[6].call("FUNCTION", "LIST")[0])
         test.assertIn(">>> Adding node %s to cluster %s" % (nodes[6].address, six[0]), ours.out)
         test.assertIn("[OK] New node added correctly.", ours.out)
         test.assertEqual(nodes[0].view()[nodes[6].id()]["slots"], set())
@@ -455,22 +463,24 @@ def mending(bench):
     half_moved(cluster, a, c, 13, keys(13, 20))
     half_moved(cluster, a, b, 20, [], marks="importing")
     mends("fix, all keys moved, and an empty mark elsewhere")
-    stray = "{%s}0" % tag_of(10)
-    b.call("CLUSTER", "SETSLOT", 10, "IMPORTING", a.id())
-    for words in (("ASKING",), ("SET", stray, "another")):
+    both = "{%s}0" % tag_of(11)
+    half_moved(cluster, a, b, 11, [])
+    for words in (("ASKING",), ("SET", both, "another")):
         b.call(*words)
-    b.call("CLUSTER", "SETSLOT", 10, "STABLE")
-    move = ["reshard", a.address, "--cluster-from", a.id(), "--cluster-to", b.id(), "--cluster-slots", 11, "--cluster-yes"]
+    move = ["reshard", a.address, "--cluster-from", a.id(), "--cluster-to", b.id(), "--cluster-slots", 1, "--cluster-yes"]
     with bench.case("reshard, a key with two values is nobody's to decide"):
         ours = bench.drover(*move)
         test.assertEqual(ours.code, 1, ours)
-        test.assertIn("clusterManagerMoveSlot failed: ", ours.out)
-        test.assertEqual(a.call("GET", stray), b"v0")
+        test.assertIn("[ERR] ", ours.out)
+        test.assertIn("*** Please fix your cluster problems before resharding", ours.err)
+        test.assertEqual(a.call("GET", both), b"v0")
+        b.call("ASKING")
+        test.assertEqual(b.call("GET", both), b"another")
     with bench.case("reshard, a key with two values and --cluster-replace"):
         ours = bench.drover(*move, "--cluster-replace")
         test.assertEqual(ours.code, 0, ours)
         cluster.check_at_rest()
-        test.assertEqual(b.call("GET", stray), b"v0")
+        test.assertEqual(cluster.by_id(a.owner_map()[11]).call("GET", both), b"v0")
         test.assertEqual(count_keys(cluster), 80)
     for node in cluster.nodes:
         node.call("CLUSTER", "DELSLOTS", 5000, 5001)
