@@ -77,6 +77,8 @@ void api_set_task(json_t *out, const struct batch *batch)
     api_set(value, "peer_address",
             task->peer_address.port == 0 ? json_null()
                                          : api_text(address_format(&task->peer_address, address)));
+    api_set(value, "made",
+            batch->made.port == 0 ? json_null() : api_text(address_format(&batch->made, address)));
     api_set(out, "task", value);
 }
 

@@ -280,9 +280,12 @@ static void test_task(void **state)
     (void)state;
     struct task task = {
         .kind = TASK_JOIN, .node_address = {"10.0.0.4", 7000}, .peer_address = {"10.0.0.1", 7000}};
-    struct batch batches[2] = {{.kind = BATCH_MOVE},
-                               {.index = 1, .kind = BATCH_TASK, .task = &task}};
-    struct plan plan = {.batches = batches, .batch_count = 2};
+    struct task provision = {.kind = TASK_PROVISION, .detail = "agent a1\nrole replica\n"};
+    struct batch batches[3] = {
+        {.kind = BATCH_MOVE},
+        {.index = 1, .kind = BATCH_TASK, .task = &task},
+        {.index = 2, .kind = BATCH_TASK, .task = &provision, .made = {"10.0.0.9", 7000}}};
+    struct plan plan = {.batches = batches, .batch_count = 3};
     json_t *out = api_plan_json(&plan, &topology);
     json_t *rows = json_object_get(out, "batches");
     json_t *row = json_array_get(rows, 1);
@@ -296,6 +299,14 @@ static void test_task(void **state)
                         "join 10.0.0.4:7000 to the cluster of 10.0.0.1:7000");
     assert_string_equal(json_string_value(json_object_get(told, "node_address")), "10.0.0.4:7000");
     assert_true(json_is_null(json_object_get(told, "node")));
+    assert_true(json_is_null(json_object_get(told, "made")));
+    /* Work outside the servers has no node, but may have made one. */
+    told = json_object_get(json_array_get(rows, 2), "task");
+    assert_string_equal(json_string_value(json_object_get(told, "kind")), "provision");
+    assert_string_equal(json_string_value(json_object_get(told, "text")),
+                        "have a server made for a replica");
+    assert_true(json_is_null(json_object_get(told, "node_address")));
+    assert_string_equal(json_string_value(json_object_get(told, "made")), "10.0.0.9:7000");
     /* There is no way back from a step that is no move. */
     assert_true(json_is_null(json_object_get(out, "inverse")));
     json_decref(out);
