@@ -1,161 +1,23 @@
-"""Provisioners and drain hooks outside drover: programs, webhooks and HAProxy, all of them real (docs/outside.md).
+"""Provisioners outside drover, a program and a webhook, both of them real (docs/outside.md).
 
-Proves: `drover remove` takes a node out of two HAProxy processes first, new connections go elsewhere, one that is open may
-finish, and only then slots move; a proxy that does not answer is named and tried again. `drover scale` gets a server from a
-program and from an HTTPS webhook, and gives it back with its certificate; killed with -9 in the middle, the agent asks again
-under the same id and there is one server only; a program that hangs is ended with all it started and what it asked for is
-given back; one that fails is quoted; a webhook with a wrong certificate is refused.
+Proves: `drover scale` gets a server from a program and from an HTTPS webhook, and gives it back with its certificate; killed
+with -9 in the middle, the agent asks again under the same id and there is one server only; a program that hangs is ended with
+all it started and what it asked for is given back; one that fails is quoted; a webhook with a wrong certificate is refused.
 """
 
 import http.server
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import threading
 import unittest
 
-from fleet import Coordinator, Fleet, Standalone
-from harness import (AGENT, SLOTS, Cluster, Folder, Process, end_all, free_port, log, wait_for)
+from harness import SLOTS, Cluster, free_port, log, wait_for
+from outside import CONF, OneAgent, Outside
 from provisioner import Provisioner
-from resp import Client
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CONF = {"maxmemory": "128mb"}
-
-
-class OneAgent(Fleet):
-    """A coordinator and one agent as processes of their own, so that the agent can be killed alone."""
-
-    def __init__(self, folder, cluster, agent_extra):
-        bus = "tcp://127.0.0.1:%d" % free_port()
-        self.coordinators = [Coordinator(folder, "coordinator", bus, "sqlite://%s/drover.db" % folder.sub("store")).start()]
-        self.leader()
-        nodes = [arg for node in cluster.live() for arg in ("--node", node.address)]
-        path = folder.sub("agent")
-        # What other tests run on this machine is none of its business.
-        self.agents = [Process("agent", [AGENT, "--id", "agent", "--state-dir", path, "--coordinator", bus, "--zone", "z1",
-                                         "--no-discover", *nodes, *agent_extra], path).start()]
-        self.wait_sees(len(cluster.live()))
-
-
-class Proxy:
-    """One haproxy in front of the nodes, in TCP mode; its runtime API at a Unix socket and at a port."""
-
-    def __init__(self, folder, name, nodes):
-        self.folder = folder.sub(name)
-        self.port, self.api_port = free_port(), free_port()
-        self.socket = os.path.join(self.folder, "api")
-        servers = "".join("    server s%d %s\n" % (i, node.address) for i, node in enumerate(nodes))
-        conf = os.path.join(self.folder, "haproxy.cfg")
-        with open(conf, "w") as file:
-            file.write("""global
-    stats socket %s mode 600 level admin
-    stats socket ipv4@127.0.0.1:%d level admin
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 10m
-    timeout server 10m
-frontend clients
-    bind 127.0.0.1:%d
-    default_backend nodes
-backend nodes
-    balance roundrobin
-%s""" % (self.socket, self.api_port, self.port, servers))
-        self.process = Process(name, [shutil.which("haproxy"), "-db", "-f", conf], self.folder)
-
-    def start(self):
-        self.process.start()
-        wait_for("haproxy to listen", lambda: os.path.exists(self.socket) and self.client().close() is None)
-        return self
-
-    def client(self):
-        return Client("127.0.0.1", self.port)
-
-    def client_of(self, node_id):
-        """A connection through the proxy that ended up at this node."""
-        for _ in range(100):
-            client = self.client()
-            if client.call("CLUSTER", "MYID").decode() == node_id:
-                return client
-            client.close()
-        raise AssertionError("no connection reaches " + node_id)
-
-    def targets(self, count):
-        """Where so many new connections end up."""
-        found = set()
-        for _ in range(count):
-            with self.client() as client:
-                found.add(client.call("CLUSTER", "MYID").decode())
-        return found
-
-
-class Outside(unittest.TestCase):
-    def setUp(self):
-        self.folder = Folder()
-        self.fleet = None
-
-    def tearDown(self):
-        end_all()
-
-    def guarded(self, steps):
-        try:
-            steps()
-        except BaseException:
-            if self.fleet is not None:
-                self.fleet.dump_logs()
-            raise
-
-    def reasons(self, operation_id):
-        """All that the operation says about itself and its batches."""
-        return json.dumps(self.fleet.operation(operation_id))
-
-    def wait_said(self, operation_id, words, timeout=60):
-        wait_for("the operation to say %r" % words, lambda: words in self.reasons(operation_id), timeout, 0.2)
-
-    def slot_counts(self):
-        return sorted(len(row["slots"]) for row in self.cluster.nodes[0].view().values() if row["is_primary"])
-
-
-@unittest.skipUnless(shutil.which("haproxy"), "haproxy is not installed")
-class Drain(Outside):
-    def test_remove_behind_two_proxies(self):
-        self.guarded(self.remove_behind_two_proxies)
-
-    def remove_behind_two_proxies(self):
-        self.cluster = Cluster(self.folder, conf=CONF).create(4)
-        first = Proxy(self.folder, "proxy1", self.cluster.nodes).start()
-        second = Proxy(self.folder, "proxy2", self.cluster.nodes)  # not running yet
-        self.fleet = Standalone(self.folder, self.cluster, [
-            "--drain-haproxy", "unix:" + first.socket, "--drain-haproxy", "127.0.0.1:%d" % second.api_port,
-            "--drain-limit", "10m"])
-        self.fleet.wait_sees(4)
-        leaver = self.cluster.nodes[3]
-        leaver_id, left = leaver.id(), {node.id() for node in self.cluster.nodes[:3]}
-        self.assertEqual(first.targets(8), left | {leaver_id})
-        held = first.client_of(leaver_id)
-        operation = self.fleet.start("remove", leaver.address)
-
-        self.wait_said(operation, "HAProxy 127.0.0.1:%d" % second.api_port)
-        self.wait_said(operation, "connection refused")
-        log("a proxy that does not answer is named")
-        second.start()
-        wait_for("the second proxy to be told", lambda: second.targets(8) == left)
-        self.assertEqual(first.targets(8), left)
-        self.wait_said(operation, "1 sessions are left")
-        # Its client works on, and no slot has moved.
-        self.assertEqual(held.call("PING"), "PONG")
-        self.assertEqual(self.slot_counts(), [SLOTS // 4] * 4)
-        log("no new connection; the one that is open works on")
-
-        held.close()
-        self.fleet.wait_operation(operation)
-        self.assertEqual([len(node.view()) for node in self.cluster.nodes[:3]], [3] * 3)
-        self.assertEqual(sum(self.slot_counts()), SLOTS)
-        leaver.process.stop()
-        self.cluster.check_at_rest()
 
 
 class Provisioned(Outside):
@@ -293,6 +155,13 @@ class Hook(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class HookServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Whoever does not trust the certificate hangs up; that is wanted."""
+
+
 class Webhook(Provisioned):
     TOKEN = "a-secret-that-no-log-shows"
 
@@ -307,8 +176,7 @@ class Webhook(Provisioned):
     def serve(self):
         key, self.cert = self.make_certificate("server")
         _, self.other_cert = self.make_certificate("other")
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-        self.server.daemon_threads = True
+        self.server = HookServer(("127.0.0.1", 0), Hook)
         self.server.refusals, self.server.results, self.server.token = 0, {}, self.TOKEN
         self.server.provisioner = None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
