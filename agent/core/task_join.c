@@ -19,6 +19,7 @@
 #define EMPTY_DUMP_SIZE 10    /* FUNCTION DUMP without a library: version and checksum */
 
 enum join_act {
+    JOIN_RIGHTS,
     JOIN_FUNCTIONS_OF_PEER,
     JOIN_FUNCTIONS_OF_NODE,
     JOIN_RESTORE,
@@ -95,6 +96,11 @@ static bool is_virgin(struct node_task *t)
     return false;
 }
 
+static bool is_loading(const struct task_end *end)
+{
+    return end->is_loading && !end->has_view;
+}
+
 static bool join_judge(struct node_task *t, struct agent_effects *fx)
 {
     (void)fx;
@@ -105,6 +111,9 @@ static bool join_judge(struct node_task *t, struct agent_effects *fx)
         t->join.is_in_use = false;
         t->join.is_greeted = false;
         return true;
+    }
+    if (is_loading(&t->node) || is_loading(&t->peer)) {
+        t->join.give_up_ms = t->now_ms + JOIN_MS_MAX; /* that has a limit of its own */
     }
     if (t->is_stopping) { /* not the first time: has_met, else it would have been stopped */
         task_join_give_up(t, RUNNER_STOPPED, 0);
@@ -265,6 +274,9 @@ static void join_hear_act(struct node_task *t,
     enum join_act act = (enum join_act)request->index;
     const struct reply *error = ev->code == 0 ? task_first_error(ev) : NULL;
     switch (act) {
+    case JOIN_RIGHTS:
+        task_rights_hear(t, ev);
+        break;
     case JOIN_FUNCTIONS_OF_PEER:
     case JOIN_FUNCTIONS_OF_NODE:
     case JOIN_RESTORE:
@@ -323,7 +335,9 @@ static void join_decide(struct node_task *t, struct agent_effects *fx)
     const struct task_member *unknown = task_unknown_member(t);
     bool is_listed = t->complaint_count == 0 && unknown == NULL;
     bool is_primary = (own->flags & NODES_FLAG_PRIMARY) != 0;
-    if (!is_member(t) && t->join.functions != FUNCTIONS_SAME) {
+    if (!is_member(t) && t->join.rights != RIGHTS_HELD) {
+        task_rights_run(t, fx, JOIN_RIGHTS);
+    } else if (!is_member(t) && t->join.functions != FUNCTIONS_SAME) {
         run_functions(t, fx);
     } else if (is_listed && is_primary && !is_epoch_unique(t)) {
         bump(t, fx);

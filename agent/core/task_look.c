@@ -230,6 +230,12 @@ static bool is_there(struct node_task *t,
                      const struct node_id *id,
                      const char *trouble)
 {
+    if (end->is_loading && !end->has_view && t->task->kind == TASK_JOIN) {
+        task_say(t, "waits at most %d s for %s, which loads its data",
+                 TASK_JOIN_LOADING_MS_MAX / 1000, name);
+        task_wait(t, TASK_JOIN_LOADING_MS_MAX, "loading", ERR_TIMEOUT);
+        return false;
+    }
     if (end->is_loading && !end->has_view) {
         task_say(t, "waits for %s, which loads its data", name);
         t->waiting_since_ms = NEVER; /* ends by itself, however large the data */

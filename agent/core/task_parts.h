@@ -3,8 +3,8 @@
  *   task_runner.c    the machine: look, survey, act, rest; its endings
  *   task_look.c      the node and the peer asked, and what their answers say
  *   task_survey.c    the members and their views
- *   task_join.c, task_join_undo.c, task_replicate.c, task_failover.c, task_leave.c, task_meet.c,
- *   task_add_slots.c the rules of each kind
+ *   task_join.c, task_join_rights.c, task_join_undo.c, task_replicate.c, task_failover.c,
+ *   task_leave.c, task_meet.c, task_add_slots.c  the rules of each kind
  *
  * A kind has no states of its own: it judges what was seen this round and says what comes next. */
 #ifndef DROVER_AGENT_CORE_TASK_PARTS_H
@@ -36,6 +36,8 @@ enum runner_state {
 #define TASK_SLOW_TIMEOUT_MS 60000
 #define TASK_SILENCE_MS_MAX 15000         /* a node that does not answer for so long is not there */
 #define TASK_SETTLE_MS_MAX 5000           /* views that only lag meet within a second or two */
+#define TASK_JOIN_LOADING_MS_MAX 120000   /* what is empty loads at once; a member may take longer \
+                                           */
 #define TASK_LAG_BYTES_MAX (1024L * 1024) /* some 10 ms of a primary at full speed */
 
 /* The node of the task, or its peer, as last asked. Good until the next look. */
@@ -104,6 +106,14 @@ struct task_rules {
     bool (*may_stop)(const struct node_task *t);
 };
 
+/* How the rights of drover's user on a new node are found out. */
+enum rights_phase {
+    RIGHTS_UNKNOWN, /* who am I? */
+    RIGHTS_DRY,     /* ACL DRYRUN */
+    RIGHTS_TRIED,   /* without it: harmless forms are tried */
+    RIGHTS_HELD,    /* all that is needed */
+};
+
 enum function_phase { FUNCTIONS_UNKNOWN, FUNCTIONS_TO_COPY, FUNCTIONS_SAME };
 
 struct node_task {
@@ -154,6 +164,8 @@ struct node_task {
 
     /* Of one kind each. */
     struct {
+        enum rights_phase rights;
+        char user[128]; /* that drover is logged in as, by the node's own word */
         enum function_phase functions;
         bool has_met;    /* this runner introduced it to somebody */
         bool is_undoing; /* gives up: the node is taken out again */
@@ -283,6 +295,13 @@ void task_words_meet(struct command_list *commands,
 /* What a MEET towards this end must name: an address, as MEET takes no names. */
 const char *task_meet_host(const struct task_end *end);
 uint16_t task_bus_port(const struct task_end *end);
+
+/* ---- task_join_rights.c ---- */
+
+/* Asks, as 'act' of the round; the answer goes to task_rights_hear(). Until join.rights is
+ * RIGHTS_HELD; a right that lacks ends the task. */
+void task_rights_run(struct node_task *t, struct agent_effects *fx, int act);
+void task_rights_hear(struct node_task *t, const struct agent_event *ev);
 
 /* ---- task_join_undo.c ---- */
 

@@ -1,6 +1,8 @@
 /* helper_town.c — see helper_town.h. */
 #include "helper_town.h"
 
+#include "helper_town_rights.h"
+
 #include "common/base/alloc.h"
 
 #include <stdarg.h>
@@ -161,7 +163,7 @@ struct call {
     const struct command_list *commands;
     int index;
     struct reply_list *replies;
-    char words[8][64];
+    char words[TOWN_WORDS][TOWN_WORD_SIZE];
 };
 
 static void say(struct call *call, enum reply_type type, const char *text)
@@ -471,6 +473,12 @@ static void cluster(struct call *call)
 
 static void execute(struct call *call)
 {
+    const char *text = NULL;
+    enum reply_type type = town_rights_answer(call->node, call->words, &text);
+    if (text != NULL) {
+        say(call, type, text);
+        return;
+    }
     const char *first = call->words[0];
     if (strcmp(first, "INFO") == 0) {
         info(call);
@@ -495,11 +503,15 @@ static void read_words(struct call *call, struct strbuf *line)
 {
     int argc = call->commands->commands[call->index].arg_count;
     strbuf_addf(line, "%d", call->n);
-    for (int i = 0; i < argc && i < 8; i++) {
+    for (int i = 0; i < argc && i < TOWN_WORDS; i++) {
         size_t len = 0;
         const char *data = commands_get(call->commands, call->index, i, &len);
         (void)snprintf(call->words[i], sizeof(call->words[i]), "%.*s", (int)len, data);
         strbuf_addf(line, " %s", call->words[i]);
+    }
+    if (town_rights_is_question(call->node, call->words)) {
+        strbuf_clear(line); /* nothing is done: the log tells what was done */
+        strbuf_addf(line, "%d ACL", call->n);
     }
 }
 

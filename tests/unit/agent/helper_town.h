@@ -45,6 +45,8 @@ struct town_node {
     bool shows_name;  /* never met anybody: leaves its host out */
     bool has_no_ranges;
     bool has_no_functions;
+    bool has_no_dryrun;
+    const char *denied; /* "MIGRATE", "CLUSTER MEET": what drover's user may not do there */
     int64_t keys;
     int64_t filed_keys; /* would be read again at its next start */
     int sync_left;      /* looks until a new replica is in step */

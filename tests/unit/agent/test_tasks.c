@@ -145,6 +145,73 @@ static void join_waits_for_a_node_that_loads(void **state)
     check_done();
 }
 
+/* Two minutes at most; what was begun is undone. */
+static void join_does_not_wait_for_ever_for_a_node_that_loads(void **state)
+{
+    (void)state;
+    town->nodes[4].is_loading = true;
+    int64_t begun_ms = town->now_ms;
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_TIMEOUT, "at most 120 s");
+    assert_true(town->now_ms - begun_ms >= 120000 && town->now_ms - begun_ms < 130000);
+    check_untouched();
+}
+
+/* A node that was met and then loads (it was restarted) gets its two minutes, not only what is left
+ * of the one for joining; then it is taken back. */
+static void join_that_loads_half_way_is_undone(void **state)
+{
+    (void)state;
+    town->nodes[4].is_bus_shut = true;
+    struct task task;
+    town_task(town, &task, TASK_JOIN, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    assert_false(town_run_for(town, runner, 60));
+    assert_true(town_said_count(town, "4 CLUSTER MEET") > 0);
+    town->nodes[4].is_loading = true;
+    int64_t loading_ms = town->now_ms;
+    assert_true(town_run(town, runner, -1));
+    assert_true(town->now_ms - loading_ms >= 120000);
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_refused(ERR_TIMEOUT, "at most 120 s");
+    for (int n = 0; n < 4; n++) {
+        assert_false(town_knows(town, n, 4));
+    }
+}
+
+/* What drover's user may not do is found before anything is changed, by DRYRUN or by trying. */
+static void join_refuses_a_login_without_rights(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"MIGRATE", "CLUSTER MEET", "RESTORE-ASKING", "FUNCTION"};
+    static const char *const names[] = {"migrate", "cluster|meet", "restore-asking",
+                                        "function|dump"};
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+            town->nodes[4].has_no_dryrun = turn == 1;
+            town->nodes[4].denied = commands[i];
+            run(TASK_JOIN, 4, 0, 0);
+            check_refused(ERR_AUTH, names[i]);
+            assert_non_null(strstr(status.reason, "user drover"));
+        }
+    }
+    check_untouched();
+    town->nodes[4].denied = NULL;
+    run(TASK_JOIN, 4, 0, 0); /* tried, none lacks */
+    check_done();
+}
+
+/* DRYRUN itself may be what is not allowed. */
+static void join_tries_when_it_may_not_ask(void **state)
+{
+    (void)state;
+    town->nodes[4].has_no_dryrun = true;
+    town->nodes[4].denied = "ACL";
+    run(TASK_JOIN, 4, 0, 0);
+    check_done();
+}
+
 static void join_works_without_functions(void **state)
 {
     (void)state;
@@ -440,6 +507,10 @@ int main(void)
         EACH(join_refuses_a_member_of_another_cluster),
         EACH(join_refuses_what_cannot_be_a_member),
         EACH(join_waits_for_a_node_that_loads),
+        EACH(join_does_not_wait_for_ever_for_a_node_that_loads),
+        EACH(join_that_loads_half_way_is_undone),
+        EACH(join_refuses_a_login_without_rights),
+        EACH(join_tries_when_it_may_not_ask),
         EACH(join_works_without_functions),
         EACH(join_that_cannot_end_is_undone),
         EACH(join_that_is_stopped_is_undone),
