@@ -168,9 +168,10 @@ const struct ctl_verb ctl_verbs[] = {
      verb_start},
     {"adopt", "HOST:PORT", 1, 1, no_options,
      "Begin to run the cluster that a node is in, without a restart",
-     "Nothing is changed at the cluster. One node is enough: the others are found through it. To "
-     "keep\n"
-     "it over a restart of a standalone coordinator, name it under `nodes:` in its configuration.",
+     "Nothing is changed at the cluster. One node is enough: the others are found through it. A "
+     "few "
+     "of\n"
+     "its members are kept in the store, so that it is found again after a restart.",
      "  drover adopt 10.0.0.1:6379\n", verb_adopt},
     {"add", "HOST:PORT...", 1, NODES_MAX, add_options,
      "Nodes that run join the cluster and get slots, or become replicas", START_DETAILS,

@@ -22,6 +22,7 @@
     2048 /* a batch is what one order carries; more would make renewals coarse */
 #define PLAN_BATCHES_MAX 16384
 #define PLAN_SLOTS_MAX (64 * SLOT_COUNT) /* moved by one operation, each move counted */
+#define SPEC_SEEDS_MAX 8                 /* that many members are not all gone at once */
 #define PLAN_BIG_KEYS_MAX 64             /* as many as people read */
 
 /* The first three have their whole plan from the start. The plan of the others grows: whenever all
@@ -200,6 +201,9 @@ struct spec_record {
     int primaries_wanted;        /* 0 = as they are */
     int replicas_per_shard;      /* -1 = as they are */
     double memory_limit_percent; /* of maxmemory that a move may fill a target to; default 80 */
+    /* Members of a cluster that was adopted at run time: where to find it after a restart. */
+    struct address seeds[SPEC_SEEDS_MAX];
+    int seed_count;
 };
 
 enum record_kind {

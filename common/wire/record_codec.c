@@ -39,6 +39,10 @@ static void get_spec(struct wire_reader *reader,
         (int)wire_get_int(reader, "replicas_per_shard", from->replicas_per_shard, -1, SLOT_COUNT);
     out->memory_limit_percent =
         wire_get_double(reader, "memory_limit_percent", from->memory_limit_percent, 0, 100);
+    out->seed_count = wire_get_count(reader, "seeds", (uint32_t)from->n_seeds, SPEC_SEEDS_MAX);
+    for (int i = 0; reader->code == 0 && i < out->seed_count; i++) {
+        wire_need_address(reader, "seed", from->seeds[i], &out->seeds[i]);
+    }
 }
 
 static void get_agent(struct wire_reader *reader,
@@ -191,6 +195,11 @@ static Drover__SpecRecord *put_spec(struct arena *arena, const struct spec_recor
     out->primaries_wanted = wire_put_count(spec->primaries_wanted, SLOT_COUNT);
     out->replicas_per_shard = spec->replicas_per_shard;
     out->memory_limit_percent = spec->memory_limit_percent;
+    out->n_seeds = wire_put_count(spec->seed_count, SPEC_SEEDS_MAX);
+    out->seeds = wire_put_pointers(arena, spec->seed_count);
+    for (int i = 0; i < spec->seed_count; i++) {
+        out->seeds[i] = wire_put_address(arena, &spec->seeds[i]);
+    }
     return out;
 }
 

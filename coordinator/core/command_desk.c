@@ -496,12 +496,25 @@ static int command_on_operation(struct coordinator *c,
         break;
     case COMMAND_PLAN:
     case COMMAND_START:
+    case COMMAND_ADOPT:
         break;
     }
     if (code == 0) {
         wait_for(c, handle, o, false);
     }
     return code;
+}
+
+/* Asked for again until the node shows as a member, and then kept. */
+static void command_adopt(struct coordinator *c,
+                          uint64_t handle,
+                          const struct coordinator_command *command)
+{
+    observe_wish(c, command->request.addresses, command->request.address_count);
+    for (int i = 0; i < command->request.address_count; i++) {
+        adopted_keep(c, &command->request.addresses[i]);
+    }
+    (void)answer(c, handle, NULL);
 }
 
 void command_desk_take(struct coordinator *c,
@@ -523,6 +536,9 @@ void command_desk_take(struct coordinator *c,
         case COMMAND_RESUME:
         case COMMAND_CANCEL:
             code = command_on_operation(c, handle, command, &err);
+            break;
+        case COMMAND_ADOPT:
+            command_adopt(c, handle, command);
             break;
         }
     }

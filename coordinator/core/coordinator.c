@@ -95,6 +95,7 @@ static void end_term(struct coordinator *c)
     takeover_end(c);
     executor_release(&c->executor);
     observe_reset(&c->observe);
+    c->adopted = (struct adopted){0};
 }
 
 /* Follows the election: 'fence' is the term that the rest of the coordinator is in. */
@@ -176,6 +177,7 @@ static void follow_up(struct coordinator *c)
     takeover_tick(c);
     if (!c->takeover.is_loading) {
         observe_tick(c, false);
+        adopted_tick(c);
         if (c->executor.is_dirty || c->turn.now_ms >= executor_deadline(c)) {
             executor_tick(c);
         }

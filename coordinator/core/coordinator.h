@@ -54,6 +54,8 @@ enum coordinator_command_kind {
     COMMAND_PAUSE,
     COMMAND_RESUME,
     COMMAND_CANCEL,
+    COMMAND_ADOPT, /* request.addresses: look at these nodes; the cluster of one that is a member is
+                      kept over restarts */
 };
 
 struct coordinator_command {

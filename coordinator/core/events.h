@@ -47,6 +47,8 @@
       "an order's agent is not heard; waits for its expiry")                                       \
     X(EVENT_BATCH_TAKEN_BACK, LOG_WARN, "batch.taken_back",                                        \
       "an order expired; the batch may go to anybody")                                             \
+    X(EVENT_CLUSTER_ADOPTED, LOG_INFO, "cluster.adopted",                                          \
+      "members of the adopted cluster are kept in the store")                                      \
     X(EVENT_BATCH_ADOPTED, LOG_INFO, "batch.adopted", "an order of an earlier term was found")     \
     X(EVENT_BATCH_RETARGETED, LOG_WARN, "batch.retargeted",                                        \
       "source or target failed over; the batch follows")                                           \

@@ -142,7 +142,8 @@ static bool is_needed(const struct coordinator *c,
             return true;
         }
     }
-    return observe_is_wished(c, address) && !is_served_by_other(c, agent, address);
+    bool is_wanted = observe_is_wished(c, address) || adopted_wants(c, address);
+    return is_wanted && !is_served_by_other(c, agent, address);
 }
 
 static void take_back(struct coordinator *c)
@@ -254,6 +255,12 @@ static void assign_wished(struct coordinator *c)
     }
     for (int i = 0; i < c->observe.wish_count; i++) {
         assign_wish(c, &c->observe.wishes[i].address);
+    }
+    const struct spec_record *spec = &c->takeover.spec;
+    for (int i = 0; c->takeover.has_spec && i < spec->seed_count; i++) {
+        if (adopted_wants(c, &spec->seeds[i])) {
+            assign_wish(c, &spec->seeds[i]);
+        }
     }
 }
 

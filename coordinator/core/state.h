@@ -5,6 +5,7 @@
 #ifndef DROVER_COORDINATOR_CORE_STATE_H
 #define DROVER_COORDINATOR_CORE_STATE_H
 
+#include "coordinator/core/adopted.h"
 #include "coordinator/core/command_desk.h"
 #include "coordinator/core/coordinator.h"
 #include "coordinator/core/election.h"
@@ -29,6 +30,7 @@ struct coordinator {
     struct takeover takeover;
     struct registry registry;
     struct observe observe;
+    struct adopted adopted;
     struct executor executor;
     struct scan scan;
     struct command_desk desk;

@@ -1,8 +1,5 @@
 /* api_adopt.c — POST /v1/nodes: has the agents look at a node that nobody told them of, so that the
- * cluster it is in becomes known.
- *
- * To plan an addition is to have its addresses looked at (observe_wish()); that is all that is used
- * of the plan here, and what it says is of no interest. */
+ * cluster it is in becomes known, and stays known over restarts. */
 #include "coordinator/shell/api_internal.h"
 
 #include "common/base/alloc.h"
@@ -81,8 +78,8 @@ void api_post_node(struct api *api, struct http_request *request, const char *re
         return;
     }
     struct coordinator_command command = {
-        .kind = COMMAND_PLAN,
-        .request = {.kind = OPERATION_ADD, .replicas_wanted = -1, .flags = REQUEST_WITHOUT_SLOTS},
+        .kind = COMMAND_ADOPT,
+        .request = {.kind = OPERATION_ADD, .replicas_wanted = -1},
     };
     command.request.addresses = xmemdup(&address, sizeof(address));
     command.request.address_count = 1;

@@ -107,6 +107,10 @@ void sample_record(struct prng *prng, enum record_kind kind, int items_max, stru
         out->as.spec.primaries_wanted = any_count(prng, 1000);
         out->as.spec.replicas_per_shard = (int)prng_range(prng, -1, 10);
         out->as.spec.memory_limit_percent = (double)prng_below(prng, 1000) / 10;
+        out->as.spec.seed_count = any_count(prng, SPEC_SEEDS_MAX);
+        for (int i = 0; i < out->as.spec.seed_count; i++) {
+            any_address(prng, &out->as.spec.seeds[i]);
+        }
         break;
     case RECORD_AGENT:
         any_word(prng, out->as.agent.id.text, sizeof(out->as.agent.id.text));
@@ -216,6 +220,10 @@ void assert_record_equal(const struct record *a, const struct record *b)
         EQUAL(a, b, as.spec.primaries_wanted);
         EQUAL(a, b, as.spec.replicas_per_shard);
         EQUAL(a, b, as.spec.memory_limit_percent);
+        EQUAL(a, b, as.spec.seed_count);
+        for (int i = 0; i < a->as.spec.seed_count; i++) {
+            assert_address_equal(&a->as.spec.seeds[i], &b->as.spec.seeds[i]);
+        }
         break;
     case RECORD_AGENT:
         EQUAL_TEXT(a, b, as.agent.id.text);

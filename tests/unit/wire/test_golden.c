@@ -418,6 +418,10 @@ static void test_records(void **state)
                                   .as.leader = {"c1", "0123456789abcdef0123456789abcdef",
                                                 "tcp://10.0.0.1:7412", "http://10.0.0.1:7411"}};
     const struct record spec = {.kind = RECORD_SPEC, .as.spec = {"shop", 3, -1, 80}};
+    const struct record adopted = {.kind = RECORD_SPEC,
+                                   .as.spec = {.replicas_per_shard = -1,
+                                               .seeds = {{"10.0.0.1", 6379}, {"fd00::2", 7000}},
+                                               .seed_count = 2}};
     const struct record agent = {.kind = RECORD_AGENT,
                                  .as.agent = {{"host-1"}, 0x1122334455667788, 318}};
     const struct record plan = {.kind = RECORD_PLAN,
@@ -451,6 +455,7 @@ static void test_records(void **state)
     slotset_add_range(&batch.as.batch.slots_done, 5, 6);
     check_record("leader-1", &leader);
     check_record("spec-1", &spec);
+    check_record("spec-2", &adopted);
     check_record("agent-1", &agent);
     check_record("plan-1", &plan);
     check_record("plan-2", &scanned);
