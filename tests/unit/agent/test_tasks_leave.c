@@ -58,6 +58,41 @@ static void a_node_that_lets_nobody_empty_its_files_leaves_all_the_same(void **s
     assert_int_equal(town_said_count(town, "3 FLUSHALL"), 1);
 }
 
+/* Node 4 leaves; once it was reset somebody else uses its address. Not one of its files is touched.
+ */
+static void leave_beside_a_newcomer(int64_t keys, bool is_in_a_cluster)
+{
+    struct task task;
+    town_introduce(town, 4);
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    town->nodes[4].keys = keys;
+    town->nodes[4].filed_keys = keys;
+    town->nodes[4].knows[town->nodes[5].face] = is_in_a_cluster;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    assert_int_equal(town_said_count(town, "4 FLUSHALL"), 0);
+    assert_int_equal(town_said_count(town, "4 SAVE"), 0);
+    assert_int_equal(town->nodes[4].keys, keys);
+}
+
+static void leave_deletes_no_key_of_a_newcomer(void **state)
+{
+    (void)state;
+    leave_beside_a_newcomer(5, false);
+}
+
+static void leave_empties_no_member_of_another_cluster(void **state)
+{
+    (void)state;
+    leave_beside_a_newcomer(0, true);
+}
+
 static void a_dead_node_leaves_and_stays_away(void **state)
 {
     (void)state;
@@ -198,6 +233,8 @@ int main(void)
         EACH(leaves),
         EACH(a_replica_leaves_with_its_copies),
         EACH(a_node_that_lets_nobody_empty_its_files_leaves_all_the_same),
+        EACH(leave_deletes_no_key_of_a_newcomer),
+        EACH(leave_empties_no_member_of_another_cluster),
         EACH(a_dead_node_leaves_and_stays_away),
         EACH(a_node_that_comes_back_is_forgotten_again),
         EACH(leave_refuses_who_is_needed),
