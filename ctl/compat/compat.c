@@ -142,6 +142,13 @@ static int run_cluster(struct compat_options *options)
     return code;
 }
 
+/* valkey-cli has names of its own since version 9, and takes the others still. */
+static const char *environment(bool is_valkey, const char *name, const char *valkey_name)
+{
+    const char *own = is_valkey ? getenv(valkey_name) : NULL;
+    return own != NULL ? own : getenv(name);
+}
+
 int compat_main(int argc, char *const *argv)
 {
     bool is_valkey = is_named(argv[0], "valkey-cli");
@@ -153,8 +160,9 @@ int compat_main(int argc, char *const *argv)
     struct err err = {0};
     int exit_code = 1;
     options->product = is_valkey ? COMPAT_VALKEY : COMPAT_REDIS;
-    if (compat_options_parse(options, argc, argv, getenv("REDISCLI_AUTH"),
-                             getenv("REDISCLI_CLUSTER_YES"), &err) != 0) {
+    const char *auth = environment(is_valkey, "REDISCLI_AUTH", "VALKEYCLI_AUTH");
+    const char *yes = environment(is_valkey, "REDISCLI_CLUSTER_YES", "VALKEYCLI_CLUSTER_YES");
+    if (compat_options_parse(options, argc, argv, auth, yes, &err) != 0) {
         compat_complain("%s", err.text);
     } else {
         warn_about_password(options);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define PROGRAM "drover-coordinator"
+#define SOCKET_NAME "api.sock"
 #define ADDRESSES_MAX COMPAT_WORDS_MAX /* of `create`: nodes that do not know each other yet */
 #define ARGS_MAX (ADDRESSES_MAX * 2 + 40)
 #define STOP_MS_MAX 60000
@@ -66,7 +67,7 @@ static void make_arguments(struct arguments_list *list,
     add(list, "--bus", xstrdup("inproc://drover"));
     add(list, "--store", xasprintf("sqlite://%s/drover.db", folder));
     /* A path as the host is a unix socket; its port means nothing. */
-    add(list, "--api", xasprintf("%s/api.sock:1", folder));
+    add(list, "--api", xasprintf("%s/" SOCKET_NAME ":1", folder));
     add(list, "--log-file", xasprintf("%s/log", folder));
     add(list, "--log-level", xstrdup("info"));
     add(list, "--name", xstrdup("cli"));
@@ -128,7 +129,7 @@ int compat_child_start(pid_t *child,
                        const struct compat_options *options,
                        const struct address *addresses,
                        int address_count,
-                       const char *folder,
+                       const struct compat_place *place,
                        struct err *err)
 {
     char *path = compat_find_sibling(PROGRAM);
@@ -137,13 +138,16 @@ int compat_child_start(pid_t *child,
         return err->code;
     }
     struct arguments_list *list = xcalloc(1, sizeof(*list));
-    char *log_path = xasprintf("%s/output", folder);
+    char *log_path = xasprintf("%s/output", place->folder);
+    char *socket_path = xasprintf("%s/" SOCKET_NAME, place->folder);
     int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     pid_t parent = getpid();
     int code = 0;
-    make_arguments(list, options, addresses, address_count, folder);
+    make_arguments(list, options, addresses, address_count, place->folder);
+    (void)unlink(socket_path); /* of one that was killed; the lock says that it is gone */
     *child = log < 0 ? -1 : fork();
     if (*child == 0) {
+        (void)fcntl(place->lock, F_SETFD, 0); /* the child keeps it */
         become(path, list, options->password, log, parent);
     }
     if (*child < 0) {
@@ -156,6 +160,7 @@ int compat_child_start(pid_t *child,
         free(list->items[i]);
     }
     free(list);
+    free(socket_path);
     free(log_path);
     free(path);
     return code;

@@ -206,7 +206,7 @@ static int start_own(struct compat_mover *mover,
         address_count = SEEDS_MAX;
     }
     code = code == 0 ? compat_child_start(&mover->child, options->options, options->addresses,
-                                          address_count, mover->place.folder, err)
+                                          address_count, &mover->place, err)
                      : code;
     if (code != 0) {
         return code;
@@ -216,6 +216,17 @@ static int start_own(struct compat_mover *mover,
     code = code == 0 ? wait_seen(mover, address_count, err) : code;
     code = code == 0 ? finish_left(mover, err) : code;
     return code == 0 && options->awaits_settled ? wait_settled(mover, err) : code;
+}
+
+bool compat_mover_wait_others(const char *name)
+{
+    char short_name[NAME_LEN_MAX + 1];
+    struct compat_place place = {.lock = -1};
+    (void)snprintf(short_name, sizeof(short_name), "%s", name);
+    terminal_catch_interrupt();
+    bool had_to = compat_place_open(&place, short_name, NULL) == 0 && place.has_waited;
+    compat_place_close(&place, false);
+    return had_to;
 }
 
 struct compat_mover *compat_mover_open(const struct compat_mover_options *options, struct err *err)

@@ -27,6 +27,8 @@ struct compat_mover_options {
 /* Finds or starts it and waits until it leads, has seen the cluster and has finished what an
  * interrupted run left. NULL on failure; err->text is the reason. */
 struct compat_mover *compat_mover_open(const struct compat_mover_options *options, struct err *err);
+/* Waits until no other run of this user works on the cluster of that name. True when it had to. */
+bool compat_mover_wait_others(const char *name);
 /* Ends a coordinator of our own. NULL is legal. */
 void compat_mover_close(struct compat_mover *mover);
 

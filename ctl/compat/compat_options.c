@@ -281,6 +281,9 @@ static int take_sub(struct compat_options *options,
 static int check_arity(const struct compat_options *options, struct err *err)
 {
     int wanted = subs[options->sub].words;
+    if (options->sub == COMPAT_CREATE && options->product == COMPAT_VALKEY) {
+        wanted = -1; /* a cluster of one primary, if a person says so */
+    }
     bool is_right = wanted < 0 ? options->word_count >= -wanted : options->word_count == wanted;
     if (!is_right) {
         return err_set(err, ERR_INVALID,

@@ -4,6 +4,7 @@
 #include "common/base/alloc.h"
 #include "common/base/strbuf.h"
 #include "ctl/compat/compat_print.h"
+#include "ctl/terminal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define LOCK_NAME "lock"
+#define LOOK_MS 100
 
 /* A folder that is ours alone; made when it is not there. */
 static int make_private(const char *path, struct err *err)
@@ -51,9 +53,11 @@ static int take_lock(struct compat_place *place, struct err *err)
     if (place->lock < 0) {
         code = err_set(err, ERR_IO, "cannot open %.300s: %s", path, strerror(errno));
     } else if (flock(place->lock, LOCK_EX | LOCK_NB) != 0) {
+        place->has_waited = true;
         compat_say(COMPAT_WARN, "*** Another run works on this cluster, waiting for it to end...");
-        while (code == 0 && flock(place->lock, LOCK_EX) != 0) {
-            code = errno == EINTR ? 0 : err_set(err, ERR_IO, "cannot lock %.300s", path);
+        while (code == 0 && flock(place->lock, LOCK_EX | LOCK_NB) != 0) {
+            terminal_wait(LOOK_MS);
+            code = terminal_is_interrupted() ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
         }
     }
     free(path);

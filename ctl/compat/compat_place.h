@@ -7,8 +7,9 @@
 #include <stdbool.h>
 
 struct compat_place {
-    char *folder; /* owned; mode 0700, ours */
-    int lock;     /* descriptor; -1 = none */
+    char *folder;    /* owned; mode 0700, ours */
+    int lock;        /* descriptor; -1 = none */
+    bool has_waited; /* another run held it first */
 };
 
 /* Makes and locks the folder of 'name' (letters and digits). Waits for another run, after saying

@@ -104,6 +104,15 @@ int compat_load_sound(struct compat_run *run, struct compat_cluster *cluster, bo
     }
     compat_check_print(cluster, has_nodes, false, &verdict);
     bool is_good = compat_verdict_is_good(&verdict);
+    /* What another run of ours is about looks like problems until it is through. */
+    if (!is_good && !run->options->is_strict && compat_mover_wait_others(cluster_name(cluster))) {
+        compat_cluster_release(cluster);
+        if (compat_load(run, cluster) != 0) {
+            return 1;
+        }
+        compat_check_print(cluster, has_nodes, false, &verdict);
+        is_good = compat_verdict_is_good(&verdict);
+    }
     if (verdict.has_open && !verdict.has_uncovered && !run->options->is_strict) {
         finish_open(run, cluster);
         compat_cluster_release(cluster);

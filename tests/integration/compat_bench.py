@@ -35,7 +35,7 @@ class Bench:
         self.real = shutil.which(client)
         self.env = dict(os.environ, TERM="dumb", XDG_RUNTIME_DIR=self.folder.sub("run"))
         os.chmod(self.env["XDG_RUNTIME_DIR"], 0o700)
-        for name in ("DROVER_API", "REDISCLI_AUTH", "REDISCLI_CLUSTER_YES"):
+        for name in ("DROVER_API", "REDISCLI_AUTH", "REDISCLI_CLUSTER_YES", "VALKEYCLI_AUTH"):
             self.env.pop(name, None)
         self.count = 0
         self.started = time.monotonic()

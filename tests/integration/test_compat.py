@@ -265,7 +265,7 @@ def interruptions(bench, cluster):
     seed = cluster.nodes[0].address
     ids = [node.id() for node in cluster.nodes]
     keys = count_keys(cluster)
-    line = ["--cluster", "reshard", seed, "--cluster-from", "all", "--cluster-to", ids[0], "--cluster-slots", "6000",
+    line = ["--cluster", "reshard", seed, "--cluster-from", "all", "--cluster-to", ids[0], "--cluster-slots", "2500",
             "--cluster-yes"]
 
     def moving_now():
@@ -285,13 +285,30 @@ def interruptions(bench, cluster):
         bench.test.assertEqual(ours.code, 0, ours)
         cluster.check_at_rest()
         bench.test.assertEqual(bench.drover("check", seed).code, 0)
-    def resumes(name, broken, *resuming, env=None):
+    def marks():
+        return sum(len(row["open"]) for node in cluster.live() for row in node.view().values())
+
+    def kill_both(process):
+        """The run and the coordinator that it started, as a power cut would."""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/stat" % name) as file:
+                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
+                if parent == process.pid:
+                    os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                pass  # gone meanwhile
+        process.kill()
+
+    def resumes(name, broken, *resuming, env=None, kill=Process.kill):
         """Killed when some slots are through and one is open: what comes next brings everything to its end."""
         with bench.case(name):
+            before = marks()
             process = Process("killed-%d" % bench.count, [bench.link, "--cluster", *map(str, broken)], bench.folder.path,
                               env=bench.env).start()
-            wait_for("an open slot, or the end", lambda: not process.is_running() or moving_now(), 60, 0.005)
-            process.kill()
+            wait_for("its first change, or the end", lambda: not process.is_running() or marks() != before, 60, 0.005)
+            if process.is_running():
+                kill(process)
             ours = bench.drover(*resuming, env=env)
             bench.test.assertEqual(ours.code, 0, ours)
             cluster.check_at_rest()
@@ -299,7 +316,8 @@ def interruptions(bench, cluster):
     resumes("kill -9 of a rebalance, fix goes on", ["rebalance", seed, "--cluster-weight", ids[1] + "=3"], "fix", seed)
     elsewhere = bench.folder.sub("elsewhere")
     os.chmod(elsewhere, 0o700)
-    resumes("kill -9 of a reshard, fix by another user", line[1:], "fix", seed, env={"XDG_RUNTIME_DIR": elsewhere})
+    resumes("kill -9 of a reshard, fix by another user", line[1:], "fix", seed, env={"XDG_RUNTIME_DIR": elsewhere},
+            kill=kill_both)
     for slot in range(0, 200):
         owner = cluster.by_id(cluster.nodes[0].owner_map()[slot])
         other = next(node for node in cluster.primaries() if node is not owner)
@@ -318,9 +336,21 @@ def interruptions(bench, cluster):
         wait_for("an open slot", moving_now, 30, 0.005)
         second = bench.drover("rebalance", seed)
         bench.test.assertEqual(first.child.wait(120), 0, first.log_text())
+        if "Another run works on this cluster" in second.out:
+            bench.test.assertEqual(second.code, 0, second)
         bench.test.assertIn(second.code, (0, 1), second)
         cluster.check_at_rest()
         bench.test.assertEqual(bench.drover("rebalance", seed).code, 0)
+    with bench.case("two users at once: neither sees the other's lock"):
+        first = Process("first-user", [bench.link, *line], bench.folder.path, env=bench.env).start()
+        wait_for("an open slot, or the end", lambda: not first.is_running() or moving_now(), 60, 0.005)
+        second = bench.drover("reshard", seed, "--cluster-from", "all", "--cluster-to", ids[1], "--cluster-slots", "300",
+                              "--cluster-yes", env={"XDG_RUNTIME_DIR": elsewhere})
+        bench.test.assertIn(second.code, (0, 1), second)
+        bench.test.assertIn(first.child.wait(300), (0, 1), first.log_text())
+        bench.test.assertEqual(bench.drover("fix", seed).code, 0)
+        cluster.check_at_rest()
+        bench.test.assertEqual(count_keys(cluster), keys)
     with bench.case("a coordinator that manages the cluster does the work"):
         api = "127.0.0.1:%d" % harness.free_port()
         coordinator = Process("coordinator", [

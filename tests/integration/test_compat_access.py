@@ -207,6 +207,10 @@ class Access(unittest.TestCase):
             asks = "requires at least 3 primary nodes for automatic failover" in run.out
             self.assertEqual(asks, client == "valkey-cli", run)
             self.assertEqual(len(nodes[0].view()), 1)
+        if client == "valkey-cli":
+            self.works(bench, "one primary, answered yes", [], "create", seeds[5], answers="yes\nyes\n",
+                       says=["Primary[0] -> Slots 0 - 16383", "[OK] All 16384 slots covered."])
+            self.assertEqual(len(nodes[5].view()), 1)
         self.works(bench, "create with bus ports of their own", [], "create", *seeds[:3], "--cluster-yes",
                    says=["[OK] All 16384 slots covered."])
         cluster.nodes = nodes[:3]
@@ -217,6 +221,10 @@ class Access(unittest.TestCase):
         self.alike(bench, "a seed by name", [], by_name[0], 0)
         self.alike(bench, "a seed by name, its friends on IPv6, -4", ["-4"], by_name[0], 0)
         self.alike(bench, "a seed by name, -6", ["-6"], by_name[0], 0)
+        if client == "valkey-cli":
+            with bench.case("valkey-cli's own name for the password"):  # these nodes want none and say so
+                env = {"VALKEYCLI_AUTH": "secret"}
+                self.assertEqual(bench.run(bench.link, ["--cluster", "info", seeds[0]], env=env).code, 1)
         ids = [node.id() for node in nodes]
         self.works(bench, "add-node on IPv6", ["-6"], "add-node", seeds[3], seeds[0],
                    says=["[OK] New node added correctly."])

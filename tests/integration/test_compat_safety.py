@@ -85,14 +85,17 @@ class Pusher(threading.Thread):
 
 class Safety(unittest.TestCase):
     def check_lists(self, cluster, pushers):
+        """Every list exact, at its primary and at the replicas of that."""
         owners = cluster.nodes[0].owner_map()
-        for node in cluster.primaries():
-            mine = node.id()
+        for node in cluster.live():
+            row = node.view()[node.id()]
+            mine = node.id() if row["is_primary"] else row["primary"]
             wanted = [(name, count) for p in pushers for name, count in p.expected.items()
                       if owners[key_slot(name)] == mine]
             for first in range(0, len(wanted), 1000):
                 part = wanted[first:first + 1000]
                 with node.client() as client:
+                    client.call("READONLY")
                     answers = client.pipeline([["LRANGE", n, 0, -1] for n, _ in part])
                 for (name, count), got in zip(part, answers):
                     self.assertEqual(got, [b"%d" % i for i in range(count)], name)
@@ -102,7 +105,9 @@ class Safety(unittest.TestCase):
             info = node.info("replication")
             if info["role"] == "slave":
                 primary = next(n for n in cluster.live() if n.port == int(info["master_port"]))
-                wait_for("replica to be equal", lambda n=node, p=primary: n.call("DBSIZE") == p.call("DBSIZE"))
+                wait_for("replica to be in step", lambda n=node, p=primary: (
+                    n.info("replication")["master_link_status"] == "up" and
+                    n.info("replication")["slave_repl_offset"] == p.info("replication")["master_repl_offset"]))
 
     def test_reshard_under_pushes(self):
         folder = Folder()
@@ -123,14 +128,15 @@ class Safety(unittest.TestCase):
         self.assertEqual(sum(count for p in pushers for count in p.expected.values()), PUSHES)
         self.assertEqual(sum(row["slots"] and len(row["slots"]) for i, row in cluster.nodes[0].view().items()
                              if i == target), 5461 + 100)
-        self.check_lists(cluster, pushers)
         self.check_replicas(cluster)
+        self.check_lists(cluster, pushers)
         for node in cluster.nodes:
             node.process.stop()
             node._client = None
         for node in cluster.nodes:
             node.restart()
         cluster.wait_ok()
+        self.check_replicas(cluster)
         self.check_lists(cluster, pushers)
 
     def test_blocked_client_and_last_slot(self):

@@ -161,6 +161,10 @@ static void test_call_negative(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
+    options.product = COMPAT_VALKEY;
+    assert_int_equal(parse("--cluster", "create", "a:1", NULL), 0);
+    options.product = COMPAT_REDIS;
+    assert_int_equal(parse("--cluster", "create", "a:1", NULL), ERR_INVALID);
     assert_int_not_equal(parse("--cluster", "bogus", NULL), 0);
     assert_string_equal(err.text, "Unknown --cluster subcommand");
     assert_int_not_equal(parse("--cluster", NULL), 0);
