@@ -298,8 +298,9 @@ static void node_set_report(struct build *build, int index, const struct topolog
         view->believer = view->believer == NO_NODE ? index : view->believer;
     } else if (own != NULL) {
         node->is_outcast = build_is_outcast(build, own, &report->address);
-    } else if (!seen->is_guest) {
-        node->is_member = true; /* unknown until its view is there */
+    } else if (!seen->is_guest && !(node->is_alone && report->slots_owned == 0)) {
+        /* Unknown until its view is there. One that knows nobody and owns nothing is no member. */
+        node->is_member = true;
         topology->missing_view_of =
             topology->views_missing == 0 ? index : topology->missing_view_of;
         topology->views_missing++;

@@ -477,6 +477,29 @@ static void test_missing_view(void **state)
     fake_release(&cluster);
 }
 
+/* Of a server that knows nobody and owns nothing no view is needed to say that it is no member: its
+ * report says it. */
+static void test_lone_node_without_view(void **state)
+{
+    (void)state;
+    struct fake_cluster cluster;
+    struct err err = {0};
+    fake_init(&cluster, 1, false);
+    fake_build(&cluster);
+    struct topology_seen seen = {.report = &cluster.reports[0]};
+    struct topology_input input = {.seen = &seen, .seen_count = 1, .age_ms_max = 1};
+    cluster.reports[0].known_nodes = 1;
+    cluster.reports[0].slots_owned = 0;
+    assert_int_equal(topology_build(&cluster.topology, &input, &err), 0);
+    assert_false(cluster.topology.nodes[0].is_member);
+    assert_int_equal(cluster.topology.views_missing, 0);
+    cluster.reports[0].slots_owned = 5;
+    assert_int_equal(topology_build(&cluster.topology, &input, &err), 0);
+    assert_true(cluster.topology.nodes[0].is_member);
+    assert_int_equal(cluster.topology.views_missing, 1);
+    fake_release(&cluster);
+}
+
 /* The digest that binds plans follows roles, owners and open slots, not epochs, health or order. */
 static void test_digest(void **state)
 {
@@ -624,6 +647,7 @@ int main(void)
         cmocka_unit_test(test_ghosts),
         cmocka_unit_test(test_other_reasons),
         cmocka_unit_test(test_missing_view),
+        cmocka_unit_test(test_lone_node_without_view),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_find_node),
         cmocka_unit_test(test_thousand_nodes),
