@@ -227,6 +227,28 @@ static void expires_when_it_is_not_renewed(void **state)
     assert_int_equal(town_said_count(town, "5 CLUSTER RESET"), 1);
 }
 
+/* Answers may come before the tick that sees the expiry: they too lead to no further command. */
+static void an_answer_after_the_expiry_leads_to_nothing(void **state)
+{
+    (void)state;
+    give_kind(1, TASK_REPLICATE, 5, 1);
+    turn();
+    assert_int_equal(town->flight_count, 2); /* the node and its peer are asked */
+    town->now_ms += 30000;
+    struct reply_list replies = {0};
+    struct agent_event event;
+    while (town_answer(town, &event, &replies)) {
+        struct agent_effects fx = {0};
+        (void)order_book_answer(&book, &event, &fx);
+        for (int i = 0; i < fx.count; i++) {
+            assert_int_not_equal(fx.items[i].kind, AGENT_FX_REDIS);
+        }
+        agent_effects_release(&fx);
+        replies_release(&replies);
+    }
+    assert_int_equal(status_of(1).state, ORDER_EXPIRED);
+}
+
 static void stops_a_task(void **state)
 {
     (void)state;
@@ -253,6 +275,7 @@ int main(void)
         EACH(waits_for_a_move_of_its_node),
         EACH(another_leader_freezes_it),
         EACH(expires_when_it_is_not_renewed),
+        EACH(an_answer_after_the_expiry_leads_to_nothing),
         EACH(stops_a_task),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
