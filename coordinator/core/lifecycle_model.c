@@ -261,6 +261,10 @@ static void apply_join(struct lifecycle_model *model, const struct task *task)
     joined->role = NODE_ROLE_PRIMARY;
     joined->config_epoch = highest_epoch(topology) + 1;
     joined->view = peer == NO_NODE ? 0 : topology->nodes[peer].view;
+    if (peer != NO_NODE) { /* of two lone servers a cluster is made: the other one is in it too */
+        topology->nodes[peer].is_member = true;
+        topology->nodes[peer].is_alone = false;
+    }
     drop_disagreements(topology, DISAGREE_MEMBERSHIP, NO_NODE);
 }
 
@@ -360,6 +364,23 @@ static struct address apply_provision(struct lifecycle_model *model, const struc
     return made;
 }
 
+/* Once every slot has an owner all nodes are content. */
+static void apply_add_slots(struct topology *topology, int node, const struct slotset *slots)
+{
+    bool is_covered = true;
+    SLOTSET_FOREACH (slot, slots) {
+        topology->owner[slot] = (int16_t)node;
+    }
+    for (int slot = 0; slot < SLOT_COUNT && is_covered; slot++) {
+        is_covered = topology->owner[slot] != NO_NODE;
+    }
+    for (int i = 0; i < topology->node_count && is_covered; i++) {
+        struct topology_node *member = &topology->nodes[i];
+        member->is_cluster_ok =
+            member->is_cluster_ok || (member->is_member && member->is_reachable);
+    }
+}
+
 static void apply_task(struct lifecycle_model *model, const struct task *task)
 {
     struct topology *topology = &model->topology;
@@ -398,9 +419,7 @@ static void apply_task(struct lifecycle_model *model, const struct task *task)
         drop_disagreements(topology, DISAGREE_MEMBERSHIP, node);
         break;
     case TASK_ADD_SLOTS:
-        SLOTSET_FOREACH (slot, &task->slots) {
-            topology->owner[slot] = (int16_t)node;
-        }
+        apply_add_slots(topology, node, &task->slots);
         break;
     }
 }

@@ -497,6 +497,32 @@ static void test_create(void **state)
     life_release(&life);
 }
 
+/* The dry run of a creation from servers that no cluster knows tells every step to its end. */
+static void test_describe_create(void **state)
+{
+    (void)state;
+    struct life life;
+    struct address addresses[6];
+    struct operation_request request = {
+        .kind = OPERATION_CREATE, .addresses = addresses, .replicas_wanted = 1};
+    struct strbuf text = {0};
+    life_init(&life,
+              "a@h1/z1 spare; b@h1/z1 spare; c@h2/z2 spare; d@h2/z2 spare; e@h3/z3 spare; "
+              "f@h3/z3 spare");
+    for (int i = 0; i < life.topology.node_count; i++) {
+        life.topology.nodes[i].is_cluster_ok = false; /* as any server without slots says */
+        life.topology.nodes[i].view = NO_VIEW;
+        addresses[request.address_count++] = life.topology.nodes[i].address;
+    }
+    lifecycle_describe(&request, &life.facts, &text);
+    assert_non_null(strstr(strbuf_text(&text), "step 5: join"));
+    assert_non_null(strstr(strbuf_text(&text), "step 8: give"));
+    assert_non_null(strstr(strbuf_text(&text), "step 11: make"));
+    assert_non_null(strstr(strbuf_text(&text), "then it is done: 3 primaries, 3 replicas"));
+    strbuf_release(&text);
+    life_release(&life);
+}
+
 static void test_create_refuses(void **state)
 {
     (void)state;
@@ -544,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_failover),
         cmocka_unit_test(test_create),
         cmocka_unit_test(test_create_refuses),
+        cmocka_unit_test(test_describe_create),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
