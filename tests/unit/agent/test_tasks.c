@@ -238,6 +238,29 @@ static void join_that_cannot_end_is_undone(void **state)
     }
 }
 
+/* Whoever gave it slots or keys meanwhile needs it: it is neither reset nor forgotten. */
+static void join_of_a_node_in_use_is_not_undone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct task task;
+        town->nodes[4].is_bus_shut = true;
+        town_task(town, &task, TASK_JOIN, 4, 0);
+        struct node_task *runner = town_runner(town, &task);
+        assert_false(town_run_for(town, runner, 60));
+        town->owner[9] = i == 0 ? (int16_t)town->nodes[4].face : 0;
+        town->nodes[4].keys = i == 0 ? 0 : 5;
+        assert_true(town_run(town, runner, -1));
+        node_task_status(runner, &status);
+        node_task_free(runner);
+        check_refused(ERR_TIMEOUT, "; not undone: it is in use");
+        assert_int_equal(town_said_count(town, "4 CLUSTER RESET"), 0);
+        assert_int_equal(town_said_count(town, "0 CLUSTER FORGET"), 0);
+        town_release(town);
+        town_init(town);
+    }
+}
+
 static void join_that_is_stopped_is_undone(void **state)
 {
     (void)state;
@@ -513,6 +536,7 @@ int main(void)
         EACH(join_tries_when_it_may_not_ask),
         EACH(join_works_without_functions),
         EACH(join_that_cannot_end_is_undone),
+        EACH(join_of_a_node_in_use_is_not_undone),
         EACH(join_that_is_stopped_is_undone),
         EACH(replicates),
         EACH(replicate_ends_a_sync_that_stalls),
