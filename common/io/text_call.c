@@ -233,16 +233,16 @@ struct text_call *text_call_start(struct loop *loop, const struct text_call_spec
     call->deadline_ms = clock_now_ms() + spec->timeout_ms;
     loop_timer_set(call->timer, call->deadline_ms);
     size_t prefix_len = strlen(TEXT_CALL_UNIX_PREFIX);
-    if (text_call_check(spec->place, NULL) != 0) {
+    bool is_unix = strncmp(spec->place, TEXT_CALL_UNIX_PREFIX, prefix_len) == 0;
+    bool is_good = text_call_check(spec->place, NULL) == 0 && (is_unix || look_up(call) == 0);
+    if (!is_good) {
         loop_timer_set(call->timer, clock_now_ms());
-    } else if (strncmp(spec->place, TEXT_CALL_UNIX_PREFIX, prefix_len) == 0) {
+    } else if (is_unix) {
         CHECK(uv_pipe_init(loop_uv(loop), &call->peer.pipe, 0) == 0);
         call->peer.any.data = call;
         call->has_peer = true;
         uv_pipe_connect(&call->connecting, &call->peer.pipe, spec->place + prefix_len,
                         on_connected);
-    } else if (look_up(call) != 0) {
-        loop_timer_set(call->timer, clock_now_ms());
     }
     return call;
 }
