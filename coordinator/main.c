@@ -78,6 +78,9 @@ static const struct option option_rows[] = {
     {.key = "big-key-max", .flag = "big-key-max", .env = "DROVER_BIG_KEY_MAX", .type = OPTION_SIZE,
      .fallback = "512mb", .min = 1048576, .max = 68719476736, .help = "A larger key is not moved; its slot is held for a person."},
 
+    {.section = "Repair", .key = "auto-meet", .flag = "auto-meet", .env = "DROVER_AUTO_MEET", .type = OPTION_BOOL,
+     .fallback = "false", .help = "Members that have not known each other for 20 s are introduced (CLUSTER MEET) unasked."},
+
     DAEMON_ROWS_NODES("Standalone (bus inproc://)"),
     {.key = "state-dir", .flag = "state-dir", .env = "DROVER_STATE_DIR", .type = OPTION_STRING,
      .placeholder = "DIR", .help = "Keeps the agent's highest fence; the store's file name with \".agent\" by default."},
@@ -184,6 +187,7 @@ static int read_coordinator(const struct daemon *daemon,
         .attempts_max = (int)options_number(options, "attempts"),
         .batch_slots_max = (int)options_number(options, "batch-slots"),
         .big_key_bytes_max = options_number(options, "big-key-max"),
+        .auto_meet = options_is(options, "auto-meet"),
     };
     if (daemon->credential.len >= sizeof(config->agent_credential)) {
         return options_err(options, "credential-file", err,

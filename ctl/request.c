@@ -290,6 +290,7 @@ static int add_kind(json_t *request,
     if (strcmp(kind, "repair") == 0) {
         add_switch(request, "replace", arguments, "replace");
         add_switch(request, "unreachable_ok", arguments, "unreachable-ok");
+        add_switch(request, "meet_only", arguments, "meet-only");
         return 0;
     }
     if (strcmp(kind, "remove") == 0) {

@@ -58,6 +58,7 @@ static const struct ctl_option drain_options[] = {
     {"replicas", 'r', "R", false, "how many replicas each of them shall have"}
 #define REPAIR_OPTIONS                                                                                            \
     {"replace", '\0', NULL, false, "a key that is on both sides of a half moved slot: the owner's copy wins"},    \
+    {"meet-only", '\0', NULL, false, "only introduce members that do not know each other"},                        \
     {"unreachable-ok", '\0', NULL, false, "give slots of primaries that do not answer to others; their keys are lost"}
 #define CREATE_OPTIONS                                                                                            \
     {"replicas", 'r', "R", false, "how many replicas each primary gets (0)"}

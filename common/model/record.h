@@ -45,12 +45,14 @@ enum operation_kind {
 #define REQUEST_AS_REPLICA (1u << 0)    /* ADD: of target, or of whom lacks one most */
 #define REQUEST_WITHOUT_SLOTS (1u << 1) /* ADD: joins, gets no slots */
 #define REQUEST_DEAD (1u << 2)          /* REMOVE: the node does not answer and never will */
-#define REQUEST_FORCE (1u << 3)         /* FAILOVER without the primary's consent */
+#define REQUEST_FORCE \
+    (1u << 3) /* FAILOVER without the primary's consent; CREATE of < 3 primaries */
 #define REQUEST_REPLACE (1u << 4) /* moves, REPAIR: a key on both sides: the owner's copy wins */
 #define REQUEST_KEEP_RUNNING (1u << 5) /* REMOVE: neither stopped nor released */
 #define REQUEST_UNREACHABLE_OK \
     (1u << 6) /* REPAIR: cover the slots of primaries that do not answer; their keys are lost */
-#define REQUEST_FLAGS_ALL ((1u << 7) - 1)
+#define REQUEST_MEET_ONLY (1u << 7) /* REPAIR: introduces members to each other, nothing else */
+#define REQUEST_FLAGS_ALL ((1u << 8) - 1)
 #define REQUEST_ADDRESSES_MAX 1000
 #define REQUEST_HOSTS_BYTES_MAX                                      \
     (40UL * 1024) /* of the addresses' hosts together: fits a record \

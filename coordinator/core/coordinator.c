@@ -96,6 +96,7 @@ static void end_term(struct coordinator *c)
     executor_release(&c->executor);
     observe_reset(&c->observe);
     c->adopted = (struct adopted){0};
+    c->auto_meet = (struct auto_meet){0};
 }
 
 /* Follows the election: 'fence' is the term that the rest of the coordinator is in. */
@@ -178,6 +179,7 @@ static void follow_up(struct coordinator *c)
     if (!c->takeover.is_loading) {
         observe_tick(c, false);
         adopted_tick(c);
+        auto_meet_tick(c);
         if (c->executor.is_dirty || c->turn.now_ms >= executor_deadline(c)) {
             executor_tick(c);
         }

@@ -31,6 +31,7 @@ struct coordinator_config {
     int attempts_max;          /* per batch before the operation is held; default 8 */
     int batch_slots_max;       /* default 512, at most BATCH_SLOTS_MAX */
     int64_t big_key_bytes_max; /* default 512 MiB */
+    bool auto_meet;            /* members that do not know each other are introduced unasked */
     char cluster[64];
     char agent_credential[128]; /* agents must show it; "" = none asked */
     char removal_key[128]; /* shared with agents: orders to stop a server are signed with it; "" =

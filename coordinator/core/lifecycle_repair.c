@@ -354,8 +354,14 @@ void decide_repair(struct decision *d)
     if (find_peer(d->topology, NO_NODE) == NO_NODE) {
         decide_wait(d, "no primary answers");
     }
-    for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]) && !decision_is_made(d); i++) {
+    bool is_meeting_only = (d->request->flags & REQUEST_MEET_ONLY) != 0;
+    size_t count = is_meeting_only ? 1 : sizeof(stages) / sizeof(stages[0]);
+    for (size_t i = 0; i < count && !decision_is_made(d); i++) {
         stages[i](d);
+    }
+    if (is_meeting_only) {
+        decide_note(d, "all members know each other");
+        return;
     }
     decide_note(d, "the nodes agree, no slot is open, every slot has an owner");
 }

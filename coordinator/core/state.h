@@ -6,6 +6,7 @@
 #define DROVER_COORDINATOR_CORE_STATE_H
 
 #include "coordinator/core/adopted.h"
+#include "coordinator/core/auto_meet.h"
 #include "coordinator/core/command_desk.h"
 #include "coordinator/core/coordinator.h"
 #include "coordinator/core/election.h"
@@ -31,6 +32,7 @@ struct coordinator {
     struct registry registry;
     struct observe observe;
     struct adopted adopted;
+    struct auto_meet auto_meet;
     struct executor executor;
     struct scan scan;
     struct command_desk desk;

@@ -22,9 +22,11 @@ static const struct flag_field flag_fields[] = {
     {"without_slots",  REQUEST_WITHOUT_SLOTS,  OPERATION_ADD},
     {"dead",           REQUEST_DEAD,           OPERATION_REMOVE},
     {"keep_running",   REQUEST_KEEP_RUNNING,   OPERATION_REMOVE},
+    {"force",          REQUEST_FORCE,          OPERATION_CREATE},
     {"force",          REQUEST_FORCE,          OPERATION_FAILOVER},
     {"replace",        REQUEST_REPLACE,        OPERATION_REPAIR},
     {"unreachable_ok", REQUEST_UNREACHABLE_OK, OPERATION_REPAIR},
+    {"meet_only",      REQUEST_MEET_ONLY,      OPERATION_REPAIR},
 };
 /* clang-format on */
 #define FLAG_FIELD_COUNT (sizeof(flag_fields) / sizeof(flag_fields[0]))
@@ -230,13 +232,13 @@ int api_read_lifecycle(const struct topology *topology,
 
 const char *const *api_lifecycle_fields(enum operation_kind kind)
 {
-    static const char *const create[] = {"addresses", "replicas", NULL};
+    static const char *const create[] = {"addresses", "replicas", "force", NULL};
     static const char *const add[] = {"addresses", "as_replica", "target", "without_slots", NULL};
     static const char *const remove_[] = {"node", "target", "dead", "keep_running", NULL};
     static const char *const scale[] = {"primaries", "replicas", NULL};
     static const char *const replicate[] = {"node", "target", NULL};
     static const char *const failover[] = {"node", "force", NULL};
-    static const char *const repair[] = {"replace", "unreachable_ok", NULL};
+    static const char *const repair[] = {"replace", "unreachable_ok", "meet_only", NULL};
     switch (kind) {
     case OPERATION_CREATE:
         return create;

@@ -12,7 +12,7 @@ import subprocess
 import unittest
 
 from fleet import Coordinator, Fleet, Standalone
-from harness import SLOTS, Cluster, Folder, end_all, load_tool, log, wait_for
+from harness import SLOTS, Cluster, Folder, Hosts, can_make_hosts, end_all, load_tool, log, run, wait_for
 from resp import RedisError
 
 REFUSED = 7
@@ -123,6 +123,41 @@ class Slots(Case):
         wait_for("its old keys to be gone", lambda: third.info("replication")["role"] == "slave" or
                  third.call("DBSIZE") == 0, 60, 0.2)
         log("the dead one came back as %s" % third.info("replication")["role"])
+
+
+@unittest.skipUnless(can_make_hosts(), "network namespaces need root and iproute2")
+class Gossip(Case):
+    """A bus link that is down is named with both ends; members that do not know each other are introduced unasked."""
+
+    def test_links_and_strangers(self):
+        self.guarded(self.links_and_strangers)
+
+    def links_and_strangers(self):
+        hosts = Hosts(3)
+        self.cluster = Cluster(self.folder, hosts=hosts).create(3)
+        first, second, third = self.cluster.nodes
+        self.fleet = Standalone(self.folder, self.cluster, ["--auto-meet"])
+        self.fleet.wait_sees(3)
+        # Both are in reach of drover and of the third, but not of each other.
+        run("ip", "-n", hosts.names[0], "route", "add", "blackhole", hosts.address(1) + "/32")
+        finding = self.wait_finding("link_down")
+        self.assertIn("has no bus link to", finding["text"])
+        self.assertEqual({n["id"] for n in finding["nodes"]}, {first.id(), second.id()})
+        self.assertIsNotNone(finding["since"])
+        self.assertIn("link_down", self.fleet.run("doctor", check=False).stdout)
+        run("ip", "-n", hosts.names[0], "route", "del", "blackhole", hosts.address(1) + "/32")
+        self.wait_no_finding("link_down", "node_suspected", "node_missing")
+        self.assertEqual(self.fleet.json("ops")["operations"], [])
+        # Forgotten by one, who refuses to hear of it from the others for 60 s.
+        second.call("CLUSTER", "FORGET", third.id())
+        finding = self.wait_finding("node_missing")
+        self.assertIn("%s (%s) says no" % (second.address, second.id()[:8]), finding["text"])
+        done = wait_for("drover to introduce it", lambda: next(
+            (o for o in self.fleet.json("ops")["operations"] if o["state"] == "done"), None), 90, 0.5)
+        self.assertEqual((done["kind"], done["requested_by"]), ("repair", "auto-meet"))
+        self.cluster.wait_known()
+        self.wait_no_finding("node_missing")
+        self.cluster.check_at_rest()
 
 
 class Lone(Fleet):

@@ -100,6 +100,18 @@ static void test_order_of_mending(void **state)
            "done");
 }
 
+/* What drover may do unasked: introduce members, and nothing beside it. */
+static void test_meet_only(void **state)
+{
+    (void)state;
+    struct life life;
+    life_init(&life, THREE);
+    add_open(&life, 1, "a", false, "b");
+    add_stranger(&life, "b", "c");
+    add_ghost(&life, "old", GHOST_NOADDR);
+    expect(&life, REQUEST_MEET_ONLY, "meet b>c\ndone");
+}
+
 /* A slot whose owner already has it, with the other end still importing: the owner's. */
 static void test_slot_without_owner_goes_to_who_migrates(void **state)
 {
@@ -245,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_to_mend),
         cmocka_unit_test(test_order_of_mending),
+        cmocka_unit_test(test_meet_only),
         cmocka_unit_test(test_slot_without_owner_goes_to_who_migrates),
         cmocka_unit_test(test_many_open_slots),
         cmocka_unit_test(test_uncovered_slots),

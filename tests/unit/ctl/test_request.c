@@ -90,6 +90,7 @@ static void test_lifecycle(void **state)
     makes("failover a:1 --force", "{\"kind\": \"failover\", \"node\": \"a:1\", \"force\": true}");
     makes("repair --replace --unreachable-ok",
           "{\"kind\": \"repair\", \"replace\": true, \"unreachable_ok\": true}");
+    makes("repair --meet-only", "{\"kind\": \"repair\", \"meet_only\": true}");
     makes("plan repair", "{\"kind\": \"repair\"}");
 }
 
