@@ -258,7 +258,8 @@ void decide_create(struct decision *d)
 {
     struct layout layout;
     layout_init(d, &layout);
-    if (layout.primaries < PRIMARIES_FOR_FAILOVER) {
+    bool may_be_few = (d->request->flags & REQUEST_FORCE) != 0 && layout.primaries > 0;
+    if (layout.primaries < PRIMARIES_FOR_FAILOVER && !may_be_few) {
         decide_refuse(
             d, ERR_REFUSED,
             "%d nodes with %d replicas each make %d primaries; a cluster needs %d or more",

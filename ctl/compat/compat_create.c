@@ -257,6 +257,9 @@ static int make(struct create *create)
     int replicas = create->run->options->replicas > 0 ? create->run->options->replicas : 0;
     json_t *request = json_pack("{s:s, s:o, s:i}", "kind", "create", "addresses", addresses,
                                 "replicas", replicas);
+    if (create->primaries < PRIMARIES_MIN) {
+        (void)json_object_set_new(request, "force", json_true());
+    }
     struct compat_mover_options options = {
         .options = create->run->options,
         .addresses = create->addresses,

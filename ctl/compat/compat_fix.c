@@ -133,8 +133,10 @@ static void say_open(const struct compat_cluster *cluster)
     SLOTSET_FOREACH (slot, &open) {
         compat_say(COMPAT_BOLD, ">>> Fixing open slot %d", slot);
         for (int is_importing = 0; is_importing < 2; is_importing++) {
+            /* A replica repeats its primary's marks from Valkey 8 and Redis 7.2 on. */
             for (int i = 0; i < cluster->count; i++) {
-                for (int j = 0; j < cluster->nodes[i].view.open_count; j++) {
+                for (int j = 0;
+                     cluster->nodes[i].is_primary && j < cluster->nodes[i].view.open_count; j++) {
                     const struct open_slot *mark = &cluster->nodes[i].view.opens[j];
                     if (mark->slot == slot && mark->is_importing == (is_importing != 0)) {
                         compat_write("Set as %s in: %s\n",

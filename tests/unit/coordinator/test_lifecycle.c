@@ -461,11 +461,13 @@ static void make_strangers(struct life *life)
     }
 }
 
-static const char *create(struct life *life, const char *cluster, int replicas)
+static const char *create_with(struct life *life, const char *cluster, int replicas, uint32_t flags)
 {
     struct address addresses[16];
-    struct operation_request request = {
-        .kind = OPERATION_CREATE, .addresses = addresses, .replicas_wanted = replicas};
+    struct operation_request request = {.kind = OPERATION_CREATE,
+                                        .addresses = addresses,
+                                        .replicas_wanted = replicas,
+                                        .flags = flags};
     life_init(life, cluster);
     make_strangers(life);
     for (int i = 0; i < life->topology.node_count; i++) {
@@ -479,6 +481,11 @@ static const char *create(struct life *life, const char *cluster, int replicas)
         free(first);
     }
     return transcript;
+}
+
+static const char *create(struct life *life, const char *cluster, int replicas)
+{
+    return create_with(life, cluster, replicas, 0);
 }
 
 /* Primaries in different zones, replicas away from their primaries, distinct config epochs. */
@@ -530,6 +537,9 @@ static void test_create_refuses(void **state)
     assert_string_equal(create(&life, "a@h1 empty; b@h2 empty; c@h3 empty; d@h4 empty", 1),
                         "refused: 4 nodes with 1 replicas each make 2 primaries; a cluster needs 3 "
                         "or more");
+    life_release(&life);
+    /* Unless a person says so. */
+    assert_non_null(strstr(create_with(&life, "a@h1 empty; b@h2 empty", 1, REQUEST_FORCE), "done"));
     life_release(&life);
     assert_string_equal(create(&life, "a@h1 empty; b@h2 empty +keys=3; c@h3 empty", 0),
                         "refused: h2:7002 (62000000) is used: it has keys, which would be lost");
