@@ -130,16 +130,13 @@ static void read_announced(struct reach *r, const struct agent_event *ev)
 
 static void fail(struct reach *r, const struct agent_event *ev)
 {
-    char host[HOST_SIZE];
     char to[ADDRESS_TEXT_SIZE];
     struct address address = port_in_hand(r);
-    if (!task_detail_get(&r->order.task, "host", host, sizeof(host))) {
-        (void)snprintf(host, sizeof(host), "the agent's host");
-    }
+    /* From which host is told by the task's own words. */
     (void)snprintf(r->reason, sizeof(r->reason),
-                   "no way from %.40s to %.46s, its %s port (%s): open the firewall or correct %s",
-                   host, address_format(&address, to), r->sm.state == REACH_BUS ? "bus" : "data",
-                   ev->code == ERR_TIMEOUT ? "timeout" : "refused", "cluster-announce-*");
+                   "%s port %.60s %s: open the firewall or correct cluster-announce-*",
+                   r->sm.state == REACH_BUS ? "bus" : "data", address_format(&address, to),
+                   ev->code == ERR_TIMEOUT ? "is silent" : "refuses");
     end(r, REACH_FAILED, ERR_REFUSED, ev->now_ms);
 }
 

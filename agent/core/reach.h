@@ -6,7 +6,7 @@
  * The node is asked for its own line of CLUSTER NODES first: the address and ports that it
  * announces are those that members will connect to. One that does not say (no login, no cluster
  * mode) is tried where the order says, at the usual bus port. A port is tried three times, then
- * the task fails with ERR_REFUSED naming both ends. Changes nothing, so it may be cut anywhere.
+ * the task fails with ERR_REFUSED naming the port. Changes nothing, so it may be cut anywhere.
  * Pure. Source: docs/lifecycle.md, "Before a join". */
 #ifndef DROVER_AGENT_CORE_REACH_H
 #define DROVER_AGENT_CORE_REACH_H

@@ -103,7 +103,6 @@ static void name_right(const struct right *right, char *text, size_t size)
 
 static void refuse(struct node_task *t, const bool *is_missing, int count)
 {
-    char name[ADDRESS_TEXT_SIZE];
     char list[64] = "";
     size_t len = 0;
     int shown = 0;
@@ -120,8 +119,8 @@ static void refuse(struct node_task *t, const bool *is_missing, int count)
     if (count > shown) {
         (void)snprintf(more, sizeof(more), " and %d more", count - shown);
     }
-    task_fail(t, ERR_AUTH, "%.40s: user %.20s may not run %s%s; ACL SETUSER it +@all ~* &*",
-              task_node_name(t, name), t->join.user, list, more);
+    task_fail(t, ERR_AUTH, "user %.20s may not run %s%s there; ACL SETUSER it +@all ~* &*",
+              t->join.user, list, more);
 }
 
 /* ACL DRYRUN answers OK, or in words what is not allowed. Errors: it does not know the command, or

@@ -34,9 +34,10 @@ enum runner_state {
 #define TASK_ASK_TIMEOUT_MS 5000
 /* A replica that is reset, or a library that is loaded, may keep its node busy for long. */
 #define TASK_SLOW_TIMEOUT_MS 60000
-#define TASK_SILENCE_MS_MAX 15000         /* a node that does not answer for so long is not there */
-#define TASK_SETTLE_MS_MAX 5000           /* views that only lag meet within a second or two */
-#define TASK_JOIN_LOADING_MS_MAX 120000   /* what is empty loads at once; a member may take longer \
+#define TASK_SILENCE_MS_MAX 15000 /* a node that does not answer for so long is not there */
+#define TASK_SETTLE_MS_MAX 5000   /* views that only lag meet within a second or two */
+#define TASK_JOIN_LOADING_MS_MAX                                                                   \
+    120000                                /* what is empty loads at once; a member may take longer \
                                            */
 #define TASK_LAG_BYTES_MAX (1024L * 1024) /* some 10 ms of a primary at full speed */
 

@@ -1,0 +1,159 @@
+"""What a node must be before drover lets it in, on real servers in namespace hosts: reachable from every host at the ports it
+announces, of a version that can read the cluster's data, with the password and the rights of drover's user.
+
+Each refusal says what is wrong, with names, comes before anything was changed (no node's view differs, the newcomer still
+knows nobody), and goes away with its cause: the same command then lets the node in.
+"""
+
+import shutil
+import time
+import unittest
+
+from fleet import Distributed
+from harness import Cluster, Folder, Hosts, Node, can_make_hosts, end_all, log, run, wait_for
+
+EXIT_REFUSED, EXIT_AUTH, EXIT_VERSION = 7, 11, 18
+HAS_VALKEY = shutil.which("valkey-server") is not None
+
+
+@unittest.skipUnless(can_make_hosts(), "network namespaces need root and iproute2")
+class Join(unittest.TestCase):
+    """Three primaries on hosts 0 to 2; newcomers come to host 3."""
+
+    SERVER = "redis-server"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Folder()
+        cls.hosts = Hosts(4)
+        three = Hosts.__new__(Hosts)
+        three.names, three.net = cls.hosts.names[:3], cls.hosts.net
+        cls.cluster = Cluster(cls.folder, cls.SERVER, hosts=three).create(3)
+        cls.fleet = Distributed(cls.folder, cls.cluster, cls.hosts, members=1)
+        cls.count = 0
+        try:
+            cls.fleet.wait_sees(3)
+        except BaseException:
+            cls.fleet.dump_logs()
+            end_all()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        end_all()
+
+    def newcomer(self, server=None, conf=None, password=None):
+        type(self).count += 1
+        node = Node(self.folder, "new%d" % self.count, server or self.SERVER, self.hosts.address(3), self.hosts.names[3],
+                    conf=conf, password=password)
+        node.start()
+        self.addCleanup(node.kill)
+        return node
+
+    def views(self):
+        return [sorted(node.view()) for node in self.cluster.nodes]
+
+    def refused(self, node, code, *words):
+        """'add' ends with this code and these words, and nothing has changed anywhere."""
+        views, own = self.views(), node.id()
+        began = time.monotonic()
+        done = self.fleet.run("add", node.address, "--no-slots", "--yes", check=False, timeout=300)
+        log("%.1f s, exit %d: %s" % (time.monotonic() - began, done.returncode, done.stderr.strip().splitlines()[:1]))
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertEqual(self.views(), views)
+        self.assertEqual(list(node.view()), [own])
+        return done
+
+    def joins(self, node):
+        """It is let in, every view shows it, and it leaves again in the fastest way there is for a test."""
+        self.fleet.run("add", node.address, "--no-slots", "--yes", timeout=300)
+        own = node.id()
+        for view in self.views():
+            self.assertIn(own, view)
+        node.call("CLUSTER", "RESET", "HARD")
+        node.kill()
+        for member in self.cluster.nodes:
+            member.call("CLUSTER", "FORGET", own)
+        self.fleet.wait_sees(3)
+
+    def rule(self, host, *words):
+        """A routing rule of a host, which is as good as a firewall; taken back by the function that is returned."""
+        name = self.hosts.names[host]
+        run("ip", "-n", name, "rule", "add", *words)
+        taken = []
+
+        def take():
+            if not taken:
+                taken.append(True)
+                run("ip", "-n", name, "rule", "del", *words)
+
+        self.addCleanup(take)
+        return take
+
+    def test_bus_port_closed_to_one_host(self):
+        """Packets to host 1 vanish: its agent waits in vain, and its host is named."""
+        node = self.newcomer()
+        take = self.rule(3, "to", self.hosts.address(1), "ipproto", "tcp", "sport", str(node.port + 10000), "blackhole")
+        self.refused(node, EXIT_REFUSED, self.hosts.address(1), "%s:%d" % (node.host, node.port + 10000), "bus port",
+                     "is silent", "cluster-announce-")
+        take()
+        self.joins(node)
+
+    def test_data_port_refused_to_one_host(self):
+        node = self.newcomer()
+        self.rule(2, "to", node.host, "ipproto", "tcp", "dport", str(node.port), "unreachable")
+        self.refused(node, EXIT_REFUSED, self.hosts.address(2), node.address, "data port")
+
+    def test_announces_an_address_that_is_not_its_own(self):
+        node = self.newcomer(conf={"cluster-announce-ip": self.hosts.net + ".99"})
+        self.refused(node, EXIT_REFUSED, self.hosts.net + ".99", "cluster-announce-")
+
+    def test_bus_port_of_its_own_choice(self):
+        """What it announces is what is tried, not the usual port."""
+        node = self.newcomer(conf={"cluster-port": 19999})
+        take = self.rule(0, "to", node.host, "ipproto", "tcp", "dport", "19999", "unreachable")
+        self.refused(node, EXIT_REFUSED, self.hosts.address(0), "%s:19999" % node.host)
+        take()
+        self.joins(node)
+
+    def test_wrong_password(self):
+        node = self.newcomer(password="other")
+        self.refused(node, EXIT_AUTH, node.address, "password")
+
+    def test_rights_that_lack(self):
+        node = self.newcomer()
+        node.call("ACL", "SETUSER", "default", "-cluster|meet", "-migrate")
+        self.refused(node, EXIT_AUTH, "user default", "cluster|meet", "migrate")
+        # Who may not even ask: the commands are tried.
+        node.call("ACL", "SETUSER", "default", "-acl")
+        self.refused(node, EXIT_AUTH, "user", "cluster|meet", "migrate")
+
+    def test_rights_enough_but_not_to_ask(self):
+        node = self.newcomer()
+        node.call("ACL", "SETUSER", "default", "-acl")
+        self.joins(node)
+
+    @unittest.skipUnless(HAS_VALKEY, "valkey-server is not installed")
+    def test_version_that_cannot_read_the_data(self):
+        """Redis 7.0 calls itself older than what Valkey 8 says it is; the other way round works."""
+        node = self.newcomer("redis-server" if self.SERVER == "valkey-server" else "valkey-server")
+        if self.SERVER == "valkey-server":
+            self.refused(node, EXIT_VERSION, node.address, "older")
+        else:
+            self.joins(node)
+
+
+@unittest.skipUnless(HAS_VALKEY, "valkey-server is not installed")
+class JoinValkey(Join):
+    SERVER = "valkey-server"
+    # What differs between the servers is shown by the others.
+    test_data_port_refused_to_one_host = None
+    test_announces_an_address_that_is_not_its_own = None
+    test_bus_port_of_its_own_choice = None
+    test_wrong_password = None
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")
