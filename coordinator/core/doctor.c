@@ -86,6 +86,12 @@ void doctor_name(struct doctor_finding *finding, const struct topology *topology
     }
 }
 
+bool doctor_is_live(const struct topology *topology, int node)
+{
+    return node != NO_NODE && topology->nodes[node].is_member &&
+           topology->nodes[node].is_reachable && !topology->nodes[node].is_failed;
+}
+
 static int by_weight(const void *a, const void *b)
 {
     const struct doctor_finding *x = a;

@@ -128,6 +128,9 @@ const char *doctor_severity_word(enum doctor_severity severity); /* "error" "war
 
 /* ---- for doctor*.c only ---- */
 
+/* A member that answers and is not given up: repair works with it. */
+bool doctor_is_live(const struct topology *topology, int node);
+
 /* A new finding; never NULL. Over the limit it goes to a place that is thrown away. */
 struct doctor_finding *doctor_add(struct doctor_findings *out,
                                   enum doctor_code code,

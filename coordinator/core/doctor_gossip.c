@@ -127,6 +127,22 @@ void doctor_format_dispute(const struct topology *topology, int index, struct st
     }
 }
 
+/* As repair sees it: who lives is introduced, who is dead and of no use is forgotten. */
+static bool is_mendable(const struct topology *topology, int index)
+{
+    int subject = topology->disagreements[index].subject;
+    const struct topology_node *node = &topology->nodes[subject];
+    if (node->is_reachable) {
+        return !node->is_failed;
+    }
+    for (int i = 0; i < topology->node_count; i++) {
+        if (topology->nodes[i].primary == subject && doctor_is_live(topology, i)) {
+            return false;
+        }
+    }
+    return node->slot_count == 0;
+}
+
 static void find_disputes(const struct doctor_input *input, struct doctor_findings *out)
 {
     const struct topology *topology = input->topology;
@@ -138,7 +154,7 @@ static void find_disputes(const struct doctor_input *input, struct doctor_findin
         }
         struct doctor_finding *finding = doctor_add(out, dispute.code, dispute.severity);
         doctor_name(finding, topology, topology->disagreements[i].subject);
-        finding->is_repairable = dispute.is_repairable;
+        finding->is_repairable = dispute.is_repairable && is_mendable(topology, i);
         doctor_format_dispute(topology, i, &text);
         set_text(finding, &text, dispute.remedy);
         strbuf_release(&text);
@@ -267,7 +283,9 @@ static void find_ghosts(const struct doctor_input *input, struct doctor_findings
         }
         set_text(finding, &text,
                  is_handshake ? "passes within a minute; if it comes back, look at its bus port"
-                              : "`drover repair` has all nodes forget it when none needs it");
+                 : finding->is_repairable
+                     ? "`drover repair` has all nodes forget it when none needs it"
+                     : "bring those nodes back, or remove them: drover remove NODE --dead");
         strbuf_release(&text);
     }
 }

@@ -39,6 +39,27 @@ static void collect_disputed(const struct topology *topology, struct slotset *ou
     }
 }
 
+static int find_lost_primary(const struct topology *topology)
+{
+    for (int i = 0; i < topology->node_count; i++) {
+        const struct topology_node *node = &topology->nodes[i];
+        if (node->is_member && node->role != NODE_ROLE_REPLICA && !node->is_reachable) {
+            return i;
+        }
+    }
+    return NO_NODE;
+}
+
+static bool has_live_replica(const struct topology *topology, int primary)
+{
+    for (int i = 0; i < topology->node_count; i++) {
+        if (topology->nodes[i].primary == primary && doctor_is_live(topology, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void find_uncovered(const struct doctor_input *input, struct doctor_findings *out)
 {
     struct slotset missing;
@@ -55,14 +76,23 @@ static void find_uncovered(const struct doctor_input *input, struct doctor_findi
     }
     struct doctor_finding *finding = doctor_add(out, DOCTOR_SLOTS_UNCOVERED, DOCTOR_ERROR);
     struct strbuf text = {0};
+    char name[TOPOLOGY_NAME_SIZE];
+    int lost = find_lost_primary(input->topology);
     finding->slots = missing;
-    finding->is_repairable = true;
+    finding->is_repairable = lost == NO_NODE;
     strbuf_addf(&text, "%d slots have no owner: ", slotset_count(&missing));
     add_slots(&missing, &text);
     set_text(finding, &text);
-    (void)snprintf(finding->remedy, sizeof(finding->remedy),
-                   "`drover repair` gives them to primaries; keys they held come back only from a "
-                   "node that still has them");
+    if (lost == NO_NODE) {
+        (void)snprintf(finding->remedy, sizeof(finding->remedy),
+                       "`drover repair` gives them to who holds their keys, else to the primaries "
+                       "with the fewest");
+    } else {
+        (void)snprintf(finding->remedy, sizeof(finding->remedy),
+                       "%.50s is out of reach and may own them: bring it back, or drover repair "
+                       "--unreachable-ok, which loses what only it holds",
+                       topology_node_name(input->topology, lost, name));
+    }
 }
 
 static void find_unreachable(const struct doctor_input *input, struct doctor_findings *out)
@@ -83,10 +113,12 @@ static void find_unreachable(const struct doctor_input *input, struct doctor_fin
                        node->is_failed ? "is down: commands on them fail"
                                        : "no agent reads it: they cannot be moved");
         (void)snprintf(finding->remedy, sizeof(finding->remedy), "%s",
-                       node->is_failed
+                       !node->is_failed ? "see whether its host and agent run: drover agents"
+                       : has_live_replica(topology, i)
                            ? "start it again; or let a replica of it take over: drover failover "
                              "REPLICA --force"
-                           : "see whether its host and agent run: drover agents");
+                           : "start it again; or give its slots to others, its keys are lost: "
+                             "drover repair --unreachable-ok");
     }
 }
 
@@ -106,15 +138,17 @@ static void find_disputed(const struct doctor_input *input, struct doctor_findin
             doctor_add(out, DOCTOR_SLOTS_DISPUTED, is_ours ? DOCTOR_NOTE : DOCTOR_ERROR);
         finding->slots = slots;
         finding->is_ours = is_ours;
-        finding->is_repairable = !is_ours;
+        finding->is_repairable = !is_ours && doctor_is_live(topology, topology->owner[d->first]);
         for (int k = 0; k < d->opinion_count; k++) {
             doctor_name(finding, topology, d->opinions[k].node);
         }
         doctor_format_dispute(topology, i, &text);
         set_text(finding, &text);
-        (void)snprintf(
-            finding->remedy, sizeof(finding->remedy), "%s",
-            is_ours ? "" : "gossip heals it within seconds if links are up; else `drover repair`");
+        (void)snprintf(finding->remedy, sizeof(finding->remedy), "%s",
+                       is_ours ? ""
+                       : finding->is_repairable
+                           ? "gossip heals it within seconds if links are up; else `drover repair`"
+                           : "its owner does not answer: bring it back first");
     }
 }
 
@@ -133,6 +167,34 @@ static bool is_in_group(const struct open_group *group, const struct topology_op
            node_id_is_equal(&group->peer, &open->peer);
 }
 
+/* Whom the slots of the group belong to by agreement; false: not all to the same. */
+static bool find_owner(const struct topology *topology, const struct slotset *slots, int *owner)
+{
+    *owner = topology->owner[slotset_next(slots, 0)];
+    SLOTSET_FOREACH (slot, slots) {
+        if (topology->owner[slot] != *owner) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void say_owner(const struct topology *topology,
+                      const struct open_group *group,
+                      struct strbuf *text)
+{
+    char name[TOPOLOGY_NAME_SIZE];
+    int owner = NO_NODE;
+    const char *verb = slotset_count(&group->slots) == 1 ? "it belongs" : "they belong";
+    if (!find_owner(topology, &group->slots, &owner)) {
+        strbuf_addf(text, "; %s to several nodes", verb);
+    } else if (owner == NO_NODE) {
+        strbuf_addf(text, "; %s to nobody", verb);
+    } else if (owner != group->node) {
+        strbuf_addf(text, "; %s to %s", verb, topology_node_name(topology, owner, name));
+    }
+}
+
 static void say_open(const struct doctor_input *input,
                      const struct open_group *group,
                      struct doctor_finding *finding)
@@ -149,6 +211,7 @@ static void say_open(const struct doctor_input *input,
     if (peer == NO_NODE) {
         strbuf_add_text(&text, ", which is no member");
     }
+    say_owner(topology, group, &text);
     if (finding->is_ours) {
         strbuf_addf(&text, "; %s is at it", input->operation_id);
     } else if (finding->code == DOCTOR_SLOTS_OPEN) {
@@ -157,6 +220,19 @@ static void say_open(const struct doctor_input *input,
         strbuf_add_text(&text, ", although it is a replica");
     }
     set_text(finding, &text);
+}
+
+/* As repair sees it: it needs the owner, or who stands in for it, and the other end. */
+static bool is_mendable(const struct topology *topology, const struct open_group *group)
+{
+    int owner = NO_NODE;
+    int peer = topology_find(topology, &group->peer);
+    bool has_one = find_owner(topology, &group->slots, &owner);
+    if (has_one && owner == NO_NODE) {
+        owner = group->is_importing && peer != NO_NODE ? peer : group->node;
+    }
+    bool is_peer_there = peer == NO_NODE || topology->nodes[peer].is_reachable;
+    return is_peer_there && (!has_one || doctor_is_live(topology, owner));
 }
 
 static void tell_group(const struct doctor_input *input,
@@ -172,11 +248,12 @@ static void tell_group(const struct doctor_input *input,
     doctor_name(finding, topology, topology_find(topology, &group->peer));
     finding->slots = group->slots;
     finding->is_ours = is_ours;
-    finding->is_repairable = !is_ours;
+    finding->is_repairable = !is_ours && is_mendable(topology, group);
     say_open(input, group, finding);
     if (!is_ours) {
         (void)snprintf(finding->remedy, sizeof(finding->remedy), "%s",
-                       is_replica
+                       !finding->is_repairable ? "one end does not answer: bring it back first"
+                       : is_replica
                            ? "harmless until it takes over; `drover repair` clears them"
                            : "`drover repair` brings every key to the owner and closes them; make "
                              "sure that no other tool is moving them");

@@ -169,6 +169,25 @@ static void test_open(void **state)
     assert_non_null(strstr(findings.items[1].text, "op-7-1 is at it"));
 }
 
+/* Whose the slot is, is told beside who has it marked; without an end that answers nothing can be
+ * done about it. */
+static void test_open_owner(void **state)
+{
+    (void)state;
+    open_slot(5, 1, true, 0);
+    assert_true(only(DOCTOR_SLOTS_OPEN, DOCTOR_WARNING,
+                     "importing from 10.0.0.1:6379 (a0000000); it belongs to 10.0.0.1:6379")
+                    ->is_repairable);
+    topology.nodes[0].is_reachable = false;
+    doctor_examine(&input, &findings);
+    assert_false(find(DOCTOR_SLOTS_OPEN)->is_repairable);
+    assert_non_null(strstr(find(DOCTOR_SLOTS_OPEN)->remedy, "bring it back"));
+    topology.nodes[0].is_reachable = true;
+    topology.owner[5] = NO_NODE;
+    doctor_examine(&input, &findings);
+    assert_non_null(strstr(find(DOCTOR_SLOTS_OPEN)->text, "it belongs to nobody"));
+}
+
 /* A replica keeps marks that mean nothing until it takes over. */
 static void test_stale_marks(void **state)
 {

@@ -11,6 +11,7 @@
 #include "tests/unit/coordinator/helper_lifecycle.h"
 
 #include "common/base/alloc.h"
+#include "coordinator/core/doctor.h"
 
 #define THREE "a@h1 0-5460; b@h2 5461-10922; c@h3 10923-16383"
 
@@ -61,8 +62,30 @@ static void add_ghost(struct life *life, const char *name, enum topology_ghost_k
         .id = life_id(name), .kind = kind, .seen_by_count = 1, .seen_by = find(life, "a")};
 }
 
+/* The doctor calls something repairable when, and only when, repair begins something. */
+static void check_doctor(const struct life *life, const char *transcript)
+{
+    struct doctor_findings findings = {0};
+    struct doctor_input input = {.topology = &life->model.topology, .operation_id = ""};
+    int count = 0;
+    doctor_examine(&input, &findings);
+    for (int i = 0; i < findings.count; i++) {
+        count += findings.items[i].is_repairable;
+    }
+    bool begins = strncmp(transcript, "refused", 7) != 0 && strncmp(transcript, "wait", 4) != 0 &&
+                  strcmp(transcript, "done") != 0;
+    if (begins != (count > 0)) {
+        fail_msg("%d findings are repairable, e.g. \"%s\", but repair says: %s", count,
+                 findings.count > 0 ? findings.items[0].text : "", transcript);
+    }
+    doctor_findings_release(&findings);
+}
+
 static void expect(struct life *life, uint32_t flags, const char *transcript)
 {
+    if (flags == 0) {
+        check_doctor(life, transcript);
+    }
     struct operation_request request = {.kind = OPERATION_REPAIR, .flags = flags};
     assert_string_equal(life_run(life, &request), transcript);
     if (strstr(transcript, "done") != NULL) {
