@@ -98,6 +98,9 @@ static void apply_word(struct topology_node *node, const char *word)
         node->is_reachable = false;
         node->is_failed = true;
         node->view = NO_VIEW;
+    } else if (strcmp(word, "+silent") == 0) {
+        node->is_reachable = false;
+        node->view = NO_VIEW;
     } else {
         CHECK(strcmp(word, "+evicts") == 0);
         node->evicts = true;

@@ -4,10 +4,10 @@
  * A cluster: nodes separated by ';', each "name@host/zone what", where what is
  *   0-5460,6000   a primary with these slots        >a      a replica of a
  *   empty         a primary without slots           spare   runs, is no member
- *   +words        dead (no slots lost), keys=N, used=N, max=N (memory), lag (a replica whose link
- * is down), evicts nothing else and hosts that start servers as "host/zone starts N" (room for N),
- * whose agent has a provisioner as "host/zone provisions", or drain hooks as "host/zone drains".
- * Ids follow from names, so nodes are in order of name. */
+ *   +words        dead (no slots lost), silent (not marked failed), keys=N, used=N, max=N
+ * (memory), lag (a replica whose link is down), evicts nothing else and hosts that start servers as
+ * "host/zone starts N" (room for N), whose agent has a provisioner as "host/zone provisions", or
+ * drain hooks as "host/zone drains". Ids follow from names, so nodes are in order of name. */
 #ifndef DROVER_TESTS_UNIT_COORDINATOR_HELPER_LIFECYCLE_H
 #define DROVER_TESTS_UNIT_COORDINATOR_HELPER_LIFECYCLE_H
 

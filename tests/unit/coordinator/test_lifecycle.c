@@ -246,6 +246,9 @@ static void test_remove_dead(void **state)
     expect_remove(
         FOUR "; i@h1 >a +dead", "i", "", 0,
         "refused: h1:7009 (69000000) does not answer; if it never will, remove it as dead");
+    expect_remove(FOUR "; i@h1 >a +silent", "i", "", REQUEST_DEAD,
+                  "refused: h1:7009 (69000000) does not answer, but the cluster has not marked it "
+                  "failed");
     expect_remove(FOUR, "h", "", REQUEST_DEAD,
                   "refused: h3:7008 (68000000) answers; remove it without saying that it is dead");
     expect_remove("a@h1 0-8000; b@h2 8001-16383 +dead; c@h3 >b", "b", "", REQUEST_DEAD,

@@ -111,6 +111,23 @@ static void test_what_was_not_seen(void **state)
     life_release(&life);
 }
 
+/* A slot on its way to it, or from it, is not settled: whoever ends that move needs to know it. */
+static void test_open_slots(void **state)
+{
+    (void)state;
+    struct life life;
+    struct removal_certificate certificate;
+    struct node_id id = life_id("x");
+    life_init(&life, THREE);
+    life.topology.opens = xcalloc(1, sizeof(struct topology_open));
+    life.topology.opens[0] = (struct topology_open){.slot = 7, .peer = id};
+    life.topology.open_count = 1;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_false(certificate.is_granted);
+    assert_string_equal(certificate.reason, "1 open slots name it");
+    life_release(&life);
+}
+
 /* A single view that gives it slots, or that still lists it, counts. */
 static void test_every_view_counts(void **state)
 {
@@ -173,6 +190,7 @@ int main(void)
         cmocka_unit_test(test_address_taken),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_what_was_not_seen),
+        cmocka_unit_test(test_open_slots),
         cmocka_unit_test(test_every_view_counts),
         cmocka_unit_test(test_stop_carries_the_certificate),
     };
