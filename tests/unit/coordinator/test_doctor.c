@@ -482,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_healthy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_uncovered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_open_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stale_marks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dead_nodes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reason, setup, teardown),
