@@ -93,3 +93,19 @@ class Bench:
 
     def tell(self):
         print("    %d cases beside %s" % (self.count, self.client), flush=True)
+
+
+def count_keys(cluster):
+    return sum(node.call("DBSIZE") for node in cluster.primaries())
+
+
+def half_moved(cluster, source, target, slot, keys, marks="both"):
+    """Leaves a slot as a mover that died would: some of its keys at the target, marks on one side or both."""
+    if marks in ("both", "migrating"):
+        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id())
+    if marks in ("both", "importing") or keys:
+        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id())
+    if keys:
+        source.call("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
+    if marks == "migrating" and keys:
+        target.call("CLUSTER", "SETSLOT", slot, "STABLE")
