@@ -12,9 +12,10 @@ CONF = {"maxmemory": "128mb"}
 class OneAgent(Fleet):
     """A coordinator and one agent as processes of their own, so that the agent can be killed alone."""
 
-    def __init__(self, folder, cluster, agent_extra):
+    def __init__(self, folder, cluster, agent_extra, extra=()):
         bus = "tcp://127.0.0.1:%d" % free_port()
-        self.coordinators = [Coordinator(folder, "coordinator", bus, "sqlite://%s/drover.db" % folder.sub("store")).start()]
+        self.coordinators = [Coordinator(folder, "coordinator", bus, "sqlite://%s/drover.db" % folder.sub("store"),
+                                         extra).start()]
         self.leader()
         nodes = [arg for node in cluster.live() for arg in ("--node", node.address)]
         path = folder.sub("agent")

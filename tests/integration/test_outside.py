@@ -26,7 +26,7 @@ class Provisioned(Outside):
 
     SERVER = "redis-server"
 
-    def make(self, *options):
+    def make(self, *options, extra=()):
         self.cluster = Cluster(self.folder, self.SERVER, conf=CONF).create(3)
         self.provisioner = Provisioner(self.folder.sub("provisioner"), self.SERVER)
         with open(self.provisioner.path("ports"), "w") as file:
@@ -36,7 +36,7 @@ class Provisioned(Outside):
             file.write("#!/usr/bin/env python3\nimport sys\nsys.path.insert(0, %r)\nimport provisioner\nprovisioner.main(%r)\n"
                        % (HERE, self.provisioner.folder))
         os.chmod(self.program, 0o755)
-        self.fleet = OneAgent(self.folder, self.cluster, [option.format(program=self.program) for option in options])
+        self.fleet = OneAgent(self.folder, self.cluster, [option.format(program=self.program) for option in options], extra)
         wait_for("a provisioner that is offered", lambda: "have a server made" in self.fleet.run(
             "plan", "scale", "--primaries", "4", check=False).stdout, 60, 0.5)
 
@@ -193,19 +193,23 @@ class Webhook(Provisioned):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
-        token = os.path.join(self.folder.path, "token")
-        with open(token, "w") as file:
-            file.write(self.TOKEN + "\n")
-        os.chmod(token, 0o600)
-        return "https://127.0.0.1:%d/servers" % self.server.server_address[1], token
+        return "https://127.0.0.1:%d/servers" % self.server.server_address[1]
+
+    def secret(self, name, text):
+        path = os.path.join(self.folder.path, name)
+        with open(path, "w") as file:
+            file.write(text + "\n")
+        os.chmod(path, 0o600)
+        return path
 
     def test_out_and_in(self):
         self.guarded(self.out_and_in)
 
     def out_and_in(self):
-        url, token = self.serve()
-        common = ["--provision-webhook", url, "--webhook-token-file", token]
-        self.make(*common, "--webhook-ca", self.other_cert)
+        # Orders to give a server back are signed, and the agent looks.
+        signed = ["--removal-key-file", self.secret("removal-key", "of agents and coordinators")]
+        common = ["--provision-webhook", self.serve(), "--webhook-token-file", self.secret("token", self.TOKEN)]
+        self.make(*common, *signed, "--webhook-ca", self.other_cert, extra=signed)
         self.server.provisioner = self.provisioner
         ended = self.end_of(self.fleet.start("scale", "--primaries", "4"))
         self.assertIn("certificate", json.dumps(ended))
