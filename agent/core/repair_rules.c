@@ -190,8 +190,9 @@ static int choose_heir(const struct judged *j)
             continue;
         }
         if (say_of(j, i)->keys > 0) {
+            bool is_most = holder == REPAIR_NOBODY || say_of(j, i)->keys > say_of(j, holder)->keys;
             holders++;
-            holder = i;
+            holder = is_most ? i : holder;
         }
         if (say_of(j, i)->mark == REPAIR_IMPORTING) {
             importers++;
@@ -203,8 +204,9 @@ static int choose_heir(const struct judged *j)
     if (is_fit && (holders == 0 || say_of(j, wanted)->keys > 0)) {
         return wanted;
     }
+    /* Of several the one with the most: the others' keys come to it, none over another. */
     if (holders > 0) {
-        return holders == 1 ? holder : REPAIR_NOBODY;
+        return holders == 1 || importers == 0 ? holder : REPAIR_NOBODY;
     }
     return importers == 1 ? importer : REPAIR_NOBODY;
 }

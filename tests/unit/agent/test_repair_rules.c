@@ -173,8 +173,12 @@ static void nobody_claims(void **state)
     says[0].owner = REPAIR_NOBODY;
     says[1].keys = 3;
     check_after_waiting(REPAIR_CLAIM, 1, 2);
-    says[2].keys = 3;
-    check_held("several or none");
+    says[2].keys = 4;
+    check_after_waiting(REPAIR_CLAIM, 2, 1); /* who holds the most; the others' keys come to it */
+    mark(1, REPAIR_IMPORTING, 0);
+    check_held("several or none"); /* a move was under way: which keys are the newer ones? */
+    mark(1, REPAIR_UNMARKED, REPAIR_NOBODY);
+    says[1].keys = 5;
     picture.wanted = 2;
     judge(true);
     check(REPAIR_CLAIM, 2, 1);
