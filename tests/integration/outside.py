@@ -1,6 +1,8 @@
 """What the tests of provisioners and of drain hooks share: an agent that can be killed alone, and what an operation says."""
 
 import json
+import os
+import sys
 import unittest
 
 from fleet import Coordinator, Fleet
@@ -50,3 +52,21 @@ class Outside(unittest.TestCase):
 
     def slot_counts(self):
         return sorted(len(row["slots"]) for row in self.cluster.nodes[0].view().values() if row["is_primary"])
+
+
+def main_beside(*names):
+    """Runs these tests of the calling file beside each other, each in a process of its own: they mostly wait. With words on the
+    command line, as unittest.main()."""
+    if any(not word.startswith("-") for word in sys.argv[1:]):
+        unittest.main(warnings="ignore")
+    folder = Folder()
+    script = os.path.abspath(sys.argv[0])
+    parts = [Process(name, [sys.executable, script, "-v", name], folder.path).start() for name in names]
+    try:
+        codes = [part.child.wait() for part in parts]
+    finally:
+        for part in parts:
+            part.stop()  # told, not killed: they end what they started
+            print(part.log_text(), flush=True)
+        end_all()
+    sys.exit(max(abs(code) for code in codes))

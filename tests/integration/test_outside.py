@@ -1,7 +1,7 @@
 """Provisioners outside drover, a program and a webhook, both of them real (docs/outside.md).
 
-Proves: `drover scale` gets a server from a program and from an HTTPS webhook, and gives it back with its certificate; killed
-with -9 in the middle, the agent asks again under the same id and there is one server only; a program that hangs is ended with
+Proves: `drover scale` gets a server from a program and from an HTTPS webhook, and gives it back with its certificate; agent and
+coordinator killed with -9 in the middle, it is asked for again under the same id and there is one server only; a program that hangs is ended with
 all it started and what it asked for is given back; one that fails is quoted; a webhook with a wrong certificate is refused.
 """
 
@@ -12,10 +12,9 @@ import shutil
 import ssl
 import subprocess
 import threading
-import unittest
 
 from harness import SLOTS, Cluster, free_port, log, wait_for
-from outside import CONF, OneAgent, Outside
+from outside import CONF, OneAgent, Outside, main_beside
 from provisioner import Provisioner
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -76,10 +75,11 @@ class Exec(Provisioned):
         self.provisioner.set_mode("slow")
         operation = self.fleet.start("scale", "--primaries", "4")
         self.wait_said(operation, "50 % boots")
-        agent = self.fleet.agents[0]
-        for turn, end in enumerate((agent.stop, agent.kill)):
+        agent, coordinator = self.fleet.agents[0], self.fleet.coordinators[0].process
+        for turn, (part, end) in enumerate(((agent, agent.stop), (agent, agent.kill), (coordinator, coordinator.kill))):
             end()
-            agent.start()
+            part.start()
+            self.fleet.leader()
             wait_for("the agent to ask again", lambda n=turn + 2: len(self.provisioner.calls("provision")) >= n, 120)
             self.wait_said(operation, "50 % boots")
         self.provisioner.set_mode("")
@@ -231,4 +231,4 @@ class Webhook(Provisioned):
 
 
 if __name__ == "__main__":
-    unittest.main(warnings="ignore")
+    main_beside("Exec.test_out_killed_and_in", "Exec.test_hangs_and_fails", "Webhook")
