@@ -26,6 +26,8 @@ def main():
         for host, variables in group["hosts"].items():
             # No zone is said by saying nothing, so that a variable of the inventory beside it may.
             known = {key: value for key, value in variables.items() if value != ""}
+            if "drover_host" in known:
+                known["ansible_host"] = known["drover_host"]
             answer["_meta"]["hostvars"].setdefault(host, {}).update(known)
     print(json.dumps(answer, indent=2, sort_keys=True))
     return 0

@@ -44,10 +44,13 @@ join)
     ;;
 leave)
     [ "$DROVER_MEMBERSHIP" = drover ] && only=--certificate-only || only=
-    # Released by drover's agent (provision.sh), which has seen the certificate: nobody else sets this.
-    # shellcheck disable=SC2086 # no word when it is empty
-    [ "${DROVER_RELEASED:-}" = "$DROVER_NODE" ] || "$here/../leave.py" "$DROVER_NODE" --drover "$DROVER" --limit "$DROVER_WAIT_S" --public-key "$DROVER_PUBLIC_KEY" \
-        --cluster "$DROVER_CLUSTER" --remember "$DROVER_REMEMBER" $only
+    # Released by drover's agent (provision.sh), which has seen the certificate, or whose server never joined: nobody else
+    # sets this.
+    if [ "${DROVER_RELEASED:-}" != "$DROVER_NODE" ]; then
+        # shellcheck disable=SC2086 # no word when it is empty
+        "$here/../leave.py" "$DROVER_NODE" --drover "$DROVER" --limit "$DROVER_WAIT_S" --public-key "$DROVER_PUBLIC_KEY" \
+            --cluster "$DROVER_CLUSTER" --remember "$DROVER_REMEMBER" $only
+    fi
     sh -c "$STOP_COMMAND"
     rm -f "$DROVER_REMEMBER"
     ;;
