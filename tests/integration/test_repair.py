@@ -55,9 +55,11 @@ class Case(unittest.TestCase):
 
 
 class Slots(Case):
+    SERVER = "redis-server"
+
     def setUp(self):
         super().setUp()
-        self.cluster = Cluster(self.folder).create(3)
+        self.cluster = Cluster(self.folder, self.SERVER).create(3)
         code, text = load_tool("fill", *self.cluster.seed_args(), *FILL)
         self.assertEqual(code, 0, text)
         self.fleet = Standalone(self.folder, self.cluster)
@@ -123,6 +125,11 @@ class Slots(Case):
         wait_for("its old keys to be gone", lambda: third.info("replication")["role"] == "slave" or
                  third.call("DBSIZE") == 0, 60, 0.2)
         log("the dead one came back as %s" % third.info("replication")["role"])
+
+
+@unittest.skipUnless(shutil.which("valkey-server"), "valkey-server is not installed")
+class SlotsValkey(Slots):
+    SERVER = "valkey-server"
 
 
 @unittest.skipUnless(can_make_hosts(), "network namespaces need root and iproute2")
