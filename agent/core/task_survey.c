@@ -184,7 +184,7 @@ int task_listing_count(const struct node_task *t)
 {
     int count = 0;
     for (int i = 0; i < t->member_count; i++) {
-        count += t->members[i].is_listing;
+        count += t->members[i].is_listing && !t->members[i].is_lost;
     }
     return count;
 }

@@ -145,6 +145,24 @@ static void a_node_that_comes_back_is_forgotten_again(void **state)
     assert_int_equal(town_said_count(town, "2 CLUSTER FORGET"), 2);
 }
 
+/* Whoever died since it was heard cannot be told. */
+static void a_member_that_dies_before_it_was_told_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    town->nodes[2].is_down = true;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+}
+
 static void leave_refuses_who_is_needed(void **state)
 {
     (void)state;
@@ -237,6 +255,7 @@ int main(void)
         EACH(leave_empties_no_member_of_another_cluster),
         EACH(a_dead_node_leaves_and_stays_away),
         EACH(a_node_that_comes_back_is_forgotten_again),
+        EACH(a_member_that_dies_before_it_was_told_holds_nobody_up),
         EACH(leave_refuses_who_is_needed),
         EACH(leave_refuses_the_dead_who_are_needed),
         EACH(leave_believes_the_members_that_it_lives),
