@@ -16,8 +16,9 @@
 
 #include "common/base/banned.h" /* last: system headers may use what it bans */
 
-#define OUTPUT_GRACE_MS 2000 /* what a program that ended has written is there to be read by then \
-                              */
+#define OUTPUT_GRACE_MS                                                       \
+    2000 /* what a program that ended has written is there to be read by then \
+          */
 
 struct process {
     uv_process_t child;
