@@ -398,8 +398,8 @@ static void hear_emptiness(struct instance *x, const struct agent_event *ev)
     }
 }
 
-/* A node that was removed as dead keeps what it had and cannot be asked to be empty: there the
- * certificate alone speaks, and so it must be signed. */
+/* One that was not seen when the certificate was given may be silent still: then the certificate
+ * alone speaks, and so it must be signed. If it does answer, its own word counts. */
 static void begin_task_stop(struct instance *x, int64_t now_ms)
 {
     if (x->facts.pid == 0) {
@@ -409,9 +409,6 @@ static void begin_task_stop(struct instance *x, int64_t now_ms)
              "the certificate of a dead node must be signed, and no key is set here");
     } else {
         sm_move(&x->sm, INSTANCE_ASKING, now_ms);
-        if (x->task.proof.is_dead) {
-            begin_stop(x, now_ms);
-        }
     }
 }
 
@@ -527,6 +524,8 @@ static void hear_overdue(struct instance *x, int64_t now_ms)
                    x->last_reason);
     if (x->sm.state == INSTANCE_ANSWERING) {
         undo(x, ERR_TIMEOUT, reason, now_ms);
+    } else if (x->sm.state == INSTANCE_ASKING && x->task.proof.is_dead) {
+        begin_stop(x, now_ms); /* signed, and silent to the end */
     } else {
         fail(x, ERR_TIMEOUT, reason);
     }

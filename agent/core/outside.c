@@ -334,16 +334,12 @@ void outside_go_on(struct outside *x, int64_t now_ms, struct agent_effects *fx)
 
 /* ---- the step ---- */
 
-static void begin_release(struct outside *x, int64_t now_ms, struct agent_effects *fx)
+/* One that was removed as dead is asked like any other: it may have come back. */
+static void begin_release(struct outside *x, struct agent_effects *fx)
 {
-    if (!x->task.proof.is_dead) {
-        return;
-    }
-    if (!x->task.has_key) {
+    if (x->task.proof.is_dead && !x->task.has_key) {
         outside_finish(x, ORDER_FAILED, ERR_REFUSED,
                        "the certificate of a dead node must be signed, and no key is set here", fx);
-    } else {
-        outside_enter(x, ERRAND_CALLING, now_ms, outside_limit(x));
     }
 }
 
@@ -366,7 +362,7 @@ void outside_step(struct outside *x, const struct agent_event *event, struct age
     } else if (x->task_err.code != 0) {
         outside_finish(x, ORDER_FAILED, x->task_err.code, x->task_err.text, fx);
     } else if (x->sm.state == ERRAND_ASKING && x->ids.last == 0) {
-        begin_release(x, event->now_ms, fx);
+        begin_release(x, fx);
     } else {
         hear(x, event, fx);
     }

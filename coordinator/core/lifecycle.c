@@ -94,7 +94,10 @@ void lifecycle_decide(const struct operation_request *request,
     struct decision d = {
         .request = request, .facts = facts, .topology = facts->topology, .answer = out, .why = why};
     placement_init(&d.placement, facts->topology, facts->hosts, facts->host_count);
-    run_stages(&d);
+    decide_unfinished_leaves(&d);
+    if (!decision_is_made(&d)) {
+        run_stages(&d);
+    }
     close_decision(&d);
     placement_release(&d.placement);
 }

@@ -259,6 +259,42 @@ void decide_leave(struct decision *d, int node, bool is_dead)
     decide_task(d, &task);
 }
 
+/* The last time that the removal of its node was asked for. */
+static bool is_last_leave(const struct lifecycle_facts *facts, int index)
+{
+    for (int i = index + 1; i < facts->batch_count; i++) {
+        const struct batch *batch = &facts->batches[i];
+        if (batch->kind == BATCH_TASK && batch->task != NULL && batch->task->kind == TASK_LEAVE &&
+            node_id_is_equal(&batch->task->node, &facts->batches[index].task->node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void decide_unfinished_leaves(struct decision *d)
+{
+    for (int i = 0; i < d->facts->batch_count; i++) {
+        const struct batch *batch = &d->facts->batches[i];
+        bool is_unfinished = batch->kind == BATCH_TASK && batch->task != NULL &&
+                             batch->task->kind == TASK_LEAVE && batch->attempt > 0 &&
+                             batch->state != BATCH_DONE && is_last_leave(d->facts, i);
+        int node = is_unfinished ? topology_find(d->topology, &batch->task->node) : NO_NODE;
+        if (!is_unfinished || (node != NO_NODE && d->topology->nodes[node].is_member)) {
+            continue; /* a member is judged anew */
+        }
+        int peer = find_peer(d->topology, NO_NODE);
+        if (peer == NO_NODE) {
+            decide_wait(d, "no primary answers");
+            return;
+        }
+        struct task task = *batch->task;
+        task.peer = d->topology->nodes[peer].id;
+        task.peer_address = d->topology->nodes[peer].address;
+        decide_task(d, &task);
+    }
+}
+
 int find_peer(const struct topology *topology, int not_this)
 {
     int empty = NO_NODE;

@@ -53,6 +53,9 @@ bool decide_reach(struct decision *d, const struct address *address);
 void decide_replicate(struct decision *d, int node, int primary);
 /* Leaves, or refuses when something still rests on it. */
 void decide_leave(struct decision *d, int node, bool is_dead);
+/* A removal that this operation began, and that was broken off when nobody listed the node any more
+ * (paused, or its agent was lost), is finished: what is missing is the look after the ban. */
+void decide_unfinished_leaves(struct decision *d);
 /* Servers of ours that left in this operation are stopped. */
 void decide_stops(struct decision *d);
 

@@ -19,7 +19,7 @@ struct removal_subject {
 };
 
 /* Forgetting is the last step that touches the cluster: what follows it waits for the certificate.
- */
+ * One that was broken off counts, too: whether all have forgotten is asked of the views. */
 static const struct task *find_leave(const struct plan *plan,
                                      const struct node_id *node,
                                      const struct address *address)
@@ -27,7 +27,7 @@ static const struct task *find_leave(const struct plan *plan,
     for (int i = 0; plan != NULL && plan->batches != NULL && i < plan->batch_count; i++) {
         const struct batch *batch = &plan->batches[i];
         if (batch->kind != BATCH_TASK || batch->task == NULL || batch->task->kind != TASK_LEAVE ||
-            batch->state != BATCH_DONE) {
+            (batch->state != BATCH_DONE && batch->attempt == 0)) {
             continue;
         }
         if (node != NULL ? node_id_is_equal(&batch->task->node, node)

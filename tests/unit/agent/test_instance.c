@@ -627,6 +627,13 @@ static void stop_of_the_dead(void **state)
     order = stop_order(true);
     expect(&order, ORDER_DONE, 0, "put aside");
     assert_int_equal(host.pid, 0);
+    reset();
+    put_server();
+    (void)snprintf(settings.certificate_key, sizeof(settings.certificate_key), "key");
+    host.keys = 3; /* it was only out of sight */
+    order = stop_order(true);
+    expect(&order, ORDER_FAILED, ERR_REFUSED, "holds 3 keys");
+    assert_int_equal(host.pid, 70);
 }
 
 static void kills_the_deaf(void **state)

@@ -301,6 +301,27 @@ static void test_undo_traffic(void **state)
     life_release(&life);
 }
 
+/* A removal that is broken off in the wait after everybody has forgotten (paused; its agent lost)
+ * is finished before anything rests on it. */
+static void test_a_broken_removal_is_finished(void **state)
+{
+    (void)state;
+    struct life life;
+    char text[TEXT_SIZE];
+    struct operation_request request = remove_node("g", 0);
+    life_init(&life, THREE "; g@h1/z1 empty; h1/z1 starts 1; h2/z2 provisions");
+    (void)step(&life, &request, text);
+    assert_int_equal(last_batch(&life)->task->kind, TASK_LEAVE);
+    last_batch(&life)->state = BATCH_STOPPED;
+    last_batch(&life)->attempt = 1;
+    (void)step(&life, &request, text);
+    assert_int_equal(last_batch(&life)->task->kind, TASK_LEAVE);
+    assert_int_equal(life.model.facts.batch_count, 2);
+    (void)step(&life, &request, text); /* that one was done */
+    assert_int_equal(last_batch(&life)->task->kind, TASK_STOP);
+    life_release(&life);
+}
+
 static void test_no_traffic_for_who_leaves(void **state)
 {
     (void)state;
@@ -441,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_release),
         cmocka_unit_test(test_no_release_without_certificate),
         cmocka_unit_test(test_undo_traffic),
+        cmocka_unit_test(test_a_broken_removal_is_finished),
         cmocka_unit_test(test_no_traffic_for_who_leaves),
         cmocka_unit_test(test_undo_made),
         cmocka_unit_test(test_undo_made_waits),
