@@ -113,7 +113,7 @@ static void test_small_messages(void **state)
                                                .incarnation = 0x1122334455667788,
                                                .proto_version = 1,
                                                .version = "0.1.0",
-                                               .cluster = "shop",
+                                               .cluster_name = "shop",
                                                .credential = "secret",
                                                .fence_seen = 318}};
     const struct message welcome = {.kind = MESSAGE_WELCOME,
@@ -417,7 +417,11 @@ static void test_records(void **state)
     const struct record leader = {.kind = RECORD_LEADER,
                                   .as.leader = {"c1", "0123456789abcdef0123456789abcdef",
                                                 "tcp://10.0.0.1:7412", "http://10.0.0.1:7411"}};
-    const struct record spec = {.kind = RECORD_SPEC, .as.spec = {"shop", 3, -1, 80}};
+    const struct record spec = {.kind = RECORD_SPEC,
+                                .as.spec = {.cluster_name = "shop",
+                                            .primaries_wanted = 3,
+                                            .replicas_per_shard = -1,
+                                            .memory_limit_percent = 80}};
     const struct record adopted = {.kind = RECORD_SPEC,
                                    .as.spec = {.replicas_per_shard = -1,
                                                .seeds = {{"10.0.0.1", 6379}, {"fd00::2", 7000}},
