@@ -113,7 +113,7 @@ static void test_small_messages(void **state)
                                                .incarnation = 0x1122334455667788,
                                                .proto_version = 1,
                                                .version = "0.1.0",
-                                               .cluster_name = "shop",
+                                               .cluster = "shop",
                                                .credential = "secret",
                                                .fence_seen = 318}};
     const struct message welcome = {.kind = MESSAGE_WELCOME,
