@@ -106,10 +106,8 @@ static int read_members(const json_t *object, struct outside_answer *answer, str
     }
     copy_message(answer->message, sizeof(answer->message), message == NULL ? "" : message);
     answer->is_retryable = retry == NULL || !json_is_false(retry);
-    answer->percent = json_is_number(percent) ? (int)json_number_value(percent) : -1;
-    if (answer->percent < 0 || answer->percent > 100) {
-        answer->percent = -1;
-    }
+    double share = json_is_number(percent) ? json_number_value(percent) : -1;
+    answer->percent = share >= 0 && share <= 100 ? (int)share : -1;
     if (address != NULL) {
         struct err detail;
         if (address_parse(&answer->address, address, &detail) != 0) {

@@ -59,6 +59,15 @@ static void close_done(struct decision *d)
     *d->answer = undo;
 }
 
+static int count_slots(const struct batch *batches, int count)
+{
+    int slots = 0;
+    for (int i = 0; i < count; i++) {
+        slots += batches[i].kind == BATCH_MOVE ? slotset_count(&batches[i].slots) : 0;
+    }
+    return slots;
+}
+
 /* A refusal, or a wait that was said aloud, goes before batches; a task that is only unseen does
  * not. */
 static void close_decision(struct decision *d)
@@ -66,6 +75,10 @@ static void close_decision(struct decision *d)
     struct lifecycle_answer *answer = d->answer;
     if (answer->batch_count > PLAN_BATCHES_MAX - d->facts->batch_count) {
         decide_refuse(d, ERR_LIMIT, "more than %d steps in one operation", PLAN_BATCHES_MAX);
+    }
+    if (count_slots(answer->batches, answer->batch_count) >
+        PLAN_SLOTS_MAX - count_slots(d->facts->batches, d->facts->batch_count)) {
+        decide_refuse(d, ERR_LIMIT, "more than %d slots moved in one operation", PLAN_SLOTS_MAX);
     }
     bool is_said = answer->verdict == LIFECYCLE_REFUSED || answer->verdict == LIFECYCLE_WAIT;
     if (is_said) {

@@ -159,6 +159,7 @@ void decide_provisions(struct decision *d, int count, int primaries)
         struct task task = {.kind = TASK_PROVISION};
         const struct lifecycle_host *host = next_provisioner(d, &at);
         const char *zone = pick_zone(d, i < primaries);
+        zone = strpbrk(zone, "\r\n") == NULL ? zone : ""; /* detail is lines */
         if (host == NULL) {
             decide_refuse(d, ERR_REFUSED,
                           "%d more nodes are needed, and no agent can have any made", count - i);

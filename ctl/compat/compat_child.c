@@ -86,18 +86,18 @@ static void make_arguments(struct arguments_list *list,
  * which other users cannot read. */
 static void set_environment(const char *password)
 {
-    static const char *const mine[] = {
-        "DROVER_BUS",           "DROVER_STORE",          "DROVER_API_LISTEN",
-        "DROVER_CONFIG",        "DROVER_NODES",          "DROVER_STATE_DIR",
-        "DROVER_LOG_FILE",      "DROVER_NAME",           "DROVER_REDIS_PASSWORD",
-        "DROVER_REDIS_USER",    "DROVER_REDIS_TLS",      "DROVER_REDIS_CA",
-        "DROVER_REDIS_CERT",    "DROVER_REDIS_KEY",      "DROVER_REDIS_PASSWORD_FILE",
-        "DROVER_ADVERTISE_API", "DROVER_ADVERTISE_BUS",  "DROVER_CREDENTIAL_FILE",
-        "DROVER_CLUSTER",       "DROVER_API_CERT",       "DROVER_API_KEY",
-        "DROVER_DISCOVER",      "DROVER_REDIS_TLS_NAME", "DROVER_REDIS_TLS_CHECK",
-    };
-    for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++) {
-        (void)unsetenv(mine[i]);
+    static const char prefix[] = "DROVER_";
+    char name[64];
+    for (int i = 0; environ[i] != NULL;) {
+        size_t len = strcspn(environ[i], "=");
+        bool is_setting = strncmp(environ[i], prefix, sizeof(prefix) - 1) == 0;
+        if (is_setting && len < sizeof(name)) {
+            memcpy(name, environ[i], len);
+            name[len] = '\0';
+            (void)unsetenv(name); /* the next one is here now */
+        } else {
+            i++;
+        }
     }
     if (password != NULL) {
         (void)setenv("DROVER_REDIS_PASSWORD", password, 1);

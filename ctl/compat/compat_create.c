@@ -206,7 +206,7 @@ static bool read_nodes(struct create *create)
 static bool has_enough(struct create *create)
 {
     int replicas = create->run->options->replicas > 0 ? create->run->options->replicas : 0;
-    create->primaries = create->count / (replicas + 1);
+    create->primaries = replicas >= create->count ? 0 : create->count / (replicas + 1);
     if (create->primaries >= PRIMARIES_MIN) {
         return true;
     }

@@ -302,8 +302,9 @@ int compat_mover_start(struct compat_mover *mover,
 {
     mover->keeps_store = true;
     int code = ask(mover, "/v1/operations", request, out, err);
-    if (code != 0 || field_object(*out, "operation") == NULL) {
-        mover->keeps_store = false;
+    bool is_unknown = code == ERR_UNAVAILABLE || code == ERR_TIMEOUT || code == ERR_IO;
+    if (!is_unknown && (code != 0 || field_object(*out, "operation") == NULL)) {
+        mover->keeps_store = false; /* refused; without an answer it may run */
     }
     return code;
 }

@@ -5,6 +5,7 @@
  * replication protocol, observed on 7.0.15. */
 #include "ctl/compat/compat_snapshot.h"
 
+#include "common/base/alloc.h"
 #include "common/base/strbuf.h"
 #include "common/io/clock.h"
 #include "common/io/redis_format.h"
@@ -174,7 +175,7 @@ int compat_snapshot_fetch(struct loop *loop,
         redis_tls_context_free(context);
         return err_set(err, ERR_IO, "Error opening '%.300s': %s", path, strerror(errno));
     }
-    struct redis_socket_buffers *buffers = malloc(sizeof(*buffers));
+    struct redis_socket_buffers *buffers = xcalloc(1, sizeof(*buffers));
     struct redis_socket_place place = {
         .loop = loop, .buffers = buffers, .context = context, .tls_name = redis->tls_name};
     struct redis_socket_handler handler = {
