@@ -39,6 +39,7 @@ static void end(struct dial *dial, const struct err *err)
 {
     void (*done)(void *user, const struct err *err) = dial->done;
     void *user = dial->user;
+    const struct err told = *err; /* it may live in the socket */
     if (dial->previous != NULL) {
         dial->previous->next = dial->next;
     } else {
@@ -50,7 +51,7 @@ static void end(struct dial *dial, const struct err *err)
     redis_socket_close(dial->socket);
     loop_timer_free(dial->timer);
     free(dial);
-    done(user, err);
+    done(user, &told);
 }
 
 void dialer_free(struct dialer *dialer)
