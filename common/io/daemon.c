@@ -131,6 +131,8 @@ struct redis_options daemon_redis_options(const struct daemon *daemon, const cha
         .tls_ca = options_text(options, "redis-ca"),
         .tls_cert = options_text(options, "redis-cert"),
         .tls_key = options_text(options, "redis-key"),
+        .tls_ciphers = options_text(options, "redis-tls-ciphers"),
+        .tls_ciphersuites = options_text(options, "redis-tls-ciphersuites"),
         .tls_name = options_text(options, "redis-tls-name"),
         .tls_any_name = check == DAEMON_TLS_SIGNER,
         .tls_insecure = check == DAEMON_TLS_NONE,

@@ -45,6 +45,10 @@ enum daemon_tls_check { DAEMON_TLS_FULL, DAEMON_TLS_SIGNER, DAEMON_TLS_NONE };
      .placeholder = "FILE", .help = "PEM file of our certificate for the nodes."}, \
     {.key = "redis-tls-name", .flag = "redis-tls-name", .env = "DROVER_REDIS_TLS_NAME", .type = OPTION_STRING, \
      .placeholder = "NAME", .help = "Name to ask the nodes for, and to check, instead of their addresses."}, \
+    {.key = "redis-tls-ciphers", .flag = "redis-tls-ciphers", .env = "DROVER_REDIS_TLS_CIPHERS", .type = OPTION_STRING, \
+     .placeholder = "LIST", .help = "Ciphers for TLS 1.2, as OpenSSL writes them; OpenSSL's choice without it."}, \
+    {.key = "redis-tls-ciphersuites", .flag = "redis-tls-ciphersuites", .env = "DROVER_REDIS_TLS_CIPHERSUITES", \
+     .type = OPTION_STRING, .placeholder = "LIST", .help = "Cipher suites for TLS 1.3."}, \
     {.key = "redis-tls-check", .flag = "redis-tls-check", .env = "DROVER_REDIS_TLS_CHECK", .type = OPTION_ENUM, \
      .fallback = "full", .words = daemon_tls_check_words, \
      .help = "What of the nodes' certificates is checked: signer and name (full), signer, or none."}, \

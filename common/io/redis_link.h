@@ -42,7 +42,9 @@ struct redis_options {
     const char *tls_ca;      /* PEM file, or a folder of them by hashed name; NULL: the system's */
     const char *tls_cert;    /* PEM files of our own certificate and key; NULL: none */
     const char *tls_key;
-    const char *tls_name; /* name to send and to check instead of the address's host */
+    const char *tls_ciphers;      /* for TLS 1.2, as OpenSSL writes them; NULL: OpenSSL's choice */
+    const char *tls_ciphersuites; /* for TLS 1.3 */
+    const char *tls_name;         /* name to send and to check instead of the address's host */
     int64_t
         connect_timeout_ms; /* name, connect, TLS and login together; 0: REDIS_CONNECT_TIMEOUT_MS */
     int64_t

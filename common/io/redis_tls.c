@@ -37,9 +37,32 @@ static const char *openssl_reason(void)
     return reason != NULL ? reason : "unknown reason";
 }
 
+static bool is_given(const char *text)
+{
+    return text != NULL && *text != '\0';
+}
+
+static int context_load_pair(SSL_CTX *ctx, const struct redis_options *options, struct err *err)
+{
+    if (!is_given(options->tls_cert)) {
+        return 0;
+    }
+    const char *key = is_given(options->tls_key) ? options->tls_key : options->tls_cert;
+    int rc = tls_files_check_pair("Redis TLS", options->tls_cert, key, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (SSL_CTX_use_certificate_chain_file(ctx, options->tls_cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the certificate %s: %s",
+                       options->tls_cert, openssl_reason());
+    }
+    return 0;
+}
+
 static int context_load(SSL_CTX *ctx, const struct redis_options *options, struct err *err)
 {
-    bool has_ca = options->tls_ca != NULL && *options->tls_ca != '\0';
+    bool has_ca = is_given(options->tls_ca);
     struct stat found = {0};
     bool is_folder = has_ca && stat(options->tls_ca, &found) == 0 && S_ISDIR(found.st_mode);
     if (has_ca && SSL_CTX_load_verify_locations(ctx, is_folder ? NULL : options->tls_ca,
@@ -51,22 +74,16 @@ static int context_load(SSL_CTX *ctx, const struct redis_options *options, struc
         return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the system's CA store: %s",
                        openssl_reason());
     }
-    bool has_cert = options->tls_cert != NULL && *options->tls_cert != '\0';
-    if (!has_cert) {
-        return 0;
+    if (is_given(options->tls_ciphers) && SSL_CTX_set_cipher_list(ctx, options->tls_ciphers) != 1) {
+        return err_set(err, ERR_CONFIG, "Redis TLS: no cipher of \"%.100s\" is known: %s",
+                       options->tls_ciphers, openssl_reason());
     }
-    const char *key = options->tls_key != NULL && *options->tls_key != '\0' ? options->tls_key
-                                                                            : options->tls_cert;
-    int rc = tls_files_check_pair("Redis TLS", options->tls_cert, key, err);
-    if (rc != 0) {
-        return rc;
+    if (is_given(options->tls_ciphersuites) &&
+        SSL_CTX_set_ciphersuites(ctx, options->tls_ciphersuites) != 1) {
+        return err_set(err, ERR_CONFIG, "Redis TLS: a cipher suite of \"%.100s\" is not known: %s",
+                       options->tls_ciphersuites, openssl_reason());
     }
-    if (SSL_CTX_use_certificate_chain_file(ctx, options->tls_cert) != 1 ||
-        SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-        return err_set(err, ERR_CONFIG, "Redis TLS: cannot use the certificate %s: %s",
-                       options->tls_cert, openssl_reason());
-    }
-    return 0;
+    return context_load_pair(ctx, options, err);
 }
 
 struct redis_tls_context *redis_tls_context_new(const struct redis_options *options,

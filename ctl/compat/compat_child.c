@@ -53,6 +53,12 @@ static void add_tls(struct arguments_list *list, const struct compat_options *op
     if (options->tls_name != NULL) {
         add(list, "--redis-tls-name", xstrdup(options->tls_name));
     }
+    if (options->tls_ciphers != NULL) {
+        add(list, "--redis-tls-ciphers", xstrdup(options->tls_ciphers));
+    }
+    if (options->tls_ciphersuites != NULL) {
+        add(list, "--redis-tls-ciphersuites", xstrdup(options->tls_ciphersuites));
+    }
     /* The original checks who signed a certificate, not for whom. */
     add(list, "--redis-tls-check", xstrdup(options->tls_insecure ? "none" : "signer"));
 }

@@ -37,6 +37,8 @@ struct compat_link *compat_link_new(const struct compat_options *options, struct
         .tls_cert = options->tls_cert,
         .tls_key = options->tls_key,
         .tls_name = options->tls_name,
+        .tls_ciphers = options->tls_ciphers,
+        .tls_ciphersuites = options->tls_ciphersuites,
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
     };
     link->loop = loop_new(err);

@@ -56,6 +56,8 @@ struct compat_options {
     const char *tls_cert;
     const char *tls_key;
     const char *tls_name;
+    const char *tls_ciphers;
+    const char *tls_ciphersuites;
     int ip_version;        /* 0 = any, 4, 6 */
     bool reads_last_word;  /* -x: the last word of `call` comes from stdin */
     struct compat_uri uri; /* of -u; user and password may point into it, as a copy's do */

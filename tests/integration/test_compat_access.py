@@ -131,6 +131,10 @@ class Access(unittest.TestCase):
         self.alike(bench, "a folder of authorities", ["--tls", "--cacertdir", file("authorities"), *pair, *login], first, 0)
         self.alike(bench, "nothing is checked", ["--tls", "--insecure", *pair, *login], first, 0)
         self.alike(bench, "a name of one's own", [*trust, "--sni", "redis.example", *login], first, 0)
+        self.alike(bench, "ciphers", [*trust, "--tls-ciphers", "ECDHE+AESGCM", *login], first, 0)
+        self.alike(bench, "ciphers nobody knows", [*trust, "--tls-ciphers", "none-such", *login], first, 1)
+        self.alike(bench, "cipher suites", [*trust, "--tls-ciphersuites", "TLS_AES_256_GCM_SHA384", *login], first, 0)
+        self.alike(bench, "cipher suites nobody knows", [*trust, "--tls-ciphersuites", "none-such", *login], first, 1)
         self.alike(bench, "an authority that did not sign it", ["--tls", "--cacert", file("other.pem"), *pair, *login], first, 1)
         self.alike(bench, "no authority", ["--tls", *pair, *login], first, 1)
         self.alike(bench, "no certificate of ours", ["--tls", "--cacert", file("ca.pem"), *login], first, 1)
@@ -157,7 +161,8 @@ class Access(unittest.TestCase):
         ids = [node.id() for node in nodes]
         self.works(bench, "add-node by name, user by address", ["-u", uri, *certificates, "--no-auth-warning"], "add-node",
                    seeds[3].replace("127.0.0.1", "localhost"), first.replace("127.0.0.1", "localhost"), says=["[OK] New node added correctly."])
-        self.works(bench, "reshard, --insecure and --sni", ["--tls", "--insecure", "--sni", "redis.example", *pair, *login],
+        self.works(bench, "reshard, --insecure and --sni", ["--tls", "--insecure", "--sni", "redis.example", "--tls-ciphers", "ECDHE+AESGCM",
+                           "--tls-ciphersuites", "TLS_AES_256_GCM_SHA384", *pair, *login],
                    "reshard", first, "--cluster-from", ids[0], "--cluster-to", ids[3], "--cluster-slots", 20,
                    "--cluster-yes", says=["Moving slot 19 from %s to %s: " % (first, seeds[3])])
         self.works(bench, "reshard, user by environment's password", [*trust, "--user", "ann"],
