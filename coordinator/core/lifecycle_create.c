@@ -102,21 +102,26 @@ static int address_of(const struct layout *layout, int node)
     return -1;
 }
 
+/* Rounded to the nearest, as everybody knows it: 0-5460, 5461-10922, 10923-16383. */
+static int first_slot_of(const struct layout *layout, int rank)
+{
+    return (2 * rank * SLOT_COUNT + layout->primaries) / (2 * layout->primaries);
+}
+
 static void slots_of_rank(const struct layout *layout, int rank, struct slotset *slots)
 {
     slotset_clear(slots);
-    slotset_add_range(slots, rank * SLOT_COUNT / layout->primaries,
-                      (rank + 1) * SLOT_COUNT / layout->primaries - 1);
+    slotset_add_range(slots, first_slot_of(layout, rank), first_slot_of(layout, rank + 1) - 1);
 }
 
 static int rank_of_slot(const struct layout *layout, int slot)
 {
     int rank = slot * layout->primaries / SLOT_COUNT;
     /* The ranges are cut with rounding; the neighbour may have it. */
-    while (slot < rank * SLOT_COUNT / layout->primaries) {
+    while (slot < first_slot_of(layout, rank)) {
         rank--;
     }
-    while (slot >= (rank + 1) * SLOT_COUNT / layout->primaries) {
+    while (slot >= first_slot_of(layout, rank + 1)) {
         rank++;
     }
     return rank;

@@ -106,8 +106,8 @@ static int by_rank(const struct create *create, int rank)
 
 static void range_of(const struct create *create, int rank, int *first, int *last)
 {
-    *first = rank * SLOT_COUNT / create->primaries;
-    *last = (rank + 1) * SLOT_COUNT / create->primaries - 1;
+    *first = (2 * rank * SLOT_COUNT + create->primaries) / (2 * create->primaries);
+    *last = (2 * (rank + 1) * SLOT_COUNT + create->primaries) / (2 * create->primaries) - 1;
 }
 
 static void print_node(const struct create *create, int index)

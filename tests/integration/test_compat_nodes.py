@@ -25,6 +25,7 @@ def new_nodes(bench):
         ours = bench.drover("create", *six, "--cluster-replicas", 1, answers="yes\n")
         test.assertEqual(ours.code, 0, ours)
         for line in (">>> Performing hash slots allocation on 6 nodes...", "Master[0] -> Slots 0 - 5460",
+                     "Master[1] -> Slots 5461 - 10922", "Master[2] -> Slots 10923 - 16383",
                      "Adding replica %s to %s" % (six[3], six[0]), ">>> Nodes configuration updated",
                      "Can I set the above configuration? (type 'yes' to accept): ",
                      ">>> Assign a different config epoch to each node", "[OK] All 16384 slots covered.",

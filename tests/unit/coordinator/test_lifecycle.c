@@ -502,7 +502,7 @@ static void test_create(void **state)
                "f@h3/z3 empty",
                1),
         "join b, join c, join d, join e, join f\n"
-        "add-slots a 5461 epoch 1, add-slots c 5461 epoch 2, add-slots e 5462 epoch 3\n"
+        "add-slots a 5461 epoch 1, add-slots c 5462 epoch 2, add-slots e 5461 epoch 3\n"
         "replicate b>e, replicate d>a, replicate f>c\ndone");
     life_release(&life);
 }
