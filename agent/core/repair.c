@@ -22,9 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_MS 3000        /* what gossip is given to put views right before somebody is told */
-#define LOOK_MS 300         /* between two looks of a wait */
-#define TROUBLE_MS_CAP 3000 /* after refusals in a row: a failover may be under way */
+#define WAIT_MS 3000         /* what gossip is given to put views right before somebody is told */
+#define EPOCHS_WAIT_MS 60000 /* ... and to make config epochs differ and known */
+#define LOOK_MS 300          /* between two looks of a wait */
+#define TROUBLE_MS_CAP 3000  /* after refusals in a row: a failover may be under way */
 #define ENDS                                                                                  \
     (SM_TO(REPAIR_DONE) | SM_TO(REPAIR_STOPPED) | SM_TO(REPAIR_HELD) | SM_TO(REPAIR_FAILED) | \
      SM_TO(REPAIR_FREEZING))
@@ -64,6 +65,7 @@ struct repair *repair_new(const struct order *order,
     r->wake_ms = NEVER;
     r->begun_ms = now_ms;
     r->silent_since_ms = NEVER;
+    r->epochs_since_ms = NEVER;
     r->todo = order->task.slots;
     r->is_replica_synced = true;
     r->picture.wanted = REPAIR_NOBODY;
@@ -342,14 +344,33 @@ static void limit_tries(struct repair *r, struct repair_verdict *verdict, int sl
     }
 }
 
+/* A move is finished only when its source will not raise its config epoch in the middle. */
+static void await_epochs(struct repair *r, struct repair_verdict *verdict, bool *is_waiting)
+{
+    if (verdict->step != REPAIR_FORWARD || repair_epoch_is_settled(&r->picture, verdict->at)) {
+        return;
+    }
+    if (r->epochs_since_ms == NEVER) {
+        r->epochs_since_ms = r->now_ms;
+    }
+    bool is_late = r->now_ms - r->epochs_since_ms >= EPOCHS_WAIT_MS;
+    verdict->step = is_late ? REPAIR_HOLD : REPAIR_WAIT;
+    (void)snprintf(verdict->reason, sizeof(verdict->reason),
+                   "the nodes do not agree about the config epoch of %.8s",
+                   r->picture.nodes[verdict->at].id.text);
+    *is_waiting = true;
+}
+
 void repair_decide(struct repair *r, struct agent_effects *fx)
 {
     int left = 0;
+    bool awaits_epochs = false;
     note_silence(r);
     for (int i = 0; i < r->picture.slot_count; i++) {
         int slot = r->picture.slots[i];
         struct repair_verdict *verdict = &r->verdicts[i];
         repair_judge(&r->picture, i, has_waited(r, slot), verdict);
+        await_epochs(r, verdict, &awaits_epochs);
         bool is_told = slotset_has(&r->replicas_told, slot);
         if (verdict->step == REPAIR_RETELL && is_told) {
             verdict->step = REPAIR_CLEAN; /* a replica's mark hurts nobody */
@@ -368,6 +389,7 @@ void repair_decide(struct repair *r, struct agent_effects *fx)
             left++;
         }
     }
+    r->epochs_since_ms = awaits_epochs ? r->epochs_since_ms : NEVER;
     if (left == 0) {
         repair_look_again(r, fx);
         return;
@@ -375,7 +397,7 @@ void repair_decide(struct repair *r, struct agent_effects *fx)
     if (repair_set_all(r, fx) || repair_fetch_next(r, fx) || repair_move_next(r, fx)) {
         return;
     }
-    if (has_work(r)) {
+    if (has_work(r) && !awaits_epochs) {
         repair_look_again(r, fx);
         return;
     }

@@ -21,6 +21,7 @@ void repair_picture_release(struct repair *r)
 {
     for (int i = 0; i < r->picture.node_count; i++) {
         free(r->picture.nodes[i].says);
+        free(r->picture.nodes[i].epochs);
     }
     free(r->picture.nodes);
     r->picture.nodes = NULL;
@@ -223,6 +224,17 @@ static void hear_slots(struct repair *r,
     }
 }
 
+static void hear_epochs(struct repair *r, struct repair_node *node, const struct nodes_view *view)
+{
+    if (node->epochs == NULL) {
+        node->epochs = xcalloc((size_t)r->picture.node_count, sizeof(*node->epochs));
+    }
+    for (int i = 0; i < r->picture.node_count; i++) {
+        int row = nodes_view_find(view, &r->picture.nodes[i].id);
+        node->epochs[i] = row == NODES_NO_ROW ? EPOCH_UNKNOWN : view->rows[row].config_epoch;
+    }
+}
+
 static void hear_role(struct repair *r, struct repair_node *node, const struct nodes_view *view)
 {
     const struct nodes_row *row = &view->rows[view->myself];
@@ -250,6 +262,7 @@ static void hear_node(struct repair *r, struct repair_node *node, const struct a
     if (view.myself != NODES_NO_ROW) {
         node->is_answered = true;
         hear_role(r, node, &view);
+        hear_epochs(r, node, &view);
         hear_slots(r, node, &view, ev->replies);
     }
     nodes_view_release(&view);

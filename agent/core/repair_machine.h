@@ -116,7 +116,8 @@ struct repair {
     int64_t begun_ms;
     uint32_t waits_since_ms[SLOT_COUNT]; /* after begun_ms; 0 = not looked at since its last step */
     int64_t silent_since_ms;             /* a primary does not answer since; NEVER = all do */
-    struct repair_verdict *verdicts;     /* [REPAIR_GROUP_MAX]; owned */
+    int64_t epochs_since_ms;         /* a move waits for config epochs since; NEVER = none does */
+    struct repair_verdict *verdicts; /* [REPAIR_GROUP_MAX]; owned */
 
     struct repair_fetch fetch;
     struct governor governor;

@@ -17,6 +17,22 @@ struct judged {
     struct repair_verdict *verdict;
 };
 
+bool repair_epoch_is_settled(const struct repair_picture *picture, int node)
+{
+    const struct repair_node *subject = &picture->nodes[node];
+    for (int i = 0; i < picture->node_count; i++) {
+        const struct repair_node *other = &picture->nodes[i];
+        if (i == node || !other->is_answered || !other->is_primary || other->is_gone) {
+            continue;
+        }
+        bool is_known = other->epochs == NULL || other->epochs[node] == subject->config_epoch;
+        if (!is_known || other->config_epoch == subject->config_epoch) {
+            return false;
+        }
+    }
+    return true;
+}
+
 const char *repair_step_name(enum repair_step step)
 {
     static const char *const names[REPAIR_STEP_NR] = {

@@ -13,6 +13,8 @@
 
 #define REPAIR_GROUP_MAX 128 /* slots looked at together */
 
+#define EPOCH_UNKNOWN UINT64_MAX
+
 /* Instead of an index into the picture's nodes. */
 #define REPAIR_NOBODY (-1)
 #define REPAIR_STRANGER (-2) /* an id that is not on the map */
@@ -35,7 +37,10 @@ struct repair_node {
     bool is_gone;     /* another id lives at its address, or it knows no other node: it was reset */
     bool is_dead;     /* failed and without slots on the map: a leftover that nobody waits for */
     int primary;      /* of a replica: index, or REPAIR_NOBODY */
-    uint64_t config_epoch;   /* its own */
+    uint64_t config_epoch; /* its own */
+    /* [node_count]: each node's config epoch as this one lists it; EPOCH_UNKNOWN = not listed. NULL
+     * = not heard. Owned by the picture. */
+    uint64_t *epochs;
     struct repair_say *says; /* [slot_count]; owned by the picture */
 };
 
@@ -76,6 +81,12 @@ void repair_judge(const struct repair_picture *picture,
                   int index,
                   bool has_waited,
                   struct repair_verdict *verdict);
+
+/* True when every primary that answers knows the node's config epoch, and no other has the same.
+ * Otherwise the node may raise its epoch by itself at any time (of two that are equal, one yields),
+ * also just when the target of a move has claimed a slot and the node still does: then its claim is
+ * the higher one, and the target drops the slot with all its keys. */
+bool repair_epoch_is_settled(const struct repair_picture *picture, int node);
 
 const char *repair_step_name(enum repair_step step);
 

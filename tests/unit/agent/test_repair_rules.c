@@ -153,6 +153,27 @@ static void two_owners(void **state)
     check_held("one config epoch");
 }
 
+/* A source whose epoch others do not know, or share, may raise it while its slot is moved. */
+static void epochs_settle(void **state)
+{
+    (void)state;
+    uint64_t known[NODES] = {1, 2, 3, 4, 5};
+    assert_true(repair_epoch_is_settled(&picture, 0));
+    nodes[2].epochs = known;
+    assert_true(repair_epoch_is_settled(&picture, 0));
+    known[0] = 9; /* as it was before */
+    assert_false(repair_epoch_is_settled(&picture, 0));
+    known[0] = EPOCH_UNKNOWN;
+    assert_false(repair_epoch_is_settled(&picture, 0));
+    nodes[2].is_answered = false; /* its word is not to be had */
+    assert_true(repair_epoch_is_settled(&picture, 0));
+    nodes[1].config_epoch = nodes[0].config_epoch;
+    assert_false(repair_epoch_is_settled(&picture, 0));
+    assert_false(repair_epoch_is_settled(&picture, 1));
+    nodes[3].config_epoch = nodes[2].config_epoch; /* a replica shows its primary's */
+    assert_true(repair_epoch_is_settled(&picture, 2));
+}
+
 static void lone_claim_needs_votes(void **state)
 {
     (void)state;
@@ -335,6 +356,7 @@ int main(void)
         cmocka_unit_test_setup(both_go_forward, set_up),
         cmocka_unit_test_setup(stray_keys, set_up),
         cmocka_unit_test_setup(two_owners, set_up),
+        cmocka_unit_test_setup(epochs_settle, set_up),
         cmocka_unit_test_setup(lone_claim_needs_votes, set_up),
         cmocka_unit_test_setup(nobody_claims, set_up),
         cmocka_unit_test_setup(target_cannot_be_seen, set_up),
