@@ -43,7 +43,7 @@ if [ "$quick" = no ]; then
     tests/tools/analyse.sh build/clang || status=1
 
     step "unit and contract tests under ASan and UBSan"
-    ctest --preset clang -L 'unit|contract' -j "$((3 * jobs))" || status=1
+    ctest --preset clang -L 'unit|contract' -j "$((2 * jobs))" || status=1
 
     step "fuzz targets, 5 s each"
     if command -v clang-14 > /dev/null && compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
@@ -57,7 +57,7 @@ fi
 
 step "tests"
 # More at once than there are processors: those that wait run beside each other (tests/CMakeLists.txt).
-ctest --preset release -L "$labels" -j "$((3 * jobs))" || status=1
+ctest --preset release -L "$labels" -j "$((2 * jobs))" || status=1
 
 step "finished"
 exit $status
