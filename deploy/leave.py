@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 
-NOT_FOUND, CONFLICT, REFUSED, TIMEOUT = 4, 6, 7, 10
+NOT_FOUND, CONFLICT, REFUSED, UNAVAILABLE, TIMEOUT = 4, 6, 7, 9, 10
 POLL_S = 2
+START_S = 30  # that long a coordinator may take to hear of its nodes
 AGE_MAX_S = 600  # clocks of two hosts may differ, and an old certificate may be of an earlier life
 
 
@@ -64,10 +65,14 @@ def remember(args, node_id):
 
 
 def remove(args, name, deadline):
-    """True when something changed. One operation runs at a time: another one, perhaps ours of a run cut off, is waited for."""
+    """True when something changed. One operation runs at a time: another one, perhaps ours of a run cut off, is waited for;
+    so is a coordinator that was just started and has heard of no node yet."""
+    patience = min(deadline, time.monotonic() + START_S)
     while True:
         code, out, told = drover(args, "remove", name, "--keep-running", "--yes", "--wait")
-        if code != CONFLICT or time.monotonic() >= deadline:
+        is_passing = (code == CONFLICT and time.monotonic() < deadline) or (
+            code == UNAVAILABLE and time.monotonic() < patience)
+        if not is_passing:
             break
         time.sleep(POLL_S)
     if code == NOT_FOUND:
