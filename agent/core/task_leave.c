@@ -1,22 +1,26 @@
 /* task_leave.c — TASK_LEAVE: a node that nobody needs is forgotten by everybody, and stays away.
  *
  * The facts of the removal certificate are read in the round that acts: no slot and no replica in
- * any view, no key at the node. Then the node is reset, so that it knows nobody and has another id;
- * then every member forgets it. Members refuse it for 60 s after that; one that was not told would
- * bring it back to the others afterwards, so all are asked again when the ban is over. A reset
- * clears memory only: from its files a node that was a replica last would read its keys again when
- * it is switched on, and claim their slots, so these are emptied, too. A node that does not answer
- * leaves only when it is ordered as dead, and one that answers never as dead. Source: DESIGN 7;
- * facts F19, F20 (docs/redis_facts.md 18). */
+ * any view, no key at the node. Then every member forgets it. They refuse it for 60 s after that;
+ * one that was not told would bring it back to the others afterwards, so all are asked again when
+ * the ban is over. The node itself still knows the cluster and redirects clients whose map is old;
+ * only shortly before the ban ends is it reset, so that it knows nobody and has another id: once
+ * reset it can but answer CLUSTERDOWN. A reset clears memory only: from its files a node that was a
+ * replica last would read its keys again when it is switched on, and claim their slots, so these
+ * are emptied, too. A node that does not answer leaves only when it is ordered as dead, and one
+ * that answers never as dead. Source: DESIGN 7; facts F19, F20 (docs/redis_facts.md 18). */
 #include "agent/core/task_parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FORGETS_AT_ONCE 256
 #define LINKS_MS_MAX 20000 /* a node timeout of 15 s until the others notice that it is gone */
+#define REDIRECTS_MS 50000 /* after it was forgotten; the shortest ban lasts 60 s */
 #define RETURNS_MAX 3
+#define RESETS_MAX 5
 #define WIPES_MAX 3
 
 enum leave_act { LEAVE_RESET, LEAVE_FORGET, LEAVE_WIPE };
@@ -90,6 +94,7 @@ static bool leave_judge(struct node_task *t, struct agent_effects *fx)
         return false;
     }
     clear_facts(t);
+    t->leave.is_reset_needed = is_itself(t) && !is_dead(t);
     return find_address(t) && is_answer_clear(t);
 }
 
@@ -140,7 +145,7 @@ static void leave_hear_view(struct node_task *t,
 
 /* ---- deciding ---- */
 
-/* The node is there and itself: the last look before it is reset. */
+/* The node is there and itself: the last look before the others forget it, or it is reset. */
 static bool is_empty(struct node_task *t)
 {
     char name[ADDRESS_TEXT_SIZE];
@@ -164,7 +169,7 @@ static void reset(struct node_task *t, struct agent_effects *fx)
 {
     task_say(t, "resets the node, so that it cannot come back");
     task_log(t, fx, LOG_INFO, "task.reset");
-    t->leave.has_begun = true;
+    t->leave.resets++;
     commands_add(task_act(t, fx, LEAVE_RESET, &t->node.address, TASK_SLOW_TIMEOUT_MS), "CLUSTER",
                  "RESET", "HARD", (char *)NULL);
 }
@@ -174,10 +179,11 @@ static bool is_gone(struct node_task *t, int listing)
 {
     char name[ADDRESS_TEXT_SIZE];
     task_node_name(t, name);
-    if (t->leave.has_begun || listing == 0) {
+    bool is_silent = !is_dead(t) && !t->node.has_view;
+    if (t->leave.is_reset || (t->leave.has_begun && !is_silent) || listing == 0) {
         return true;
     }
-    if (!is_dead(t) && !t->node.has_view) {
+    if (is_silent) {
         task_say(t, "%s does not answer (%.60s): start it, or remove it as dead", name,
                  t->node.why);
         task_wait(t, TASK_SILENCE_MS_MAX, "node silent", ERR_UNAVAILABLE);
@@ -235,19 +241,46 @@ static void wipe(struct node_task *t, struct agent_effects *fx)
     commands_add(commands, "SAVE", (char *)NULL);
 }
 
+/* From 8.1 on Valkey introduces itself again to whoever has no link to it, and ends the ban. */
+static bool may_introduce_itself(const struct node_task *t)
+{
+    char *end = NULL;
+    long major = strtol(t->node.info.version, &end, 10);
+    long minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    return t->node.info.kind == SERVER_VALKEY && (major > 8 || (major == 8 && minor >= 1));
+}
+
+/* Forgotten by all, it is reset last: until then it sends clients on to the owners. */
+static void redirect_or_reset(struct node_task *t, struct agent_effects *fx)
+{
+    bool is_pressing = t->leave.returns > 0 || may_introduce_itself(t);
+    int64_t due_ms = t->leave.ban_until_ms - TASK_BAN_MS + (is_pressing ? 0 : REDIRECTS_MS);
+    if (t->now_ms < due_ms && !t->is_stopping) {
+        task_say(t, "forgotten by all %d members; redirects clients until it is reset",
+                 t->member_count);
+        task_rest_until(t, due_ms);
+    } else if (t->leave.resets >= RESETS_MAX) {
+        task_fail(t, ERR_REFUSED, "forgotten by all %d members, but %s", t->member_count,
+                  t->leave.refusal);
+    } else {
+        reset(t, fx);
+    }
+}
+
 static void forgotten(struct node_task *t)
 {
     if (t->is_stopping) {
         task_stopped(t, "forgotten by all members; not asked again after the ban");
-    } else if (t->leave.ban_until_ms == NEVER) {
-        t->leave.ban_until_ms = t->now_ms + TASK_BAN_MS;
-        task_say(t, "forgotten by all %d members; asks them again when their ban is over",
-                 t->member_count);
-        task_rest_until(t, t->leave.ban_until_ms);
     } else if (t->now_ms < t->leave.ban_until_ms) {
         task_rest_until(t, t->leave.ban_until_ms);
     } else {
-        task_say(t, "forgotten by all %d members, also after their ban", t->member_count);
+        bool is_left_as_it_was =
+            !is_dead(t) && t->leave.has_begun && !t->leave.is_reset && !t->node.is_answered;
+        task_say(t, "forgotten by all %d members, also after their ban%s", t->member_count,
+                 is_left_as_it_was
+                     ? "; it fell silent before it was reset: empty its folder before "
+                       "it is started again"
+                     : "");
         task_done(t);
     }
 }
@@ -263,17 +296,20 @@ static void leave_decide(struct node_task *t, struct agent_effects *fx)
     if (!task_members_are_there(t)) {
         return;
     }
-    if (is_itself(t) && !is_dead(t)) {
-        if (is_empty(t)) {
-            reset(t, fx);
-        }
-        return;
-    }
-    if (!is_gone(t, listing)) {
+    if (t->leave.is_reset_needed ? !is_empty(t) : !is_gone(t, listing)) {
         return;
     }
     if (listing > 0) {
         forget(t, fx, listing);
+        return;
+    }
+    if (t->leave.ban_until_ms == NEVER) {
+        t->leave.ban_until_ms = t->now_ms + TASK_BAN_MS;
+        task_say(t, "forgotten by all %d members; asks them again when their ban is over",
+                 t->member_count);
+    }
+    if (t->leave.is_reset_needed) {
+        redirect_or_reset(t, fx);
     } else if (is_wipe_needed(t)) {
         wipe(t, fx);
     } else {
@@ -294,24 +330,26 @@ static void leave_hear_act(struct node_task *t,
         }
         return;
     }
+    const char *what = request->index == LEAVE_RESET ? "RESET HARD" : "FORGET";
+    t->leave.is_reset |= request->index == LEAVE_RESET && ev->code == 0 && error == NULL;
     if (error == NULL || t->sm.state != RUNNER_ACTING) {
         return;
     }
-    const char *what = request->index == LEAVE_RESET ? "RESET HARD" : "FORGET";
     if (redis_fault_of(error) == FAULT_AUTH) {
         task_fail(t, ERR_AUTH, "CLUSTER %s: %s", what, error->text);
         return;
     }
     if (request->index == LEAVE_RESET) {
-        t->leave.has_begun = false;
+        (void)snprintf(t->leave.refusal, sizeof(t->leave.refusal), "CLUSTER RESET HARD: %.120s",
+                       error->text);
         task_rest_after(t); /* the next look says why, e.g. keys */
     }
 }
 
-/* Between the reset and the last member told, the node would be half gone. */
+/* Between the first member told and the reset, the node would be half gone. */
 static bool leave_may_stop(const struct node_task *t)
 {
-    return !t->leave.has_begun || t->leave.ban_until_ms != NEVER;
+    return !t->leave.has_begun || (t->leave.ban_until_ms != NEVER && !t->leave.is_reset_needed);
 }
 
 const struct task_rules task_leave_rules = {

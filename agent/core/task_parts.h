@@ -191,7 +191,11 @@ struct node_task {
         int replicas;
         int live_links;
         char who[TEXT_SIZE];
-        bool has_begun;       /* reset or forgotten by this runner */
+        bool has_begun;       /* this runner told somebody to forget it */
+        bool is_reset_needed; /* as last seen it answers, and knows who it was */
+        bool is_reset;        /* by this runner */
+        int resets;           /* tries */
+        char refusal[160];    /* of the last try */
         int64_t ban_until_ms; /* NEVER = not forgotten by all yet */
         int returns;
         int wipes;     /* tries */

@@ -427,6 +427,9 @@ int64_t node_task_deadline(const struct node_task *t)
 void node_task_stop(struct node_task *t)
 {
     t->is_stopping = true;
+    if (t->sm.state == RUNNER_RESTING) {
+        t->wake_ms = t->now_ms; /* it may have something to finish before its time */
+    }
 }
 
 void node_task_freeze(struct node_task *t, int code, const char *reason)

@@ -305,7 +305,9 @@ static void find_ghosts(struct build *build)
             continue;
         }
         for (int row = 0; row < view->row_count; row++) {
-            if (topology_find(topology, &view->rows[row].id) == NO_NODE) {
+            const struct topology_ghost *ghost = ghost_find(topology, &view->rows[row].id);
+            bool is_seen_live = ghost != NULL && ghost->kind != GHOST_UNKNOWN;
+            if (!is_seen_live && topology_find(topology, &view->rows[row].id) == NO_NODE) {
                 ghost_add(topology, &view->rows[row], GHOST_UNKNOWN, 1, NO_NODE);
             }
         }

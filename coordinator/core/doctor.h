@@ -83,8 +83,9 @@ struct doctor_input {
     /* The last report of each node of the topology, by its index; NULL = none. */
     const struct node_report *const *reports;
     const struct spec_record *spec; /* NULL = nothing is wanted */
-    /* Slots that the running operation moves, and its id; NULL and "" = none runs. */
+    /* Slots that the running operation moves, its plan, and its id; NULL and "" = none runs. */
     const struct slotset *moving;
+    const struct plan *plan;
     const char *operation_id;
 };
 

@@ -89,10 +89,30 @@ static void find_unread(const struct doctor_input *input, int index, struct doct
     say(finding, "see whether its host, its agent (drover agents) and its password are right");
 }
 
+static bool is_leaving(const struct doctor_input *input, int index)
+{
+    for (int i = 0; input->plan != NULL && i < input->plan->batch_count; i++) {
+        const struct task *task = input->plan->batches[i].task;
+        if (task != NULL && task->kind == TASK_LEAVE &&
+            node_id_is_equal(&task->node, &input->topology->nodes[index].id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* It lists the members, none of whom lists it: clients that ask it are told the truth and sent on.
  */
 static void find_returned(const struct doctor_input *input, int index, struct doctor_findings *out)
 {
+    if (is_leaving(input, index)) {
+        struct doctor_finding *leaving = add_about(input, out, DOCTOR_RETURNED, DOCTOR_NOTE, index);
+        leaving->is_ours = true;
+        append_text(leaving,
+                    " leaves: all have forgotten it, and it redirects clients until it is "
+                    "reset");
+        return;
+    }
     struct doctor_finding *finding = add_about(input, out, DOCTOR_RETURNED, DOCTOR_WARNING, index);
     finding->is_repairable = true;
     append_text(finding,

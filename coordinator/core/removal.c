@@ -93,8 +93,10 @@ static int count_knowing(const struct topology *topology, const struct node_id *
 {
     int node = topology_find(topology, id);
     for (int i = 0; i < topology->ghost_count; i++) {
-        if (node_id_is_equal(&topology->ghosts[i].id, id)) {
-            return topology->ghosts[i].seen_by_count;
+        const struct topology_ghost *ghost = &topology->ghosts[i];
+        if (node_id_is_equal(&ghost->id, id)) {
+            /* What a dead node knew when it was last asked is not known to a live one. */
+            return ghost->kind == GHOST_UNKNOWN ? 0 : ghost->seen_by_count;
         }
     }
     if (node == NO_NODE || !topology->nodes[node].is_member) {

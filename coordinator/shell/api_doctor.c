@@ -20,8 +20,10 @@ static bool is_at_work(enum operation_state state)
            state == OPERATION_CANCELLING;
 }
 
-/* The slots that our own operation may have left open for now, and its id. */
-static const char *find_moving(const struct coordinator *core, struct slotset *moving)
+/* The slots that our own operation may have left open for now, its plan and its id. */
+static const char *find_moving(const struct coordinator *core,
+                               struct slotset *moving,
+                               const struct plan **out)
 {
     for (int i = 0; i < coordinator_operation_count(core); i++) {
         const struct operation *operation = coordinator_operation(core, i);
@@ -32,6 +34,7 @@ static const char *find_moving(const struct coordinator *core, struct slotset *m
         for (int k = 0; k < plan->batch_count; k++) {
             slotset_union(moving, &plan->batches[k].slots);
         }
+        *out = plan;
         return operation->id;
     }
     return "";
@@ -44,7 +47,8 @@ static void examine(struct api *api, struct doctor_findings *out)
     const struct node_report **reports =
         xcalloc((size_t)topology->node_count + 1, sizeof(*reports));
     struct slotset moving = {0};
-    const char *operation_id = find_moving(core, &moving);
+    const struct plan *plan = NULL;
+    const char *operation_id = find_moving(core, &moving, &plan);
     for (int i = 0; i < topology->node_count; i++) {
         reports[i] = coordinator_node_report(core, &topology->nodes[i].id);
     }
@@ -53,6 +57,7 @@ static void examine(struct api *api, struct doctor_findings *out)
         .reports = reports,
         .spec = coordinator_spec(core),
         .moving = operation_id[0] == '\0' ? NULL : &moving,
+        .plan = plan,
         .operation_id = operation_id,
     };
     doctor_examine(&input, out);

@@ -78,7 +78,7 @@ class Provision(unittest.TestCase):
         self.assertEqual(code, 0, text)
 
     def start_load(self):
-        return Load(self.folder, self.cluster, "--rate", "500", "--keys", "500", "--size", "100", "--mix",
+        return Load(self.folder, self.cluster, "--rate", "500", "--keys", "2500", "--size", "100", "--mix",
                     "all").start()
 
     def wait_hosts_offer(self):

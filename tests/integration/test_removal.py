@@ -114,7 +114,7 @@ class Removal(unittest.TestCase):
 
     def check_hand_over(self, first, heir):
         """Two replicas now: one takes over, the other follows it, and the old primary leaves."""
-        load = Load(self.folder, self.cluster, "--rate", "300", "--keys", "300", "--size", "100").start()
+        load = Load(self.folder, self.cluster, "--rate", "300", "--keys", "1500", "--size", "100").start()
         slots = first.view()[first.id()]["slots"]
         gone = first.id()
         log(self.fleet.run("remove", first.address, "--target", heir.address, "--yes").stdout.strip().splitlines()[-1])

@@ -280,9 +280,8 @@ class Scenario:
         self.wait_hosts_offer()
         self.verify(cluster.nodes[0].address)
         self.watcher_free = Watcher(cluster, self.zone_of)  # not started: takes pictures for us
-        # Every key is asked for about once a second. A client that asks for one for the first time since its slot moved,
-        # when the slot's old owner has left already, is told CLUSTERDOWN by that one instead of MOVED.
-        load = Load(self.folder, cluster, "--rate", "800", "--keys", "1000", "--size", "100", "--mix", "all").start()
+        # Every key is asked for every five seconds or so: who leaves redirects for 50 s before it is reset.
+        load = Load(self.folder, cluster, "--rate", "800", "--keys", "4000", "--size", "100", "--mix", "all").start()
         self.watcher.start()
         for primaries in (5, 3, 5, 3):
             self.scale(primaries)

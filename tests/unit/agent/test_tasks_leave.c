@@ -18,7 +18,9 @@ static void check_gone(int face)
     }
 }
 
-/* Reset first, so that it cannot come back by gossip; forgotten by all; asked again after 61 s. */
+/* Forgotten by all; reset while they refuse it, so that it cannot come back; asked again after 61
+ * s.
+ */
 static void leaves(void **state)
 {
     (void)state;
@@ -31,8 +33,122 @@ static void leaves(void **state)
     assert_true(town->now_ms - begun_ms >= 61000 && town->now_ms - begun_ms < 65000);
     assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
     assert_int_equal(town_said_count(town, "0 CLUSTER FORGET"), 1);
-    assert_true(strstr(strbuf_text(&town->log), "RESET") <
-                strstr(strbuf_text(&town->log), "FORGET"));
+    assert_true(strstr(strbuf_text(&town->log), "RESET") >
+                strstr(strbuf_text(&town->log), "2 CLUSTER FORGET"));
+}
+
+static void run_until(struct node_task *runner, const char *line_start)
+{
+    while (town_said_count(town, line_start) == 0) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+}
+
+/* Clients with an old map are sent on by it for as long as the others refuse it. */
+static void redirects_until_the_ban_is_nearly_over(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    run_until(runner, "2 CLUSTER FORGET");
+    int64_t forgotten_ms = town->now_ms;
+    while (town->now_ms < forgotten_ms + 49000 &&
+           node_task_deadline(runner) < forgotten_ms + 49000) {
+        assert_false(town_run_for(town, runner, 1));
+        assert_int_equal(town->nodes[4].face, face);
+    }
+    assert_true(town->nodes[4].knows[town->nodes[0].face]);
+    run_until(runner, "4 CLUSTER RESET");
+    assert_true(town->now_ms - forgotten_ms < 59000);
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    check_gone(face);
+}
+
+/* One that would introduce itself again is reset at once; so is one that came back. */
+static void one_that_introduces_itself_is_reset_at_once(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    town->nodes[4].version = "7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.3";
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    run_until(runner, "2 CLUSTER FORGET");
+    int64_t forgotten_ms = town->now_ms;
+    run_until(runner, "4 CLUSTER RESET");
+    assert_true(town->now_ms - forgotten_ms < 3000);
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    check_gone(face);
+}
+
+static void one_that_came_back_is_reset_at_once(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    run_until(runner, "2 CLUSTER FORGET");
+    while (town_said_count(town, "3 CLUSTER NODES") < 2 ||
+           node_task_deadline(runner) < town->now_ms + 30000) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    town->nodes[2].knows[face] = true;
+    while (town_said_count(town, "2 CLUSTER FORGET") < 2) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    int64_t forgotten_ms = town->now_ms;
+    run_until(runner, "4 CLUSTER RESET");
+    assert_true(town->now_ms - forgotten_ms < 3000);
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    check_gone(face);
+}
+
+/* It dies while it redirects: it is gone all the same, and the operator is told what is left. */
+static void says_what_a_node_that_died_before_its_reset_still_knows(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    run_until(runner, "2 CLUSTER FORGET");
+    town->nodes[4].is_down = true;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+    assert_non_null(strstr(status.reason, "empty its folder"));
+    for (int n = 0; n < 4; n++) {
+        assert_false(town->nodes[n].knows[face]);
+    }
+}
+
+/* A reset that is refused for good is an error with its reason, not an endless wait. */
+static void a_reset_that_is_refused_is_said(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town_fault(town, 4, "CLUSTER RESET", "ERR not today", 1 << 20);
+    run(TASK_LEAVE, 4, 0, 0);
+    assert_int_equal(status.state, ORDER_FAILED);
+    assert_int_equal(status.reason_code, ERR_REFUSED);
+    assert_non_null(strstr(status.reason, "not today"));
 }
 
 static void a_replica_leaves_with_its_copies(void **state)
@@ -66,9 +182,7 @@ static void leave_beside_a_newcomer(int64_t keys, bool is_in_a_cluster)
     town_introduce(town, 4);
     town_task(town, &task, TASK_LEAVE, 4, 0);
     struct node_task *runner = town_runner(town, &task);
-    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
-        assert_false(town_run_for(town, runner, 1));
-    }
+    run_until(runner, "4 CLUSTER RESET");
     town->nodes[4].keys = keys;
     town->nodes[4].filed_keys = keys;
     town->nodes[4].knows[town->nodes[5].face] = is_in_a_cluster;
@@ -153,9 +267,7 @@ static void a_member_that_dies_before_it_was_told_holds_nobody_up(void **state)
     town_introduce(town, 4);
     town_task(town, &task, TASK_LEAVE, 4, 0);
     struct node_task *runner = town_runner(town, &task);
-    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
-        assert_false(town_run_for(town, runner, 1));
-    }
+    run_until(runner, "0 CLUSTER FORGET");
     town->nodes[2].is_down = true;
     assert_true(town_run(town, runner, -1));
     node_task_status(runner, &status);
@@ -222,17 +334,15 @@ static void leave_waits_for_every_member(void **state)
     check_untouched();
 }
 
-static void leave_that_is_stopped_is_finished_but_for_the_ban(void **state)
+/* Stopped at that command, whichever it is, the node is reset and known to nobody. */
+static void stop_leave_at(const char *line_start)
 {
-    (void)state;
     town_introduce(town, 4);
     int face = town->nodes[4].face;
     struct task task;
     town_task(town, &task, TASK_LEAVE, 4, 0);
     struct node_task *runner = town_runner(town, &task);
-    while (town_said_count(town, "4 CLUSTER RESET") == 0) {
-        assert_false(town_run_for(town, runner, 1));
-    }
+    run_until(runner, line_start);
     node_task_stop(runner);
     int64_t begun_ms = town->now_ms;
     assert_true(town_run(town, runner, -1));
@@ -241,6 +351,25 @@ static void leave_that_is_stopped_is_finished_but_for_the_ban(void **state)
     assert_int_equal(status.state, ORDER_STOPPED);
     assert_true(town->now_ms - begun_ms < 10000);
     check_gone(face);
+    assert_int_equal(town_said_count(town, "4 CLUSTER RESET"), 1);
+}
+
+static void leave_that_is_stopped_is_finished_but_for_the_ban(void **state)
+{
+    (void)state;
+    stop_leave_at("0 CLUSTER FORGET");
+}
+
+static void leave_that_is_stopped_while_it_redirects_resets_the_node(void **state)
+{
+    (void)state;
+    stop_leave_at("2 CLUSTER FORGET");
+}
+
+static void leave_that_is_stopped_after_the_reset_ends_at_once(void **state)
+{
+    (void)state;
+    stop_leave_at("4 CLUSTER RESET");
 }
 
 #define EACH(test) cmocka_unit_test_setup_teardown(test, town_set_up, town_tear_down)
@@ -249,6 +378,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH(leaves),
+        EACH(redirects_until_the_ban_is_nearly_over),
+        EACH(one_that_introduces_itself_is_reset_at_once),
+        EACH(one_that_came_back_is_reset_at_once),
+        EACH(says_what_a_node_that_died_before_its_reset_still_knows),
+        EACH(a_reset_that_is_refused_is_said),
         EACH(a_replica_leaves_with_its_copies),
         EACH(a_node_that_lets_nobody_empty_its_files_leaves_all_the_same),
         EACH(leave_deletes_no_key_of_a_newcomer),
@@ -261,6 +395,8 @@ int main(void)
         EACH(leave_believes_the_members_that_it_lives),
         EACH(leave_waits_for_every_member),
         EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
+        EACH(leave_that_is_stopped_while_it_redirects_resets_the_node),
+        EACH(leave_that_is_stopped_after_the_reset_ends_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

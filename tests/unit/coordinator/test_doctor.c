@@ -427,6 +427,14 @@ static void test_outsiders(void **state)
     only(DOCTOR_SPARE, DOCTOR_NOTE, "in another cluster, of 4 nodes, and has 100 slots there");
     node->is_outcast = true;
     only(DOCTOR_RETURNED, DOCTOR_WARNING, "it was removed, and is on again");
+    struct task task = {.kind = TASK_LEAVE, .node = node->id};
+    struct batch batch = {.kind = BATCH_TASK, .task = &task};
+    struct plan plan = {.batches = &batch, .batch_count = 1};
+    input.plan = &plan;
+    only(DOCTOR_RETURNED, DOCTOR_NOTE, "it redirects clients until it is reset");
+    task.kind = TASK_REPLICATE;
+    only(DOCTOR_RETURNED, DOCTOR_WARNING, "it was removed, and is on again");
+    input.plan = NULL;
     node->is_outcast = false;
     node->is_cluster_enabled = false;
     only(DOCTOR_SPARE, DOCTOR_NOTE, "without cluster mode");

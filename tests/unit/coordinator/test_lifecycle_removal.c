@@ -104,6 +104,11 @@ static void test_what_was_not_seen(void **state)
     life.topology.ghost_count = 1;
     removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
     assert_string_equal(certificate.reason, "2 of 3 live nodes still know it");
+    /* The last view of a dead node is older than the removal, and no objection. */
+    life.topology.ghosts[0].kind = GHOST_UNKNOWN;
+    life.topology.ghosts[0].seen_by = NO_NODE;
+    removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
+    assert_true(certificate.is_granted);
     life_release(&life);
     life_init(&life, "a@h1 0-16383 +dead");
     removal_certify(&life.topology, &id, NULL, 7, "op-7-1", &certificate);
