@@ -2,6 +2,7 @@
 #include "helper_town.h"
 
 #include "helper_town_rights.h"
+#include "helper_town_text.h"
 
 #include "common/base/alloc.h"
 
@@ -17,7 +18,6 @@
 #define GOSSIP_MS 100
 #define BAN_MS 60000
 #define RUN_MS_MAX 600000
-#define BUS_PORT_OFFSET 10000
 
 static int new_face(struct town *town, int node)
 {
@@ -113,20 +113,11 @@ int town_said_count(const struct town *town, const char *line_start)
 
 /* ---- gossip ---- */
 
-static bool is_current(const struct town *town, int face)
-{
-    return town->nodes[town->faces[face].node].face == face;
-}
-
-static bool is_alive(const struct town *town, int face)
-{
-    return is_current(town, face) && !town->nodes[town->faces[face].node].is_down;
-}
-
 static void learn(struct town *town, int node, int face, bool is_told)
 {
     struct town_node *learner = &town->nodes[node];
-    bool is_reachable = is_alive(town, face) && !town->nodes[town->faces[face].node].is_bus_shut;
+    bool is_reachable =
+        town_face_is_alive(town, face) && !town->nodes[town->faces[face].node].is_bus_shut;
     bool is_banned = town->now_ms < learner->banned_until_ms[face];
     if (is_reachable && (is_told || (!is_banned && !learner->is_deaf))) {
         learner->knows[face] = true;
@@ -182,56 +173,10 @@ static int face_of(const struct call *call, const char *id)
     return -1;
 }
 
-/* The slots of every face as text, made anew only when an owner has changed. */
-static void refresh_slots(struct town *town)
-{
-    if (memcmp(town->owner, town->owner_shown, sizeof(town->owner)) == 0) {
-        return;
-    }
-    memcpy(town->owner_shown, town->owner, sizeof(town->owner));
-    for (int face = 0; face < TOWN_FACES; face++) {
-        strbuf_clear(&town->slots[face]);
-    }
-    for (int first = 0; first < SLOT_COUNT;) {
-        int last = first;
-        while (last + 1 < SLOT_COUNT && town->owner[last + 1] == town->owner[first]) {
-            last++;
-        }
-        if (town->owner[first] >= 0) {
-            strbuf_addf(&town->slots[town->owner[first]], first == last ? " %d" : " %d-%d", first,
-                        last);
-        }
-        first = last + 1;
-    }
-}
-
 static void cluster_nodes(struct call *call)
 {
     struct strbuf text = {0};
-    const struct town *town = call->town;
-    refresh_slots(call->town);
-    for (int face = 0; face < town->face_count; face++) {
-        const struct town_face *known = &town->faces[face];
-        const struct town_node *node = &town->nodes[known->node];
-        if (!call->node->knows[face]) {
-            continue;
-        }
-        bool is_itself = face == call->node->face;
-        bool is_well = is_alive(town, face) && (is_itself || !node->is_given_up);
-        const char *fail = is_well ? "" : is_current(town, face) ? ",fail" : ",noaddr";
-        bool has_host = is_current(town, face) && !(is_itself && call->node->shows_name);
-        int bus = node->announced_bus_port != 0 ? node->announced_bus_port
-                                                : node->address.port + BUS_PORT_OFFSET;
-        const struct town_face *leader = known->primary < 0 ? known : &town->faces[known->primary];
-        strbuf_addf(&text, "%s %s:%d@%d %s%s%s %s 0 0 %llu %s", known->id.text,
-                    has_host ? node->address.host : "",
-                    is_current(town, face) ? node->address.port : 0, bus,
-                    is_itself ? "myself," : "", known->primary < 0 ? "master" : "slave", fail,
-                    known->primary < 0 ? "-" : leader->id.text, (unsigned long long)leader->epoch,
-                    is_alive(town, face) ? "connected" : "disconnected");
-        strbuf_add_text(&text, strbuf_text(&town->slots[face]));
-        strbuf_add_char(&text, '\n');
-    }
+    town_nodes_text(call->town, call->node, &text);
     say(call, REPLY_STRING, strbuf_text(&text));
     strbuf_release(&text);
 }
@@ -239,26 +184,7 @@ static void cluster_nodes(struct call *call)
 static void info(struct call *call)
 {
     struct strbuf text = {0};
-    struct town_node *node = call->node;
-    bool is_replica = call->town->faces[node->face].primary >= 0;
-    if (is_replica && node->sync_left > 0) {
-        node->sync_left--;
-        node->synced_bytes += 1000;
-    }
-    strbuf_addf(&text,
-                "# Server\r\nredis_version:%s\r\nrun_id:%040d\r\n# Persistence\r\nloading:%d\r\n"
-                "# Replication\r\nrole:%s\r\nmaster_repl_offset:5000\r\n",
-                node->version, call->n, node->is_loading, is_replica ? "slave" : "master");
-    if (is_replica) {
-        strbuf_addf(&text,
-                    "master_link_status:%s\r\nslave_repl_offset:5000\r\n"
-                    "master_sync_read_bytes:%lld\r\n",
-                    node->sync_left > 0 ? "down" : "up", (long long)node->synced_bytes);
-    }
-    strbuf_addf(&text, "# Cluster\r\ncluster_enabled:%d\r\n# Keyspace\r\n", !node->is_standalone);
-    if (node->keys > 0) {
-        strbuf_addf(&text, "db0:keys=%lld,expires=0,avg_ttl=0\r\n", (long long)node->keys);
-    }
+    town_info_text(call->town, call->n, &text);
     say(call, REPLY_STRING, strbuf_text(&text));
     strbuf_release(&text);
 }
@@ -279,7 +205,7 @@ static int replica_count(const struct call *call, int face)
 {
     int count = 0;
     for (int i = 0; i < call->town->face_count; i++) {
-        count += call->town->faces[i].primary == face && is_current(call->town, i);
+        count += call->town->faces[i].primary == face && town_face_is_current(call->town, i);
     }
     return count;
 }
@@ -398,7 +324,7 @@ static void del_slots(struct call *call, bool is_range)
         int last = is_range ? number(call, i + 1) : first;
         for (int slot = first; slot <= last; slot++) {
             assert_int_not_equal(call->town->owner[slot], -1);
-            assert_false(is_alive(call->town, call->town->owner[slot]));
+            assert_false(town_face_is_alive(call->town, call->town->owner[slot]));
             call->town->owner[slot] = -1;
         }
     }

@@ -51,6 +51,9 @@ struct town_node {
     int64_t filed_keys; /* would be read again at its next start */
     int sync_left;      /* looks until a new replica is in step */
     int64_t synced_bytes;
+    int64_t behind_bytes; /* of a replica: its offset behind its primary's */
+    int importing;        /* a slot that it has open ... */
+    int importing_from;   /* ... from this face, plus 1; 0 = none */
     const char *version;
     char functions[32]; /* "" = none */
 };

@@ -295,6 +295,21 @@ static void leave_refuses_who_is_needed(void **state)
     check_untouched();
 }
 
+/* A slot that is half way to it may have keys there, and nobody else knows of it. */
+static void leave_refuses_a_node_with_an_open_slot(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town->nodes[4].importing = 7;
+    town->nodes[4].importing_from = town->nodes[0].face + 1;
+    run(TASK_LEAVE, 4, 0, 0);
+    check_refused(ERR_REFUSED, "has 1 open slots: finish or repair them first");
+    check_untouched();
+    town->nodes[4].importing_from = 0;
+    run(TASK_LEAVE, 4, 0, 0);
+    check_done();
+}
+
 static void leave_refuses_the_dead_who_are_needed(void **state)
 {
     (void)state;
@@ -391,6 +406,7 @@ int main(void)
         EACH(a_node_that_comes_back_is_forgotten_again),
         EACH(a_member_that_dies_before_it_was_told_holds_nobody_up),
         EACH(leave_refuses_who_is_needed),
+        EACH(leave_refuses_a_node_with_an_open_slot),
         EACH(leave_refuses_the_dead_who_are_needed),
         EACH(leave_believes_the_members_that_it_lives),
         EACH(leave_waits_for_every_member),
