@@ -375,6 +375,26 @@ static void failover_refuses(void **state)
     check_untouched();
 }
 
+/* While the primary holds its clients up the replica has to catch up: not with megabytes to go. */
+static void failover_waits_for_a_replica_that_is_behind(void **state)
+{
+    (void)state;
+    town->nodes[3].behind_bytes = 1024 * 1024 + 1;
+    run(TASK_FAILOVER, 3, 0, 0);
+    check_refused(ERR_REFUSED, "it is 1048577 bytes behind its primary");
+    check_untouched();
+    struct task task;
+    town_task(town, &task, TASK_FAILOVER, 3, 0);
+    struct node_task *runner = town_runner(town, &task);
+    assert_false(town_run_for(town, runner, 30));
+    check_untouched();
+    town->nodes[3].behind_bytes = 1024 * 1024;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+}
+
 static void failover_is_asked_for_a_few_times(void **state)
 {
     (void)state;
@@ -434,6 +454,25 @@ static void adds_slots_that_nobody_has(void **state)
     slotset_add(&task.slots, 7);
     run_task(&task);
     check_refused(ERR_REFUSED, "slot 7 belongs to");
+}
+
+/* A member that is away may be the one that knows whose they are. */
+static void adds_no_slots_while_a_member_is_silent(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->owner[5] = -1;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    slotset_add(&task.slots, 5);
+    struct town_fault *fault = town_fault(town, 2, "CLUSTER NODES", "", 1 << 20);
+    run_task(&task);
+    check_refused(ERR_UNAVAILABLE, "does not answer");
+    check_untouched();
+    fault->count = 0;
+    run_task(&task);
+    check_done();
+    assert_int_equal(town->owner[5], town->nodes[4].face);
 }
 
 static void adds_slots_with_an_epoch(void **state)
@@ -544,10 +583,12 @@ int main(void)
         EACH(fails_over),
         EACH(failover_by_force_needs_no_primary),
         EACH(failover_refuses),
+        EACH(failover_waits_for_a_replica_that_is_behind),
         EACH(failover_is_asked_for_a_few_times),
         EACH(introduces),
         EACH(meet_refuses_two_owners_of_a_slot),
         EACH(adds_slots_that_nobody_has),
+        EACH(adds_no_slots_while_a_member_is_silent),
         EACH(adds_slots_with_an_epoch),
         EACH(takes_slots_of_the_dead),
         EACH(takes_no_slots_of_the_living),
