@@ -530,6 +530,41 @@ static void test_half_grown(void **state)
     }
 }
 
+/* The record of this batch, of whichever operation; NULL = none. */
+static struct world_kv *stored_batch(struct world *w, int index)
+{
+    char end[16];
+    (void)snprintf(end, sizeof(end), "/%05d", index);
+    for (int i = 0; i < w->store.kv_count; i++) {
+        const char *key = w->store.kvs[i].key;
+        if (strncmp(key, "batches/", 8) == 0 && strcmp(key + strlen(key) - strlen(end), end) == 0) {
+            return &w->store.kvs[i];
+        }
+    }
+    return NULL;
+}
+
+/* A batch that the plan does not count cannot have been ordered: where one was, the store is not as
+ * a leader of ours leaves it. Its agent may still work: nothing is dropped and nothing is done. */
+static void test_ordered_but_not_counted(void **state)
+{
+    (void)state;
+    struct world w;
+    int spare = begin(&w, 1);
+    falsify(&w, spare, 1, 4);
+    stored_batch(&w, 2)->record.as.batch.attempt = 1;
+    WORLD_UNTIL(&w, 15000, world_leader(&w) == 1);
+    int orders = world_log_count(&w, "batch.ordered");
+    WORLD_UNTIL(&w, 15000, strstr(world_why(&w), "plans/") != NULL);
+    world_run(&w, 30000);
+    assert_int_equal(world_state(&w), OPERATION_RUNNING);
+    assert_int_equal(world_log_count(&w, "batch.ordered"), orders);
+    for (int i = 0; i < 4; i++) {
+        assert_non_null(stored_batch(&w, i));
+    }
+    world_release(&w);
+}
+
 /* The most orders that lived at once until the operation was done. */
 static int most_running(struct world *w)
 {
@@ -603,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_takeover_in_task),
         cmocka_unit_test(test_takeover_anywhere),
         cmocka_unit_test(test_half_grown),
+        cmocka_unit_test(test_ordered_but_not_counted),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_one_at_a_time),
     };
