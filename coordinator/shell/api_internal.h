@@ -124,6 +124,9 @@ int api_sign_facts(const struct signer *signer, json_t *facts, json_t *out, stru
     WARN_UNUSED;
 /* The numbers of the status: nodes are all that are seen, the rest is of members. */
 void api_set_cluster(json_t *out, const struct topology *topology);
+/* The families about the cluster: each node's are of members. */
+struct metrics;
+void api_metrics_topology(struct metrics *page, const struct topology *topology);
 /* Notes what is wrong now; called by the timer. */
 void api_doctor_tick(struct api *api);
 

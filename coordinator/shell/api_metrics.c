@@ -90,7 +90,8 @@ static void add_agents(struct metrics *page, const struct coordinator *core)
     }
 }
 
-/* One family with a sample a node; 'value' says which. Unknown values are left out. */
+/* One family with a sample a member; 'value' says which. Unknown values are left out, and so is
+ * what is no member: sums over nodes are sums over the cluster. */
 static void node_family(struct metrics *page,
                         const struct topology *topology,
                         const char *name,
@@ -108,7 +109,7 @@ static void node_family(struct metrics *page,
                      : node->role == NODE_ROLE_REPLICA ? "replica"
                                                        : "unknown"},
         };
-        double number = value(node);
+        double number = node->is_member ? value(node) : -1;
         if (number >= 0) {
             metrics_add(page, labels, 3, number);
         }
@@ -125,34 +126,40 @@ static double node_slots(const struct topology_node *node)
     return node->slot_count;
 }
 
+/* What a node that is away said last is no fact of the cluster any more: its keys, say, are counted
+ * where they were taken over. */
 static double node_keys(const struct topology_node *node)
 {
-    return (double)node->keys;
+    return node->is_reachable ? (double)node->keys : -1;
 }
 
 static double node_memory(const struct topology_node *node)
 {
-    return (double)node->used_memory_bytes;
+    return node->is_reachable ? (double)node->used_memory_bytes : -1;
 }
 
 static double node_memory_max(const struct topology_node *node)
 {
-    return (double)node->maxmemory_bytes;
+    return node->is_reachable ? (double)node->maxmemory_bytes : -1;
 }
 
 static double node_ops(const struct topology_node *node)
 {
-    return (double)node->ops_per_s;
+    return node->is_reachable ? (double)node->ops_per_s : -1;
 }
 
 static double node_ping(const struct topology_node *node)
 {
-    return node->ping_us < 0 ? -1 : (double)node->ping_us / 1e6;
+    return !node->is_reachable || node->ping_us < 0 ? -1 : (double)node->ping_us / 1e6;
 }
 
-static void add_topology(struct metrics *page, const struct topology *topology)
+void api_metrics_topology(struct metrics *page, const struct topology *topology)
 {
     int assigned = 0;
+    int outside = 0;
+    for (int i = 0; i < topology->node_count; i++) {
+        outside += !topology->nodes[i].is_member;
+    }
     for (int i = 0; i < SLOT_COUNT; i++) {
         assigned += topology->owner[i] != NO_NODE;
     }
@@ -163,6 +170,9 @@ static void add_topology(struct metrics *page, const struct topology *topology)
     gauge(page, "drover_slots_open", "Half-moved slots that nodes report.", topology->open_count);
     gauge(page, "drover_views", "Different views of the cluster that live nodes hold; 1 at rest.",
           topology->view_count);
+    gauge(page, "drover_servers_outside",
+          "Servers that agents see and that are no members: spares, removed ones, strangers.",
+          outside);
     node_family(page, topology, "drover_node_up", "1 while an agent reaches the node.", node_up);
     node_family(page, topology, "drover_node_slots", "Slots that the node owns.", node_slots);
     node_family(page, topology, "drover_node_keys", "Keys of the node.", node_keys);
@@ -219,7 +229,7 @@ void api_get_metrics(struct api *api, struct http_request *request, const char *
     add_coordinator(&page, api);
     if (coordinator_is_leader(core)) {
         add_agents(&page, core);
-        add_topology(&page, coordinator_topology(core));
+        api_metrics_topology(&page, coordinator_topology(core));
         add_operations(&page, core);
     }
     struct http_response response = {.status = 200, .content_type = METRICS_CONTENT_TYPE};
