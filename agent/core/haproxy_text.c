@@ -7,6 +7,9 @@
 
 #define COLUMNS_MAX 160 /* "show stat" of 2.6 has 99 */
 #define NO_COLUMN (-1)
+/* Of srv_admin_state, as the management guide lists them. */
+#define ADMIN_MAINT 0x01
+#define ADMIN_DRAIN 0x08
 
 /* A line and where it is in the text. */
 struct line {
@@ -112,6 +115,7 @@ struct state_columns {
     int address;
     int fqdn;
     int port;
+    int admin;
 };
 
 static bool is_node(const struct row *row,
@@ -121,6 +125,13 @@ static bool is_node(const struct row *row,
     bool is_host = is_text(cell(row, columns->address), address->host) ||
                    is_text(cell(row, columns->fqdn), address->host);
     return is_host && number(cell(row, columns->port)) == address->port;
+}
+
+static bool is_drained(const struct row *row, const struct state_columns *columns)
+{
+    int64_t admin = number(cell(row, columns->admin));
+    bool is_known = cell(row, columns->admin).len > 0;
+    return !is_known || ((admin & ADMIN_DRAIN) != 0 && (admin & ADMIN_MAINT) == 0);
 }
 
 static int add_server(struct haproxy_servers *servers,
@@ -137,6 +148,7 @@ static int add_server(struct haproxy_servers *servers,
         return err_set(err, ERR_LIMIT, "the name of a backend or server is longer than %d bytes",
                        HAPROXY_NAME_SIZE - 1);
     }
+    server->is_drained = is_drained(row, columns);
     servers->count++;
     return 0;
 }
@@ -149,7 +161,7 @@ int haproxy_find_servers(struct haproxy_servers *servers,
 {
     struct line line;
     struct row row;
-    struct state_columns columns = {.address = NO_COLUMN};
+    struct state_columns columns = {.address = NO_COLUMN, .admin = NO_COLUMN};
     servers->count = 0;
     while (next_line(&text, &len, &line)) {
         if (take_header(line, ' ', &row)) {
@@ -159,6 +171,7 @@ int haproxy_find_servers(struct haproxy_servers *servers,
                 .address = find_column(&row, "srv_addr"),
                 .fqdn = find_column(&row, "srv_fqdn"),
                 .port = find_column(&row, "srv_port"),
+                .admin = find_column(&row, "srv_admin_state"),
             };
             continue;
         }
@@ -174,6 +187,17 @@ int haproxy_find_servers(struct haproxy_servers *servers,
                        columns.backend != NO_COLUMN && columns.name != NO_COLUMN;
     return has_columns ? 0
                        : err_set(err, ERR_PROTOCOL, "the answer is no list of HAProxy's servers");
+}
+
+void haproxy_keep_drained(struct haproxy_servers *servers)
+{
+    int count = 0;
+    for (int i = 0; i < servers->count; i++) {
+        if (servers->items[i].is_drained) {
+            servers->items[count++] = servers->items[i];
+        }
+    }
+    servers->count = count;
 }
 
 /* ---- what is said to them ---- */

@@ -20,6 +20,7 @@
 struct haproxy_server {
     char backend[HAPROXY_NAME_SIZE];
     char name[HAPROXY_NAME_SIZE];
+    bool is_drained; /* it is in drain, by whoever's word; unknown counts as true */
 };
 
 struct haproxy_servers {
@@ -34,6 +35,9 @@ int haproxy_find_servers(struct haproxy_servers *servers,
                          size_t len,
                          const struct address *address,
                          struct err *err) WARN_UNUSED;
+
+/* Leaves out those that are not in drain: what somebody has put into maintenance stays there. */
+void haproxy_keep_drained(struct haproxy_servers *servers);
 
 /* Appends the commands, as one line, that set the servers to "drain" or "ready" and then ask for
  * their sessions. count >= 1. */

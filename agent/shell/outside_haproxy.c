@@ -2,7 +2,8 @@
  * sets them to drain or ready, and tells how many sessions they still have.
  *
  * A call is two questions: which servers, then what to do with them and their sessions. DRAIN is
- * RUNNING while there are sessions; asking again is safe. Rules: docs/outside.md. */
+ * RUNNING while there are sessions; asking again is safe. UNDRAIN ends a drain and nothing else: a
+ * server that somebody has put into maintenance stays there. Rules: docs/outside.md. */
 #include "agent/shell/outside_job.h"
 
 #include <inttypes.h>
@@ -32,9 +33,14 @@ static int hear_servers(struct outside_job *job, const struct strbuf *answer, st
     if (code != 0) {
         return code;
     }
+    bool is_known = job->servers.count > 0;
+    if (job->call.action == OUTSIDE_UNDRAIN) {
+        haproxy_keep_drained(&job->servers);
+    }
     if (job->servers.count == 0) {
-        struct outside_answer unknown = {.state = OUTSIDE_UNKNOWN, .percent = -1};
-        outside_job_end(job, &unknown);
+        struct outside_answer nothing = {.state = is_known ? OUTSIDE_DONE : OUTSIDE_UNKNOWN,
+                                         .percent = -1};
+        outside_job_end(job, &nothing);
         return 0;
     }
     struct strbuf commands = {0};

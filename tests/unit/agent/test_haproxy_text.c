@@ -46,6 +46,29 @@ static void test_find(void **state)
     assert_int_equal(servers.count, 0);
 }
 
+/* Only what is in drain is let in again: 8 is drain, 1 maintenance, 32 an address that DNS lost. */
+static void test_keep_drained(void **state)
+{
+    (void)state;
+    struct haproxy_servers servers;
+    assert_int_equal(find(&servers,
+                          "1\n# be_name srv_name srv_addr srv_admin_state srv_port\n"
+                          "b0 s ::1 0 7000\nb1 s ::1 8 7000\nb2 s ::1 1 7000\nb3 s ::1 9 7000\n"
+                          "b4 s ::1 40 7000\nb5 s ::1 32 7000\n",
+                          "::1", 7000),
+                     0);
+    assert_int_equal(servers.count, 6);
+    haproxy_keep_drained(&servers);
+    assert_int_equal(servers.count, 2);
+    assert_string_equal(servers.items[0].backend, "b1");
+    assert_string_equal(servers.items[1].backend, "b4");
+    /* An HAProxy that does not say is told in any case. */
+    assert_int_equal(
+        find(&servers, "1\n# be_name srv_name srv_addr srv_port\nb s ::1 7000\n", "::1", 7000), 0);
+    haproxy_keep_drained(&servers);
+    assert_int_equal(servers.count, 1);
+}
+
 /* Columns are found by name, wherever they stand. */
 static void test_other_columns(void **state)
 {
@@ -151,10 +174,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),        cmocka_unit_test(test_other_columns),
-        cmocka_unit_test(test_not_haproxy), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_commands),    cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_find),          cmocka_unit_test(test_keep_drained),
+        cmocka_unit_test(test_other_columns), cmocka_unit_test(test_not_haproxy),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_sessions),      cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
