@@ -59,12 +59,17 @@ void decide_unfinished_leaves(struct decision *d);
 /* Servers of ours that left in this operation are stopped. */
 void decide_stops(struct decision *d);
 
-/* --- work outside the servers (lifecycle_outside.c, lifecycle_undo.c) --------------------------*/
+/* --- work outside the servers (lifecycle_outside.c, lifecycle_welcome.c, lifecycle_undo.c) -----*/
 /* Every agent with drain hooks takes client traffic off the node. False when all have done so, or
  * there are none. */
 bool decide_traffic_down(struct decision *d, int node);
 /* What was decided waits until client traffic is off all of these nodes. */
 void decide_traffic_first(struct decision *d, const int *nodes, int count);
+/* Every agent with drain hooks lets clients in to the nodes that joined in this operation: appended
+ * to the answer, unless ordered before. */
+void welcome_joined(const struct lifecycle_facts *facts,
+                    struct lifecycle_answer *answer,
+                    int *capacity);
 /* This operation took client traffic off the node. */
 bool is_traffic_down(const struct decision *d, int node);
 bool can_provision(const struct decision *d);

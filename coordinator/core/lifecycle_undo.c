@@ -275,6 +275,7 @@ void lifecycle_undo(const struct lifecycle_facts *facts, struct lifecycle_answer
         undo_traffic(&u, i);
         undo_made(&u, i);
     }
+    welcome_joined(facts, out, &u.capacity);
     if (out->batch_count > 0) {
         out->verdict = LIFECYCLE_MORE;
     } else if (u.waits[0] != '\0') {

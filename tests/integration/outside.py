@@ -1,8 +1,12 @@
 """What the tests of provisioners and of drain hooks share: an agent that can be killed alone, and what an operation says."""
 
+import http.server
 import json
 import os
+import ssl
+import subprocess
 import sys
+import threading
 import unittest
 
 from fleet import Coordinator, Fleet
@@ -52,6 +56,65 @@ class Outside(unittest.TestCase):
 
     def slot_counts(self):
         return sorted(len(row["slots"]) for row in self.cluster.nodes[0].view().values() if row["is_primary"])
+
+
+class Mesh(http.server.BaseHTTPRequestHandler):
+    """A drain hook behind HTTPS, of a proxy that takes its time: busy at first, then it drains until it is told that it has."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_POST(self):
+        server = self.server
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers.get("Authorization") != "Bearer " + server.token:
+            return self.answer(401, {"state": "failed", "message": "who are you?"})
+        if not server.calls:
+            server.calls.append({"action": "busy"})
+            return self.answer(503, {})
+        server.calls.append(request)
+        if request["action"] == "drain":
+            return self.answer(202, {"state": "running", "message": "tells the mesh"})
+        is_waiting = request["action"] == "status" and not server.has_drained
+        return self.answer(200, {"state": "running", "message": "2 streams are left"} if is_waiting else {"state": "done"})
+
+    def answer(self, status, value):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *unused):
+        pass
+
+
+class MeshServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, folder, token):
+        super().__init__(("127.0.0.1", 0), Mesh)
+        self.token, self.calls, self.has_drained = token, [], False
+        key, self.cert = os.path.join(folder, "mesh.key"), os.path.join(folder, "mesh.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", self.cert],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = "https://127.0.0.1:%d/drain" % self.server_address[1]
+
+    def start(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
+
+    def asked(self):
+        """The actions so far, without the questions in between."""
+        return [call["action"] for call in self.calls if call["action"] != "status"]
 
 
 def main_beside(*names):

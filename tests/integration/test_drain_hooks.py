@@ -1,8 +1,8 @@
-"""Drain hooks: real HAProxy processes and a program (docs/outside.md).
+"""Drain hooks: real HAProxy processes, a program, and a webhook by HTTPS (docs/outside.md).
 
 Proves: `drover remove` takes a node out of two HAProxy processes first, by Unix socket and by TCP; new connections go elsewhere,
-one that is open may finish, and only then slots move; a proxy that does not answer is named and tried again; a removal that is
-cancelled lets clients in again.
+one that is open may finish, and only then slots move; a proxy that does not answer is named and tried again; a webhook is asked
+until it has drained; a removal that is cancelled lets clients in again, and so does a node that joins where another was drained.
 """
 
 import json
@@ -12,7 +12,7 @@ import unittest
 
 from fleet import Standalone
 from harness import SLOTS, Cluster, Process, free_port, log, wait_for
-from outside import CONF, Outside
+from outside import CONF, MeshServer, Outside
 from resp import Client
 
 
@@ -85,9 +85,16 @@ class Drain(Outside):
         with open(hook, "w") as file:
             file.write("#!/bin/sh\ncat >> %s\necho '{\"state\": \"done\"}'\n" % self.told)
         os.chmod(hook, 0o755)
+        self.mesh = MeshServer(self.folder.path, "a-secret-that-no-log-shows").start()
+        self.addCleanup(self.mesh.stop)
+        token = os.path.join(self.folder.path, "token")
+        with open(token, "w") as file:
+            file.write(self.mesh.token + "\n")
+        os.chmod(token, 0o600)
         self.fleet = Standalone(self.folder, self.cluster, [
             "--drain-haproxy", "unix:" + self.first.socket, "--drain-haproxy", "127.0.0.1:%d" % self.second.api_port,
-            "--drain-exec", hook, "--drain-limit", "10m"])
+            "--drain-exec", hook, "--drain-webhook", self.mesh.url, "--webhook-token-file", token, "--webhook-ca",
+            self.mesh.cert, "--drain-limit", "10m"])
         self.fleet.wait_sees(4)
 
     def hook_calls(self):
@@ -105,15 +112,22 @@ class Drain(Outside):
         self.second.start()
         wait_for("the second proxy to be told", lambda: self.second.targets(8) == self.others)
         self.assertEqual(self.first.targets(8), self.others)
-        self.wait_said(operation, "1 sessions are left")
+        self.wait_said(operation, "2 streams are left")
+        self.assertEqual(self.mesh.asked(), ["busy", "drain"])
+        drain, status = self.mesh.calls[1], self.mesh.calls[-1]
+        self.assertEqual((drain["address"], drain["node_id"], drain["role"], status["of"], status["request_id"]),
+                         (self.leaver.address, self.leaver.id(), "primary", "drain", drain["request_id"]))
         self.fleet.run("op", "cancel", operation)
         self.fleet.wait_operation(operation, "cancelled")
         for proxy in (self.first, self.second):
             wait_for("clients to be let in again", lambda p=proxy: p.targets(8) == self.everybody)
         self.assertEqual([call["action"] for call in self.hook_calls()], ["drain", "undrain"])
+        self.assertEqual(self.mesh.asked(), ["busy", "drain", "undrain"])
         log("cancelled: both let clients in again")
 
         operation = self.fleet.start("remove", self.leaver.address)
+        self.wait_said(operation, "2 streams are left")
+        self.mesh.has_drained = True
         self.wait_said(operation, "1 sessions are left")
         self.assertEqual((self.first.targets(8), self.second.targets(8)), (self.others, self.others))
         # Its client works on, and no slot has moved.
@@ -127,7 +141,22 @@ class Drain(Outside):
         self.assertEqual(sum(self.slot_counts()), SLOTS)
         call = self.hook_calls()[-1]
         self.assertEqual((call["action"], call["address"], call["role"]), ("drain", self.leaver.address, "primary"))
-        self.leaver.process.stop()
+        self.cluster.nodes.remove(self.leaver)
+        self.cluster.check_at_rest()
+        self.assertEqual((self.first.targets(8), self.second.targets(8)), (self.others, self.others))
+
+        # It joins again, as another node at the same address.
+        self.fleet.run("add", self.leaver.address, "--yes")
+        self.cluster.nodes.append(self.leaver)
+        newcomers = self.others | {self.leaver.id()}
+        self.assertNotEqual(newcomers, self.everybody)
+        self.assertEqual((self.first.targets(8), self.second.targets(8)), (newcomers, newcomers))
+        call = self.hook_calls()[-1]
+        self.assertEqual((call["action"], call["address"], call["node_id"]),
+                         ("undrain", self.leaver.address, self.leaver.id()))
+        self.assertEqual(self.mesh.asked()[-2:], ["drain", "undrain"])
+        self.assertNotIn(self.mesh.token, self.fleet.coordinators[0].process.log_text())
+        log("clients are let in to the node that joined at the drained address")
         self.cluster.check_at_rest()
 
 
