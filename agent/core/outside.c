@@ -70,6 +70,14 @@ int64_t outside_limit(const struct outside *x)
     return outside_is_up(x) && limit_ms < UP_MS_MIN ? UP_MS_MIN : limit_ms;
 }
 
+/* An earlier attempt, or the batch that this one asks for again, may have made it. */
+static bool is_asked_before(const struct outside *x)
+{
+    char own[OUTSIDE_ID_SIZE];
+    (void)snprintf(own, sizeof(own), "%s-%d", x->order.id.operation_id, x->order.id.batch_index);
+    return x->order.id.attempt > 1 || strcmp(own, x->task.request_id) != 0;
+}
+
 struct outside *outside_new(const struct order *order,
                             const struct outside_settings *settings,
                             uint32_t serial,
@@ -95,6 +103,7 @@ struct outside *outside_new(const struct order *order,
     if (kind != TASK_TRAFFIC) {
         add_errand(x, &settings->provisioner, now_ms);
     }
+    x->has_begun = kind == TASK_PROVISION && is_asked_before(x);
     for (int i = 0; kind == TASK_TRAFFIC && i < settings->hook_count; i++) {
         add_errand(x, &settings->hooks[i], now_ms);
     }
@@ -189,9 +198,10 @@ static void end_undo(struct outside *x, const char *trouble, struct agent_effect
         outside_finish(x, x->undo_result, x->undo_code, x->undo_reason, fx);
         return;
     }
-    (void)snprintf(reason, sizeof(reason), "%.80s; giving it back failed: %.60s", x->undo_reason,
-                   trouble);
-    outside_finish(x, ORDER_FAILED, x->undo_code != 0 ? x->undo_code : ERR_UNAVAILABLE, reason, fx);
+    /* The coordinator takes this code for "something may be left" (lifecycle_request.c). */
+    (void)snprintf(reason, sizeof(reason), "%.40s; giving request %.40s back failed: %.50s",
+                   x->undo_reason, x->task.request_id, trouble);
+    outside_finish(x, ORDER_FAILED, ERR_CONFLICT, reason, fx);
 }
 
 void outside_give_up(struct outside *x,
@@ -334,15 +344,6 @@ void outside_go_on(struct outside *x, int64_t now_ms, struct agent_effects *fx)
 
 /* ---- the step ---- */
 
-/* One that was removed as dead is asked like any other: it may have come back. */
-static void begin_release(struct outside *x, struct agent_effects *fx)
-{
-    if (x->task.proof.is_dead && !x->task.has_key) {
-        outside_finish(x, ORDER_FAILED, ERR_REFUSED,
-                       "the certificate of a dead node must be signed, and no key is set here", fx);
-    }
-}
-
 static void hear(struct outside *x, const struct agent_event *event, struct agent_effects *fx)
 {
     if (event->kind == AGENT_HOST) {
@@ -361,8 +362,6 @@ void outside_step(struct outside *x, const struct agent_event *event, struct age
         end_as_asked(x, event->now_ms, fx);
     } else if (x->task_err.code != 0) {
         outside_finish(x, ORDER_FAILED, x->task_err.code, x->task_err.text, fx);
-    } else if (x->sm.state == ERRAND_ASKING && x->ids.last == 0) {
-        begin_release(x, fx);
     } else {
         hear(x, event, fx);
     }

@@ -63,7 +63,8 @@ static void hear_failure(struct outside *x,
     (void)snprintf(reason, sizeof(reason), "%s: %s",
                    outside_name(errand->target, name, sizeof(name)), answer->message);
     /* Its own word that it failed for good also says that nothing is left of it. */
-    x->has_begun = x->has_begun && answer->is_retryable;
+    bool is_its_word = !answer->is_retryable && answer->is_maybe_received;
+    x->has_begun = x->has_begun && !is_its_word;
     outside_give_up(x, ev->code != 0 ? ev->code : ERR_UNAVAILABLE, reason, ev->now_ms, fx);
 }
 
@@ -169,7 +170,8 @@ static bool has_gone_silent(struct outside *x, const struct agent_event *ev)
 }
 
 /* The certificate says that nothing rests on the node; whether it still holds, the node says, if it
- * runs. */
+ * runs: also one that was removed as dead or was not seen yet. Where nobody was heard, neither when
+ * the certificate was given nor now, it speaks alone, and so it must be signed. */
 static void hear_emptiness(struct outside *x,
                            const struct agent_event *ev,
                            struct agent_effects *fx)
@@ -181,6 +183,9 @@ static void hear_emptiness(struct outside *x,
         x->node_silences = 0;
     } else if (is_silence(code) && !has_gone_silent(x, ev)) {
         return;
+    } else if (is_silence(code) && x->task.proof.is_dead && !x->task.has_key) {
+        code = err_set(&err, ERR_REFUSED,
+                       "the certificate of a dead node must be signed, and no key is set here");
     } else if (is_silence(code)) {
         code = 0;
     } else if (ev->err != NULL) {

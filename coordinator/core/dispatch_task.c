@@ -185,6 +185,11 @@ static struct agent_entry *choose_agent(struct coordinator *c,
             operation_waits_for(o, "waits for agent", batch->agent.text);
             return NULL;
         }
+        /* Its refusal would say nothing of what an earlier attempt has begun. */
+        if (task->kind == TASK_PROVISION && !(agent->has_host && agent->host.offers_provision)) {
+            operation_waits_for(o, "waits for a provisioner of agent", batch->agent.text);
+            return NULL;
+        }
     } else {
         agent = find_server(c, &task->node, &task->node_address);
         agent = agent != NULL ? agent : find_server(c, &task->peer, &task->peer_address);

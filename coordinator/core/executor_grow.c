@@ -65,6 +65,7 @@ void grow_ask(const struct coordinator *c,
     struct err err = {0};
     executor_facts_init(&facts, c, request, o != NULL ? o->plan.batches : NULL,
                         o != NULL ? o->plan.batch_count : 0);
+    facts.facts.operation_id = o != NULL ? o->op.id : NULL;
     *out = (struct lifecycle_answer){0};
     lifecycle_next(request, &facts.facts, out);
     executor_facts_release(&facts);
@@ -222,12 +223,20 @@ bool grow_has_begun(const struct operation_run *o)
     return false;
 }
 
+static void undo_facts_init(struct executor_facts *facts,
+                            const struct coordinator *c,
+                            const struct operation_run *o)
+{
+    executor_facts_init(facts, c, &o->op.request, o->plan.batches, o->plan.batch_count);
+    facts->facts.operation_id = o->op.id;
+}
+
 static void undo_ask(const struct coordinator *c,
                      const struct operation_run *o,
                      struct lifecycle_answer *out)
 {
     struct executor_facts facts;
-    executor_facts_init(&facts, c, &o->op.request, o->plan.batches, o->plan.batch_count);
+    undo_facts_init(&facts, c, o);
     lifecycle_undo(&facts.facts, out);
     executor_facts_release(&facts);
 }
@@ -337,12 +346,45 @@ bool grow_tick(struct coordinator *c, struct operation_run *o)
 
 /* ---- taking back ---- */
 
+/* A request that may have made a server, with nobody there who could ask, is a person's: the
+ * operation is held, and says which. The second time it is cancelled, the person knows. */
+static bool hold_lost_requests(struct coordinator *c, struct operation_run *o)
+{
+    char reason[TEXT_SIZE];
+    char first[TEXT_SIZE] = "";
+    for (;;) {
+        struct executor_facts facts;
+        undo_facts_init(&facts, c, o);
+        int index = lifecycle_lost_request(&facts.facts, 0, reason);
+        executor_facts_release(&facts);
+        if (index < 0) {
+            break;
+        }
+        struct batch *batch = &o->plan.batches[index];
+        batch->state = BATCH_HELD;
+        batch->reason_code = ERR_CANCELLED;
+        memcpy(batch->reason, reason, sizeof(batch->reason));
+        (void)record_batch(c, o, index);
+        if (first[0] == '\0') {
+            memcpy(first, reason, sizeof(first));
+        }
+    }
+    if (first[0] == '\0') {
+        return false;
+    }
+    (void)snprintf(reason, sizeof(reason),
+                   "%.90s: bring the agent back, or release that id by hand; then cancel again",
+                   first);
+    operation_move(c, o, OPERATION_HELD, ERR_UNAVAILABLE, reason);
+    return true;
+}
+
 /* Waits for what stands in o->waits, or gives it up with that. */
 static bool undo_later(struct coordinator *c, struct operation_run *o, char rest[TEXT_SIZE])
 {
     if (c->turn.now_ms - o->ending_since_ms >= UNDO_MS) {
         (void)snprintf(rest, TEXT_SIZE, "%.150s", o->waits);
-        return true;
+        return !hold_lost_requests(c, o);
     }
     o->next_look_ms = c->turn.now_ms + GROW_LOOK_AGAIN_MS;
     return false;

@@ -60,7 +60,9 @@ static void fill_task(const struct coordinator *c,
     fill_name(c, batch, operation_id, order);
     order->kind = ORDER_TASK;
     task_order_fill(c, batch, &order->task);
-    if (order->task.kind == TASK_PROVISION) {
+    char request[2];
+    if (order->task.kind == TASK_PROVISION &&
+        !task_detail_get(&order->task, "request", request, sizeof(request))) {
         fill_request(batch, operation_id, &order->task);
     }
     if (order->task.kind == TASK_STOP || order->task.kind == TASK_RELEASE) {

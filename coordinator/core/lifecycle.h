@@ -38,6 +38,7 @@ struct lifecycle_facts {
      * what was tried and failed. */
     const struct batch *batches;
     int batch_count;
+    const char *operation_id; /* names its requests to provisioners; NULL = it has not begun */
 };
 
 enum lifecycle_verdict {
@@ -63,11 +64,17 @@ void lifecycle_next(const struct operation_request *request,
 void lifecycle_answer_release(struct lifecycle_answer *answer);
 /* What an operation that ends must take back, from its own batches (lifecycle_undo.c): client
  * traffic goes back on members that it was taken off and that did not begin to leave; servers that
- * were made for it and never joined are released. MORE: these tasks; WAIT: something cannot be
- * taken back now; REFUSED: what is left was tried and failed; DONE: nothing is left. Release the
- * answer.
+ * were made for it and never joined are released; a provisioner whose agent was lost is asked once
+ * more for what it may have made. MORE: these tasks; WAIT: something cannot be taken back now;
+ * REFUSED: what is left was tried and failed, or a person was told of it; DONE: nothing is left.
+ * Release the answer.
  */
 void lifecycle_undo(const struct lifecycle_facts *facts, struct lifecycle_answer *out);
+/* The first request, from batch 'from' on, that may have left a server with its provisioner and of
+ * which no person was told: the index of the batch that had the last word on it, with a sentence
+ * that names the request. -1 = there is none. Whoever tells a person sets that batch to HELD with
+ * ERR_CANCELLED (lifecycle_request.c). */
+int lifecycle_lost_request(const struct lifecycle_facts *facts, int from, char reason[TEXT_SIZE]);
 /* True for tasks as lifecycle_undo() gives them. */
 bool lifecycle_is_undo(const struct task *task);
 /* The dry run: every step foreseen, a line each, from now to the end as far as it can be known. */

@@ -86,6 +86,27 @@ int count_traffic(const struct lifecycle_facts *facts,
                   const char *agent,
                   uint32_t flags);
 
+/* --- requests to provisioners (lifecycle_request.c) --------------------------------------------*/
+#define REQUEST_ID_SIZE 64
+
+/* A request whose end nobody knows: its provisioner may have made a server. */
+struct lost_request {
+    char id[REQUEST_ID_SIZE];
+    char agent[AGENT_ID_SIZE]; /* nobody else's provisioner need know it */
+    const struct batch *first; /* that asked first; borrowed */
+    const struct batch *last;  /* that was given to the agent last, or waits for it; borrowed */
+    bool is_asked_again;       /* 'last' asks once more, to give back what comes */
+    int ask_count;             /* how often it was asked for so */
+};
+
+/* Of the request that batch 'index' asked for first; false when that is no such batch, or all is
+ * known. */
+bool find_lost_request(const struct lifecycle_facts *facts, int index, struct lost_request *out);
+/* The sentence for people. */
+void describe_lost_request(const struct lost_request *lost, bool is_away, char reason[TEXT_SIZE]);
+/* A PROVISION under the id of an earlier one, to learn what it made. */
+bool is_asked_again(const struct task *task);
+
 /* --- asking ----------------------------------------------------------------------------------*/
 /* A live primary to ask, always the same one: with slots if there is any, then by id; never
  * 'not_this'. NO_NODE when there is none. */

@@ -3,6 +3,7 @@
  * Drain hooks and provisioners work outside the cluster, so no view shows what they did: this is
  * the one place where the operation's own batches are asked what is so now. */
 #include "common/base/alloc.h"
+#include "common/base/check.h"
 #include "coordinator/core/lifecycle_parts.h"
 #include "coordinator/core/removal.h"
 
@@ -259,11 +260,49 @@ static void undo_made(struct undo *u, int index)
     }
 }
 
+/* ---- servers that may have been made ---- */
+
+/* The answer to it is a server like any that was made: undo_made() gives it back, unless it has
+ * become a member. */
+static void ask_again(struct undo *u, const struct lost_request *lost)
+{
+    struct task task = *lost->first->task;
+    size_t len = strlen(task.detail);
+    int added = snprintf(task.detail + len, sizeof(task.detail) - len, "request %s\n", lost->id);
+    CHECK(added > 0);
+    CHECK((size_t)added < sizeof(task.detail) - len);
+    add_task(u, &task);
+}
+
+static void undo_lost(struct undo *u, int index)
+{
+    struct lost_request lost;
+    if (!find_lost_request(u->facts, index, &lost)) {
+        return;
+    }
+    const struct lifecycle_host *host = find_agent(u->facts, lost.agent);
+    bool is_there = host != NULL && host->offers_provision;
+    bool is_held = lost.last->state == BATCH_HELD;
+    bool is_under_way = lost.is_asked_again &&
+                        (lost.last->state == BATCH_WAITING || lost.last->state == BATCH_FAILED);
+    bool is_told = is_held && lost.last->reason_code == ERR_CANCELLED;
+    bool is_given_up = lost.is_asked_again && is_held && !is_told;
+    if (!is_under_way && is_there && !is_given_up && lost.ask_count < REPEATS_MAX) {
+        ask_again(u, &lost);
+    } else if (!is_under_way && (is_there || is_told || is_given_up)) {
+        if (u->failed[0] == '\0') {
+            describe_lost_request(&lost, !is_there, u->failed);
+        }
+    } else {
+        describe_lost_request(&lost, true, u->waits);
+    }
+}
+
 /* ---- all of it ---- */
 
 bool lifecycle_is_undo(const struct task *task)
 {
-    return task->kind == TASK_RELEASE ||
+    return task->kind == TASK_RELEASE || is_asked_again(task) ||
            (task->kind == TASK_TRAFFIC && (task->flags & TASK_UP) != 0);
 }
 
@@ -274,6 +313,7 @@ void lifecycle_undo(const struct lifecycle_facts *facts, struct lifecycle_answer
     for (int i = 0; i < facts->batch_count; i++) {
         undo_traffic(&u, i);
         undo_made(&u, i);
+        undo_lost(&u, i);
     }
     welcome_joined(facts, out, &u.capacity);
     if (out->batch_count > 0) {

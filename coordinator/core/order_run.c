@@ -206,6 +206,13 @@ static bool is_batch_complete(struct batch *batch, const struct order_status *st
                                      : slotset_is_equal(&batch->slots_done, &batch->slots);
 }
 
+/* What a provisioner was asked for goes on when the order expires (lifecycle_request.c). */
+static bool is_end_unknown(const struct batch *batch, const struct order_status *status)
+{
+    return status->state == ORDER_EXPIRED && batch->kind == BATCH_TASK &&
+           batch->task->kind == TASK_PROVISION;
+}
+
 /* The order ended with slots_done of its slots. Decides what becomes of the batch; the caller
  * journals it. */
 static void end_order(struct coordinator *c, struct operation_run *o, int index)
@@ -240,7 +247,7 @@ static void end_order(struct coordinator *c, struct operation_run *o, int index)
         return;
     case ORDER_STOPPED:
     case ORDER_EXPIRED:
-        set_reason(batch, 0, status->reason);
+        set_reason(batch, is_end_unknown(batch, status) ? ERR_CONFLICT : 0, status->reason);
         batch->state = o->op.state == OPERATION_RUNNING ? BATCH_WAITING : BATCH_STOPPED;
         (void)log_batch(c, EVENT_BATCH_STOPPED, o, index);
         return;

@@ -2,7 +2,8 @@
 
 Proves: `drover scale` gets a server from a program and from an HTTPS webhook, and gives it back with its certificate; agent and
 coordinator killed with -9 in the middle, it is asked for again under the same id and there is one server only; a program that hangs is ended with
-all it started and what it asked for is given back; one that fails is quoted; a webhook with a wrong certificate is refused.
+all it started and what it asked for is given back; cancelled while its agent is dead, what was made goes back once the agent lives
+again; one that fails is quoted; a webhook with a wrong certificate is refused.
 """
 
 import http.server
@@ -91,6 +92,26 @@ class Exec(Provisioned):
         self.assertLessEqual(set(call["environment"]), {"PATH", "HOME", "LANG", "TZ", "LC_CTYPE", "PWD", "SHLVL", "_"})
         log("one server, asked for %d times under one id" % len(self.provisioner.calls("provision")))
         self.scale_in()
+
+    def test_cancelled_while_away(self):
+        self.guarded(self.cancelled_while_away)
+
+    def cancelled_while_away(self):
+        self.make("--provision-exec", "{program}")
+        self.provisioner.set_mode("slow")
+        operation = self.fleet.start("scale", "--primaries", "4")
+        self.wait_said(operation, "50 % boots")
+        request, = self.provisioner.servers()
+        agent = self.fleet.agents[0]
+        agent.kill()
+        self.fleet.run("op", "cancel", operation, check=False)
+        self.assertEqual(list(self.provisioner.servers()), [request])
+        self.provisioner.set_mode("")
+        agent.start()
+        ended = self.end_of(operation)
+        self.assertEqual((ended["state"], self.provisioner.servers()), ("cancelled", {}), ended)
+        self.assertEqual({call["request_id"] for call in self.provisioner.calls("provision")}, {request})
+        log("%s was asked for again after its agent was lost, and given back" % request)
 
     def test_hangs_and_fails(self):
         self.guarded(self.hangs_and_fails)
@@ -231,4 +252,4 @@ class Webhook(Provisioned):
 
 
 if __name__ == "__main__":
-    main_beside("Exec.test_out_killed_and_in", "Exec.test_hangs_and_fails", "Webhook")
+    main_beside("Exec.test_out_killed_and_in", "Exec.test_hangs_and_fails", "Exec.test_cancelled_while_away", "Webhook")

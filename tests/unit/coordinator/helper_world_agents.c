@@ -153,7 +153,9 @@ static void agent_obey(struct world *w, struct world_agent *agent, const struct 
     for (int n = 0; n < said->stop_count; n++) {
         int at = agent_find(agent, &said->stops[n]);
         if (at >= 0 && agent->orders[at].status.state == ORDER_RUNNING && !agent->does_nothing) {
-            agent->orders[at].status.state = ORDER_STOPPED;
+            struct order_status *status = &agent->orders[at].status;
+            status->state = ORDER_STOPPED;
+            (void)snprintf(status->reason, sizeof(status->reason), "stopped");
         }
     }
     for (int n = 0; n < said->forget_count; n++) {

@@ -272,6 +272,71 @@ static void test_agent_dies(void **state)
     world_release(&w);
 }
 
+/* An agent is lost while its provisioner works, and the operation is cancelled meanwhile. */
+static const char *lose_a_request(struct world *w)
+{
+    begin(w, 2, 3);
+    w->agents[0].offers_provision = false;
+    world_run(w, 3000);
+    w->agents[1].task_ticks = 50;
+    const char *id = scale(w, 4);
+    WORLD_UNTIL(w, 20000, count_live(w, TASK_PROVISION) > 0);
+    assert_true(task_detail_get(&w->agents[1].orders[0].order.task, "request", w->nodes[3].request,
+                                sizeof(w->nodes[3].request)));
+    world_agent_kill(w, 1);
+    (void)world_verb(w, 0, COMMAND_CANCEL, id);
+    return id;
+}
+
+/* It comes back: what was made is learnt under the same id, and given back. */
+static void test_lost_request_is_given_back(void **state)
+{
+    (void)state;
+    for (int64_t away_ms = 100; away_ms < 60000; away_ms += 19000) {
+        struct world w;
+        (void)lose_a_request(&w);
+        world_run(&w, away_ms);
+        assert_int_equal(world_state(&w), OPERATION_CANCELLING);
+        world_agent_start(&w, 1);
+        WORLD_UNTIL(&w, 120000, is_over(&w));
+        assert_int_equal(world_state(&w), OPERATION_CANCELLED);
+        assert_string_equal(world_operation(&w)->reason, "cancelled by an operator");
+        assert_int_equal(count_made(&w), 1);
+        assert_int_equal(count_forgotten(&w), 0);
+        world_release(&w);
+    }
+}
+
+/* It does not: the operation is held and names the request. Cancelled once more it asks, if the
+ * agent is there, or ends, saying what may be left. */
+static void test_lost_request_is_a_persons(void **state)
+{
+    (void)state;
+    for (int comes_back = 0; comes_back < 2; comes_back++) {
+        struct world w;
+        const char *id = lose_a_request(&w);
+        WORLD_UNTIL(&w, 200000, world_state(&w) == OPERATION_HELD);
+        char words[64];
+        (void)snprintf(words, sizeof(words), "request %s-0 may have left a server", id);
+        assert_non_null(strstr(world_operation(&w)->reason, words));
+        assert_non_null(strstr(world_operation(&w)->reason, "then cancel again"));
+        if (comes_back > 0) {
+            world_agent_start(&w, 1);
+            world_run(&w, 5000);
+        } else {
+            world_start(&w, 1); /* another leader knows it as well */
+            world_kill(&w, 0);
+            WORLD_UNTIL(&w, 15000, world_leader(&w) == 1);
+            WORLD_UNTIL(&w, 20000, strstr(world_why(&w), words) != NULL);
+        }
+        (void)world_verb(&w, world_leader(&w), COMMAND_CANCEL, id);
+        WORLD_UNTIL(&w, 120000, world_state(&w) == OPERATION_CANCELLED);
+        assert_int_equal(count_forgotten(&w), comes_back > 0 ? 0 : 1);
+        assert_int_equal(strstr(world_operation(&w)->reason, words) == NULL, comes_back > 0);
+        world_release(&w);
+    }
+}
+
 /* A leader that dies anywhere: every server that was made is a member in the end. */
 static void test_leader_dies_anywhere(void **state)
 {
@@ -326,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_cancel_after_traffic),
         cmocka_unit_test(test_hook_fails),
         cmocka_unit_test(test_agent_dies),
+        cmocka_unit_test(test_lost_request_is_given_back),
+        cmocka_unit_test(test_lost_request_is_a_persons),
         cmocka_unit_test(test_leader_dies_anywhere),
         cmocka_unit_test(test_leader_dies_while_cancelling),
     };

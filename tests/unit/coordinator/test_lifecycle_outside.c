@@ -401,6 +401,115 @@ static void test_undo_made_waits(void **state)
     life_release(&life);
 }
 
+/* A request whose agent was lost may have left a server: it is asked for once more under its id, by
+ * that agent alone, and what comes is given back. */
+static void test_undo_asks_for_what_was_lost(void **state)
+{
+    (void)state;
+    struct life life;
+    char text[TEXT_SIZE];
+    char id[64];
+    int count = 0;
+    struct operation_request request = scale_to(4, 0);
+    life_init(&life, THREE "; h1/z1 provisions; h2/z2 provisions");
+    life.model.facts.operation_id = "op-7-1";
+    assert_non_null(strstr(step(&life, &request, text), "have a server made"));
+    struct batch *asked = &life.model.batches[0];
+    asked->made = (struct address){.port = 0};
+    asked->attempt = 0;
+    asked->state = BATCH_WAITING; /* nobody was told */
+    assert_int_equal(undo(&life, text, &count), LIFECYCLE_DONE);
+    asked->attempt = 1;
+    life.model.hosts[0].is_connected = false; /* h2 may have another provisioner */
+    assert_int_equal(undo(&life, text, &count), LIFECYCLE_WAIT);
+    assert_string_equal(text, "request op-7-1-0 may have left a server; agent h1 is not connected");
+    assert_int_equal(lifecycle_lost_request(&life.model.facts, 0, text), 0);
+    life.model.hosts[0].is_connected = true;
+    assert_int_equal(undo(&life, text, &count), LIFECYCLE_MORE);
+    assert_int_equal(count, 1);
+    assert_int_equal(last_batch(&life)->task->kind, TASK_PROVISION);
+    assert_true(task_detail_get(last_batch(&life)->task, "request", id, sizeof(id)));
+    assert_string_equal(id, "op-7-1-0");
+    assert_true(task_detail_get(last_batch(&life)->task, "agent", id, sizeof(id)));
+    assert_string_equal(id, "h1");
+    assert_int_equal(undo(&life, text, &count), LIFECYCLE_MORE);
+    assert_non_null(strstr(text, "give the server at new-"));
+    assert_int_equal(undo(&life, text, &count), LIFECYCLE_DONE);
+    assert_int_equal(lifecycle_lost_request(&life.model.facts, 0, text), -1);
+    life_release(&life);
+}
+
+/* Which ends are known: the agent's own word that nothing is left, and no other. */
+static void test_what_counts_as_lost(void **state)
+{
+    (void)state;
+    static const struct {
+        enum batch_state state;
+        int attempt;
+        int code;
+        const char *reason;
+        bool is_lost;
+    } cases[] = {
+        {BATCH_WAITING, 1, 0, "", true},
+        {BATCH_ORDERED, 1, 0, "", true},
+        {BATCH_STOPPED, 1, 0, "stopped", false},
+        {BATCH_STOPPED, 1, 0, "", false}, /* was never told */
+        {BATCH_STOPPED, 2, 0, "", true},  /* nor was this one; the one before was */
+        {BATCH_STOPPED, 1, ERR_CONFLICT, "its order was not renewed", true},
+        {BATCH_FAILED, 1, ERR_UNAVAILABLE, "quota", false},
+        {BATCH_HELD, 3, ERR_REFUSED, "no such zone", false},
+        {BATCH_HELD, 3, ERR_CONFLICT, "giving request op-7-1-0 back failed", true},
+        {BATCH_HELD, 1, ERR_CANCELLED, "told", true},
+        {BATCH_DONE, 1, 0, "", false},
+    };
+    struct life life;
+    char text[TEXT_SIZE];
+    int count = 0;
+    struct operation_request request = scale_to(4, 0);
+    life_init(&life, THREE "; h1/z1 provisions");
+    assert_non_null(strstr(step(&life, &request, text), "have a server made"));
+    life.model.facts.operation_id = "op-7-1";
+    life.model.batches[0].made = (struct address){.port = 0};
+    life.model.hosts[0].is_connected = false;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct batch *batch = &life.model.batches[0];
+        batch->state = cases[i].state;
+        batch->attempt = cases[i].attempt;
+        batch->reason_code = cases[i].code;
+        (void)snprintf(batch->reason, sizeof(batch->reason), "%s", cases[i].reason);
+        enum lifecycle_verdict verdict = undo(&life, text, &count);
+        assert_int_equal(verdict != LIFECYCLE_DONE, cases[i].is_lost);
+        /* Once a person was told, nothing is waited for. */
+        assert_int_equal(verdict == LIFECYCLE_REFUSED, cases[i].code == ERR_CANCELLED);
+    }
+    life_release(&life);
+}
+
+/* It is asked for three times at most, and not again by an agent that could not give it back. */
+static void test_undo_gives_a_request_up(void **state)
+{
+    (void)state;
+    struct life life;
+    char text[TEXT_SIZE];
+    int count = 0;
+    struct operation_request request = scale_to(4, 0);
+    life_init(&life, THREE "; h1/z1 provisions");
+    life.model.facts.operation_id = "op-7-1";
+    assert_non_null(strstr(step(&life, &request, text), "have a server made"));
+    last_batch(&life)->made = (struct address){.port = 0};
+    for (int i = 0; i < 4; i++) {
+        last_batch(&life)->state = BATCH_STOPPED;
+        last_batch(&life)->attempt = 1;
+        last_batch(&life)->reason_code = ERR_CONFLICT;
+        (void)snprintf(last_batch(&life)->reason, TEXT_SIZE, "not renewed");
+        assert_int_equal(undo(&life, text, &count), i < 3 ? LIFECYCLE_MORE : LIFECYCLE_REFUSED);
+        last_batch(&life)->made = (struct address){.port = 0};
+    }
+    assert_string_equal(text,
+                        "request op-7-1-0 may have left a server; agent h1 could not give it back");
+    life_release(&life);
+}
+
 /* What was prepared and is not needed after all is taken back before the operation is done. */
 static void test_done_takes_back(void **state)
 {
@@ -466,6 +575,9 @@ int main(void)
         cmocka_unit_test(test_no_traffic_for_who_leaves),
         cmocka_unit_test(test_undo_made),
         cmocka_unit_test(test_undo_made_waits),
+        cmocka_unit_test(test_undo_asks_for_what_was_lost),
+        cmocka_unit_test(test_what_counts_as_lost),
+        cmocka_unit_test(test_undo_gives_a_request_up),
         cmocka_unit_test(test_done_takes_back),
         cmocka_unit_test(test_describe),
     };
