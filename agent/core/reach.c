@@ -1,6 +1,7 @@
 /* reach.c — see reach.h. */
 #include "agent/core/reach.h"
 
+#include "agent/core/redis_words.h"
 #include "agent/core/request_ids.h"
 #include "common/base/alloc.h"
 #include "common/base/check.h"
@@ -33,7 +34,7 @@ static const struct sm_state reach_states[REACH_STATE_NR] = {
     [REACH_DATA]    = {"data",     SM_TO(REACH_BUS) | ENDED,        WAITING_MS, "connects to the data port"},
     [REACH_BUS]     = {"bus",      SM_TO(REACH_DONE) | ENDED,       WAITING_MS, "connects to the cluster bus port"},
     [REACH_DONE]    = {"done",     0,                               NEVER,      "both ports answer"},
-    [REACH_FAILED]  = {"failed",   0,                               NEVER,      "a port does not answer; the reason names it"},
+    [REACH_FAILED]  = {"failed",   0,                               NEVER,      "a port does not answer, or is no cluster's; the reason says it"},
     [REACH_STOPPED] = {"stopped",  0,                               NEVER,      "asked to stop"},
     [REACH_EXPIRED] = {"expired",  0,                               NEVER,      "not renewed in time"},
 };
@@ -128,6 +129,26 @@ static void read_announced(struct reach *r, const struct agent_event *ev)
     nodes_view_release(&view);
 }
 
+/* It has no bus port to try, and nobody's firewall is to blame. */
+static bool is_standalone(const struct agent_event *ev)
+{
+    return ev->code == 0 && ev->replies->count == 1 && reply_is_error(&ev->replies->replies[0]) &&
+           reply_contains(&ev->replies->replies[0], "cluster support disabled");
+}
+
+static void hear_announced(struct reach *r, const struct agent_event *ev)
+{
+    if (is_standalone(ev)) {
+        (void)snprintf(r->reason, sizeof(r->reason),
+                       "it runs without cluster mode: set cluster-enabled yes, restart");
+        end(r, REACH_FAILED, ERR_REFUSED, ev->now_ms);
+        return;
+    }
+    read_announced(r, ev);
+    sm_move(&r->sm, REACH_DATA, ev->now_ms);
+    r->wake_ms = ev->now_ms;
+}
+
 static void fail(struct reach *r, const struct agent_event *ev)
 {
     char to[ADDRESS_TEXT_SIZE];
@@ -164,9 +185,7 @@ void reach_step(struct reach *r, const struct agent_event *event, struct agent_e
     bool is_answer = r->req_id != 0 && event->req_id == r->req_id;
     if (is_answer && event->kind == AGENT_REDIS) {
         r->req_id = 0;
-        read_announced(r, event);
-        sm_move(&r->sm, REACH_DATA, event->now_ms);
-        r->wake_ms = event->now_ms;
+        hear_announced(r, event);
     } else if (is_answer && event->kind == AGENT_DIALED) {
         r->req_id = 0;
         hear_dial(r, event);

@@ -14,6 +14,7 @@ from fleet import Standalone
 from harness import SLOTS, Cluster, Folder, Load, end_all, load_tool, log, wait_for
 
 KEYS = 30000
+NOT_FOUND, REFUSED = 4, 7
 HAS_VALKEY = shutil.which("valkey-server") is not None
 
 
@@ -178,7 +179,8 @@ def create_a_cluster(test, server):
 
 
 class Refusals(unittest.TestCase):
-    """Joins and removals that must not happen: a clear error, and nothing is changed."""
+    """Joins and removals that must not happen: the code and the sentence, and nothing is changed. What was seen in time is refused
+    by the coordinator, the rest by the agent that is to join it, in its own words."""
 
     @classmethod
     def setUpClass(cls):
@@ -191,12 +193,14 @@ class Refusals(unittest.TestCase):
     def tearDownClass(cls):
         end_all()
 
-    def refused(self, *args):
+    def refused(self, code, pattern, *args):
         before = view_ids(self.cluster)
         done = self.fleet.run(*args, "--yes", check=False, timeout=150)
-        log("%s: exit %d: %s" % (" ".join(args), done.returncode, done.stderr.strip().splitlines()[-1:]))
-        self.assertNotEqual(done.returncode, 0, done.stdout)
-        self.assertTrue(done.stderr.strip(), "refused without a word")
+        said = [line for line in done.stderr.splitlines() if line.startswith("drover: ")]
+        log("%s: exit %d: %s" % (" ".join(args), done.returncode, said))
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertEqual(len(said), 1, done.stderr)
+        self.assertRegex(said[0], pattern)
         wait_for("everything to be as before", lambda: view_ids(self.cluster) == before, 90)
         self.cluster.check_at_rest()
         return done
@@ -205,21 +209,33 @@ class Refusals(unittest.TestCase):
         node = lone(self.cluster)
         node.call("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
         wait_for("its slots to serve", lambda: node.call("SET", "precious", "1") == "OK")
-        self.refused("add", node.address)
+        self.refused(REFUSED, "%s (is used: it has keys; empty it first|owns 16384 slots already)" % node.address,
+                     "add", node.address)
         self.assertEqual(node.call("GET", "precious"), b"1")
 
+    def test_add_a_node_that_owns_a_slot(self):
+        node = lone(self.cluster)
+        node.call("CLUSTER", "ADDSLOTS", 7)
+        self.refused(REFUSED, "%s (is used: it has slots; empty it first|owns 1 slots already)" % node.address,
+                     "add", node.address)
+        self.assertEqual([len(row["slots"]) for row in node.view().values()], [1])
+
     def test_add_a_node_that_is_not_there(self):
-        self.refused("add", "127.0.0.1:1")
+        self.refused(REFUSED, "reach 127.0.0.1:1 from 127.0.0.1: data port 127.0.0.1:1 (refuses|is silent): open the firewall",
+                     "add", "127.0.0.1:1")
 
     def test_add_a_server_without_cluster_mode(self):
         node = lone(Cluster(self.folder, conf={"cluster-enabled": "no"}))
-        self.refused("add", node.address)
+        self.refused(REFUSED, "%s.* it runs without cluster mode: set cluster-enabled yes, restart" % node.address,
+                     "add", node.address)
 
     def test_remove_dead_of_a_living_node(self):
-        self.refused("remove", self.cluster.nodes[0].address, "--dead")
+        node = self.cluster.nodes[0]
+        self.refused(REFUSED, r"%s \(%.8s\) answers; remove it without saying that it is dead" % (node.address, node.id()),
+                     "remove", node.address, "--dead")
 
     def test_remove_what_nobody_knows(self):
-        self.refused("remove", "127.0.0.1:9")
+        self.refused(NOT_FOUND, 'no node is named "127.0.0.1:9"', "remove", "127.0.0.1:9")
 
 
 class Lifecycle(unittest.TestCase):

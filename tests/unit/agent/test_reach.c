@@ -52,13 +52,13 @@ static struct agent_effect take(enum agent_effect_kind kind)
     return effect;
 }
 
-static void answer_nodes(const char *text, int code)
+static void answer_nodes_as(enum reply_type type, const char *text, int code)
 {
     struct agent_effect asked = take(AGENT_FX_REDIS);
     struct reply_list replies = {0};
     if (text != NULL) {
         struct reply *reply = replies_add(&replies);
-        reply_set_text(&replies, reply, REPLY_STRING, text, strlen(text));
+        reply_set_text(&replies, reply, type, text, strlen(text));
     }
     struct agent_event event = {.kind = AGENT_REDIS,
                                 .now_ms = now_ms,
@@ -67,6 +67,11 @@ static void answer_nodes(const char *text, int code)
                                 .replies = &replies};
     reach_step(reach, &event, &fx);
     replies_release(&replies);
+}
+
+static void answer_nodes(const char *text, int code)
+{
+    answer_nodes_as(REPLY_STRING, text, code);
 }
 
 /* The dial on its way goes to this place, and ends so. */
@@ -166,6 +171,28 @@ static void test_says_that_it_was_refused(void **state)
 }
 
 /* Late answers change nothing. */
+/* Without cluster mode there is no bus port: to speak of a firewall would lead people astray. */
+static void test_says_that_there_is_no_cluster_mode(void **state)
+{
+    (void)state;
+    tick();
+    answer_nodes_as(REPLY_ERROR, "ERR This instance has cluster support disabled", 0);
+    check_end(ORDER_FAILED, ERR_REFUSED, "it runs without cluster mode: set cluster-enabled yes");
+    assert_int_equal(fx.count, 0);
+    assert_true(reach_deadline(reach) == NEVER);
+}
+
+/* Whoever refuses the login, or loads, has ports all the same. */
+static void test_tries_after_another_error(void **state)
+{
+    (void)state;
+    tick();
+    answer_nodes_as(REPLY_ERROR, "NOAUTH Authentication required.", 0);
+    answer_dial("10.0.0.9", 7000, 0);
+    answer_dial("10.0.0.9", 17000, 0);
+    check_end(ORDER_DONE, 0, "both ports answer");
+}
+
 static void test_stops_and_expires_at_once(void **state)
 {
     (void)state;
@@ -192,6 +219,8 @@ int main(void)
         EACH(test_tries_without_an_answer),
         EACH(test_gives_up_after_three_tries),
         EACH(test_says_that_it_was_refused),
+        EACH(test_says_that_there_is_no_cluster_mode),
+        EACH(test_tries_after_another_error),
         EACH(test_stops_and_expires_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
