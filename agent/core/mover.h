@@ -6,6 +6,7 @@
  *   mover_copy.c     keys listed, sized, and MIGRATEd one call at a time
  *   mover_conflict.c keys that are on both sides
  *   mover_fan.c      SETSLOT of many slots: in one pipeline, or side by side where each one waits
+ *   mover_clear.c    config epochs and failovers: will the target's claim hold?
  *   mover_commit.c   replicas in step, proof, SETSLOT NODE at target, source, everyone
  *   mover_failover.c the source is gone or demoted: find its successor, repair the target
  *   mover_close.c    all views checked at the end; slots that nothing was moved of are closed again
@@ -130,16 +131,20 @@ struct burst {
     int64_t wait_until_ms; /* bound of a waiting state */
     int64_t target_offset; /* SYNCING: what the replicas must reach */
     bool is_behind;        /* an answer of this round said: not yet */
-    bool is_proved;        /* opening already proved the rest to be empty */
-    bool is_marked;        /* MIGRATING: the source has taken all marks, the counts are asked for */
+    bool is_proved;   /* the source holds no key of it, by its own word after the mark was set */
+    bool is_marked;   /* MIGRATING: the source has taken all marks, the counts are asked for */
+    bool is_of_empty; /* its slots were empty when counted */
+    bool is_clear;    /* the target, asked last, has nothing against a claim */
+    int clearances_awaited;
 };
 
 enum mover_request_kind {
     REQUEST_SURVEY_SOURCE = 1,
     REQUEST_SURVEY_COPY, /* the copy lane's own look at the source */
     REQUEST_SURVEY_TARGET,
-    REQUEST_COUNT, /* index = first slot */
-    REQUEST_BURST, /* the burst's present step; index = replica or peer */
+    REQUEST_COUNT,     /* index = first slot */
+    REQUEST_BURST,     /* the burst's present step; index = replica or peer */
+    REQUEST_CLEARANCE, /* the target, before the burst is claimed */
     REQUEST_LIST,
     REQUEST_SIZE,    /* index = slot of the burst, first, count = keys */
     REQUEST_MIGRATE, /* index = slot of the burst */
@@ -252,6 +257,8 @@ struct slot_mover {
     int witness_count;
     int trace_awaited;
     bool setslot_waits; /* each SETSLOT waits for the node's replicas (Valkey 8): see mover_fan.c */
+    int64_t source_epoch;     /* the source's config epoch */
+    int64_t failing_slots;    /* of primaries that the target saw failing */
     struct node_id successor; /* found by tracing */
 
     /* The slots. */
@@ -276,9 +283,10 @@ struct slot_mover {
     struct strbuf compare_values; /* of the side that answered first */
 
     /* Trouble. */
-    int failures;          /* since there was progress */
-    int64_t wake_ms;       /* WAITING, SETTLING, CLOSING */
-    int64_t lost_since_ms; /* the source does not answer; NEVER = it does */
+    int failures;             /* since there was progress */
+    int64_t wake_ms;          /* WAITING, SETTLING, CLOSING */
+    int64_t lost_since_ms;    /* the source does not answer; NEVER = it does */
+    int64_t unclear_since_ms; /* a claim might not hold, see mover_clear.c; NEVER = it would */
     int settle_round;
     int settle_cursor; /* the next node to ask in this round */
     int settle_awaited;
@@ -328,6 +336,9 @@ void mover_retry(struct slot_mover *m,
                  struct agent_effects *fx,
                  enum redis_fault fault,
                  const char *what);
+/* The same for what is no failure and passes by itself, within a minute or never: gossip that has
+ * not arrived. */
+void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *what);
 /* Of an answer that did not come (code not 0) or is an error: picks the fault and the words, then
  * mover_retry(). */
 void mover_retry_reply(struct slot_mover *m,
@@ -434,7 +445,27 @@ bool mover_fan_answered(struct slot_mover *m,
                         const struct mover_request *request,
                         const struct agent_event *ev);
 
+/* ---- mover_clear.c ---- */
+/* Of a survey. False when the mover waits instead, since the source does not know its successor
+ * yet, or since a claim might not hold. */
+bool mover_judge_successor(struct slot_mover *m, struct agent_effects *fx);
+bool mover_judge_epochs(struct slot_mover *m, struct agent_effects *fx);
+/* The last answer of 'ev' is the source's CLUSTER INFO: as surveyed? Otherwise the mover looks
+ * again. */
+bool mover_source_is_clear(struct slot_mover *m,
+                           const struct agent_event *ev,
+                           struct agent_effects *fx);
+/* Asks the target anew. */
+void mover_clearance_ask(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
+/* True when the burst has become clear by it. */
+bool mover_clearance_answer(struct slot_mover *m,
+                            struct burst *burst,
+                            const struct agent_event *ev,
+                            struct agent_effects *fx);
+
 /* ---- mover_commit.c ---- */
+/* The target has nothing against a claim: claims if the source's proof is there, too. */
+void mover_commit_cleared(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
 void mover_commit_begin(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
 void mover_commit_answer(struct slot_mover *m,
                          struct burst *burst,

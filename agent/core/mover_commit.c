@@ -76,9 +76,32 @@ static void claim(struct slot_mover *m, struct burst *burst, struct agent_effect
     mover_fan_out(m, burst, &fan, fx);
 }
 
+/* The source has proved it; does the target agree? */
+static void claim_if_clear(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    burst->is_proved = true;
+    if (burst->sm.state != BURST_PROVING) {
+        sm_move(&burst->sm, BURST_PROVING, m->now_ms);
+    }
+    if (burst->is_clear) {
+        claim(m, burst, fx);
+    } else if (burst->clearances_awaited == 0) {
+        mover_clearance_ask(m, burst, fx);
+    }
+}
+
+void mover_commit_cleared(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    if (burst->sm.state == BURST_PROVING && burst->is_proved) {
+        claim(m, burst, fx);
+    }
+}
+
 static void prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     sm_move(&burst->sm, BURST_PROVING, m->now_ms);
+    burst->is_proved = false;
+    mover_clearance_ask(m, burst, fx);
     struct mover_request request = step_request(m, burst);
     struct command_list *commands = mover_ask_source(m, fx, &request);
     if (m->setslot_waits) { /* the marks are read, since setting them again is what takes long */
@@ -92,6 +115,7 @@ static void prove(struct slot_mover *m, struct burst *burst, struct agent_effect
             words_count_keys(commands, burst->slots[i].slot);
         }
     }
+    commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
 }
 
 static bool is_marked_in(const struct nodes_view *view, int slot, const struct node_id *target)
@@ -140,6 +164,9 @@ static void proving_answer(struct slot_mover *m,
         mover_retry(m, fx, FAULT_OWNERSHIP, "the source's marks changed before the hand-over");
         return;
     }
+    if (!mover_source_is_clear(m, ev, fx)) {
+        return;
+    }
     bool is_proved = true;
     int answer = 1;
     int step = m->setslot_waits ? 1 : 2;
@@ -157,7 +184,7 @@ static void proving_answer(struct slot_mover *m,
         }
     }
     if (is_proved) {
-        claim(m, burst, fx);
+        claim_if_clear(m, burst, fx);
     } else {
         sm_move(&burst->sm, BURST_COPYING, m->now_ms);
     }
@@ -209,7 +236,7 @@ void mover_commit_begin(struct slot_mover *m, struct burst *burst, struct agent_
         burst->wait_until_ms = m->now_ms + SYNC_WAIT_MS;
         ask_target_offset(m, burst, fx);
     } else if (burst->is_proved) {
-        claim(m, burst, fx);
+        claim_if_clear(m, burst, fx);
     } else {
         prove(m, burst, fx);
     }

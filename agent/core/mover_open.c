@@ -2,8 +2,8 @@
  *
  *   free -> importing -> migrating -> copying -> syncing -> proving -> claiming -> teaching ->
  * releasing -> telling -> free
- *                                  \-> claiming (all empty and no replicas to wait for: the answer
- * is the proof)
+ *                                  \-> proving, if claiming is not clear yet (all empty and no
+ * replicas to wait for: the answer is the proof)
  *
  * Commands of many slots go in one pipeline, so that a node saves its nodes.conf once a burst and
  * not once a slot. Empty slots go first: they cost next to nothing. The target is told first,
@@ -22,7 +22,7 @@ static const struct sm_state burst_states[BURST_STATE_NR] = {
     /*                   name         may go to                                               deadline  meaning */
     [BURST_FREE]      = {"free",      SM_TO(BURST_IMPORTING),                                    NEVER,  "no slots in it"},
     [BURST_IMPORTING] = {"importing", SM_TO(BURST_MIGRATING) | BURST_ENDS,                       30000,  "target told to import"},
-    [BURST_MIGRATING] = {"migrating", SM_TO(BURST_COPYING) | SM_TO(BURST_SYNCING) | SM_TO(BURST_CLAIMING) | BURST_ENDS,
+    [BURST_MIGRATING] = {"migrating", SM_TO(BURST_COPYING) | SM_TO(BURST_SYNCING) | SM_TO(BURST_PROVING) | BURST_ENDS,
                                                                                                  30000,  "source told to migrate, keys counted"},
     [BURST_COPYING]   = {"copying",   SM_TO(BURST_SYNCING) | SM_TO(BURST_PROVING) | BURST_ENDS, 600000,  "keys on their way"},
     [BURST_SYNCING]   = {"syncing",   SM_TO(BURST_PROVING) | BURST_ENDS,                         60000,  "target's replicas catch up"},
@@ -49,6 +49,8 @@ void mover_burst_free(struct slot_mover *m, struct burst *burst)
     burst->is_behind = false;
     burst->is_proved = false;
     burst->is_marked = false;
+    burst->is_clear = false;
+    burst->clearances_awaited = 0;
 }
 
 void mover_bursts_drop(struct slot_mover *m)
@@ -127,6 +129,7 @@ static void choose_slots(struct slot_mover *m, struct burst *burst)
     bool is_empty = !slotset_is_empty(&m->todo_empty);
     struct slotset *todo = is_empty ? &m->todo_empty : &m->todo_keys;
     int wanted = governor_burst_slots(&m->governor, is_empty);
+    burst->is_of_empty = is_empty;
     burst->slot_count = 0;
     /* Half moved slots first: they are what clients feel. */
     for (int pass = 0; pass < 2; pass++) {
@@ -152,11 +155,15 @@ static void count_keys(struct slot_mover *m, struct burst *burst, struct agent_e
     for (int i = 0; i < burst->slot_count; i++) {
         words_count_keys(commands, burst->slots[i].slot);
     }
+    commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
 }
 
 static void tell_source(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     sm_move(&burst->sm, BURST_MIGRATING, m->now_ms);
+    if (burst->is_of_empty) {
+        mover_clearance_ask(m, burst, fx); /* side by side: the answer below may be the proof */
+    }
     if (m->setslot_waits) {
         struct mover_fan fan = {.node = &m->source.node,
                                 .end = &m->source,
@@ -172,6 +179,7 @@ static void tell_source(struct slot_mover *m, struct burst *burst, struct agent_
         words_setslot(commands, burst->slots[i].slot, "MIGRATING", &m->order.target);
         words_count_keys(commands, burst->slots[i].slot);
     }
+    commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
 }
 
 static void burst_begin(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
@@ -247,7 +255,8 @@ static void migrating_answer(struct slot_mover *m,
     const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
     bool is_marking = m->setslot_waits && !burst->is_marked;
     int step = m->setslot_waits ? 1 : 2; /* answers a slot; the count is the last of them */
-    bool is_whole = is_marking || (ev->code == 0 && ev->replies->count == step * burst->slot_count);
+    bool is_whole =
+        is_marking || (ev->code == 0 && ev->replies->count == step * burst->slot_count + 1);
     bool is_last = is_marking && mover_fan_answered(m, burst, request, ev);
     if (ev->code != 0 || error != NULL || !is_whole) {
         mover_retry_reply(m, fx, ev, error, "SETSLOT MIGRATING at the source");
@@ -257,6 +266,9 @@ static void migrating_answer(struct slot_mover *m,
         if (is_last) {
             count_keys(m, burst, fx);
         }
+        return;
+    }
+    if (!mover_source_is_clear(m, ev, fx)) {
         return;
     }
     int empty_count = 0;
@@ -285,6 +297,12 @@ void mover_burst_answer(struct slot_mover *m,
 {
     struct burst *burst = burst_by_number(m, request->burst);
     if (burst == NULL) {
+        return;
+    }
+    if (request->kind == REQUEST_CLEARANCE) {
+        if (mover_clearance_answer(m, burst, ev, fx)) {
+            mover_commit_cleared(m, burst, fx);
+        }
         return;
     }
     switch ((enum burst_state)burst->sm.state) {

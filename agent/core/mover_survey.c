@@ -616,7 +616,7 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
     }
     compare_run_ids(m);
     judge_setslot(m);
-    if (!place_slots(m, fx)) {
+    if (!mover_judge_successor(m, fx) || !place_slots(m, fx)) {
         return;
     }
     if (!slotset_is_empty(&m->repairs)) {
@@ -625,6 +625,9 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
         return;
     }
     if (!judge_state(m, fx)) {
+        return;
+    }
+    if (!slotset_is_empty(&m->todo_keys) && !mover_judge_epochs(m, fx)) {
         return;
     }
     mover_survey_release(m);

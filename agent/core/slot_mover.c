@@ -28,6 +28,10 @@
 #define OWNERSHIP_FAILURES_MAX 6 /* views that only lag meet within a second or two */
 #define LOST_MS_MAX \
     90000 /* a failover takes a node timeout and an election; then somebody must look */
+#define UNCLEAR_MS_MAX \
+    60000 /* gossip reaches everybody within half a node timeout, by default 7.5 s */
+#define AWAIT_MS_MIN 50
+#define AWAIT_MS_MAX 1000
 #define BACKOFF_MS_BASE 50
 #define BACKOFF_MS_CAP 3000
 #define BACKOFF_MS_CAP_LOST \
@@ -79,6 +83,7 @@ struct slot_mover *slot_mover_new(const struct order *order,
     m->now_ms = now_ms;
     m->wake_ms = NEVER;
     m->lost_since_ms = NEVER;
+    m->unclear_since_ms = NEVER;
     m->is_replica_synced = true;
     m->source.node = (struct mover_node){.id = order->source, .address = order->source_address};
     m->target.node = (struct mover_node){.id = order->target, .address = order->target_address};
@@ -255,6 +260,30 @@ static bool is_hopeless(const struct slot_mover *m, enum redis_fault fault)
     return m->failures >= (fault == FAULT_OWNERSHIP ? OWNERSHIP_FAILURES_MAX : FAILURES_MAX);
 }
 
+static void let_go(struct slot_mover *m, int64_t delay_ms)
+{
+    mover_bursts_drop(m);
+    mover_survey_release(m);
+    sm_move(&m->sm, MOVER_WAITING, m->now_ms);
+    m->wake_ms = m->now_ms + delay_ms;
+}
+
+void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *what)
+{
+    if (m->unclear_since_ms == NEVER) {
+        m->unclear_since_ms = m->now_ms;
+        log_event_add(mover_log(m, fx, LOG_INFO, "move.awaiting"), "reason", what);
+    }
+    int64_t lasted_ms = m->now_ms - m->unclear_since_ms;
+    if (lasted_ms >= UNCLEAR_MS_MAX) {
+        mover_end(m, fx, MOVER_FAILED, ERR_CONFLICT, what);
+        return;
+    }
+    int64_t delay_ms = lasted_ms < AWAIT_MS_MIN ? AWAIT_MS_MIN : lasted_ms;
+    let_go(m, delay_ms < AWAIT_MS_MAX ? delay_ms : AWAIT_MS_MAX);
+    mover_say(m, "waits: %s", what);
+}
+
 void mover_retry(struct slot_mover *m,
                  struct agent_effects *fx,
                  enum redis_fault fault,
@@ -277,10 +306,7 @@ void mover_retry(struct slot_mover *m,
         int64_t cap_ms = m->lost_since_ms != NEVER ? BACKOFF_MS_CAP_LOST : BACKOFF_MS_CAP;
         delay_ms = prng_backoff_ms(&m->prng, m->failures, BACKOFF_MS_BASE, cap_ms);
     }
-    mover_bursts_drop(m);
-    mover_survey_release(m);
-    sm_move(&m->sm, MOVER_WAITING, m->now_ms);
-    m->wake_ms = m->now_ms + delay_ms;
+    let_go(m, delay_ms);
     mover_say(m, "tries again: %s", what);
     struct log_event *log = mover_log(m, fx, LOG_WARN, "move.retry");
     log_event_add_int(log, "failures", m->failures);
@@ -371,6 +397,7 @@ static void dispatch(struct slot_mover *m,
         }
         break;
     case REQUEST_BURST:
+    case REQUEST_CLEARANCE:
         if (state == MOVER_MOVING) {
             mover_burst_answer(m, request, ev, fx);
         }

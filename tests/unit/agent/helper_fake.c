@@ -23,6 +23,8 @@ void fake_init(struct fake *fake)
         node->address.port = 7000;
         node->policy = "noeviction";
         node->connection_id = 1;
+        node->config_epoch = n + 1;
+        node->current_epoch = FAKE_NODES;
         fake_restart(fake, n);
         for (int slot = 0; slot < SLOT_COUNT; slot++) {
             node->owner[slot] = slot < SLOT_COUNT / 2 ? 0 : 2;
@@ -161,9 +163,11 @@ static void cluster_nodes(struct call *call)
     struct strbuf text = {0};
     for (int i = 0; i < FAKE_NODES; i++) {
         const struct fake_node *row = &call->fake->nodes[i];
-        strbuf_addf(&text, "%s %s:%d@1%d %smaster - 0 %lld %d connected", row->id.text,
+        strbuf_addf(&text, "%s %s:%d@1%d %smaster%s - 0 %lld %d connected", row->id.text,
                     row->address.host, row->address.port, row->address.port,
-                    i == call->n ? "myself," : "", (long long)call->fake->now_ms, i + 1);
+                    i == call->n ? "myself," : "",
+                    i == 0 && call->node->failing_slots > 0 ? ",fail?" : "",
+                    (long long)call->fake->now_ms, row->config_epoch);
         add_slots(&text, call->node, i);
         for (int slot = 0; i == call->n && slot < SLOT_COUNT; slot++) {
             if (call->node->migrating[slot] >= 0) {
@@ -203,6 +207,17 @@ static void info(struct call *call)
     strbuf_release(&text);
 }
 
+static void cluster_info(struct call *call)
+{
+    char text[256];
+    (void)snprintf(text, sizeof(text),
+                   "cluster_state:%s\r\ncluster_slots_pfail:%d\r\ncluster_slots_fail:0\r\n"
+                   "cluster_known_nodes:%d\r\ncluster_current_epoch:%d\r\ncluster_my_epoch:%d\r\n",
+                   call->node->is_state_fail ? "fail" : "ok", call->node->failing_slots, FAKE_NODES,
+                   call->node->current_epoch, call->node->config_epoch);
+    say(call, REPLY_STRING, text);
+}
+
 static int node_of(const struct call *call, const char *id)
 {
     for (int i = 0; i < FAKE_NODES; i++) {
@@ -211,6 +226,23 @@ static int node_of(const struct call *call, const char *id)
         }
     }
     return -1;
+}
+
+/* The claim of a slot that is imported raises the config epoch to one above what the node has heard
+ * of, unless it is the highest. */
+static void claim(const struct call *call, int slot)
+{
+    struct fake_node *node = call->node;
+    int from = node->importing[slot];
+    const struct fake_node *source = &call->fake->nodes[from];
+    if (node->config_epoch != node->current_epoch) {
+        node->config_epoch = ++node->current_epoch;
+    }
+    /* A real source takes the slot back with its next message, and the target drops the keys. */
+    if (from != call->n && source->owner[slot] == from &&
+        node->config_epoch <= source->config_epoch) {
+        fail_msg("slot %d was claimed with a config epoch not above the source's", slot);
+    }
 }
 
 /* SETSLOT as Redis 7.0.15 does it, with the gossip that follows cut short: others learn only by
@@ -245,6 +277,9 @@ static void setslot(struct call *call)
          */
         if (other == call->n && fake_count(call->fake, 0, slot) > 0) {
             fail_msg("slot %d was claimed while the source held keys of it", slot);
+        }
+        if (other == call->n && node->importing[slot] >= 0) {
+            claim(call, slot);
         }
         node->owner[slot] = other;
         node->migrating[slot] = -1;
@@ -346,9 +381,7 @@ static void execute(struct call *call)
     if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "NODES") == 0) {
         cluster_nodes(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "INFO") == 0) {
-        say(call, REPLY_STRING,
-            call->node->is_state_fail ? "cluster_state:fail\r\n"
-                                      : "cluster_state:ok\r\ncluster_known_nodes:3\r\n");
+        cluster_info(call);
     } else if (strcmp(first, "INFO") == 0) {
         info(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "SETSLOT") == 0) {

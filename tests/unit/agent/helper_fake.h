@@ -42,6 +42,9 @@ struct fake_node {
     uint64_t connection_id;
     bool is_down;
     bool is_state_fail;
+    int config_epoch;  /* its own */
+    int current_epoch; /* the highest that it has heard of */
+    int failing_slots; /* of primaries that it sees failing */
     int64_t maxmemory_bytes;
     const char *policy;
 };

@@ -141,7 +141,7 @@ static void claims_nothing_behind_a_change_on_valkey(void **state)
         } else {
             fake->nodes[0].migrating[7] = -1;
         }
-        while (fake_said_count(fake, "1 CLUSTER INFO") < 2) { /* it lets go and looks again */
+        while (fake_said_count(fake, "1 CLUSTER NODES") < 2) { /* it lets go and looks again */
             fake_run(fake, mover, 1);
         }
         assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);

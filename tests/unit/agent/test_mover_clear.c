@@ -1,0 +1,224 @@
+/* test_mover_clear.c — the slot mover claims nothing that the source could take back: config epochs
+ * and failovers, against nodes in memory. */
+#include "helper_fake.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct fake *fake;
+static struct slot_mover *mover;
+static struct order_status status;
+
+static int set_up(void **state)
+{
+    (void)state;
+    fake = calloc(1, sizeof(*fake));
+    fake_init(fake);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    slot_mover_free(mover);
+    mover = NULL;
+    fake_release(fake);
+    free(fake);
+    return 0;
+}
+
+static void run(const char *slots)
+{
+    mover = fake_mover(fake, slots);
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+}
+
+static void check_done(int slot, int keys)
+{
+    if (status.state != ORDER_DONE) {
+        fail_msg("%s: %s\n%s", order_state_name(status.state), status.reason,
+                 strbuf_text(&fake->log));
+    }
+    assert_int_equal(fake_count(fake, 0, slot), 0);
+    assert_int_equal(fake_count(fake, 1, slot), keys);
+    for (int n = 0; n < FAKE_NODES; n++) {
+        assert_int_equal(fake->nodes[n].owner[slot], 1);
+        assert_int_equal(fake->nodes[n].importing[slot], -1);
+        assert_int_equal(fake->nodes[n].migrating[slot], -1);
+    }
+}
+
+/* Runs until so much virtual time has gone. */
+static void run_for(int64_t ms)
+{
+    int64_t until_ms = fake->now_ms + ms;
+    while (fake->now_ms < until_ms && !slot_mover_is_over(mover)) {
+        fake_run(fake, mover, 1);
+    }
+    slot_mover_status(mover, &status);
+}
+
+static void raise_source(int config_epoch)
+{
+    fake->nodes[0].config_epoch = config_epoch;
+    fake->nodes[0].current_epoch = config_epoch;
+}
+
+static void hear_of(int current_epoch)
+{
+    fake->nodes[1].current_epoch = current_epoch;
+    fake->nodes[2].current_epoch = current_epoch;
+}
+
+/* A target that has not heard of the source's config epoch would claim with a lower one, lose the
+ * slot again and drop its keys: nothing is opened until it has. */
+static void waits_until_the_target_has_heard_of_the_source(void **state)
+{
+    (void)state;
+    fake_add_keys(fake, 0, 7, 30);
+    raise_source(9);
+    mover = fake_mover(fake, "7-8");
+    run_for(20000);
+    assert_int_equal(status.state, ORDER_RUNNING);
+    assert_non_null(strstr(status.reason, "waits: target has not heard of the config epoch 9"));
+    assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
+    assert_in_range(fake_said_count(fake, "1 CLUSTER NODES"), 20, 40); /* no busy loop */
+    hear_of(9);
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+    check_done(7, 30);
+    assert_int_equal(fake->nodes[1].config_epoch, 10);
+    assert_int_equal(status.retries, 0);
+}
+
+/* Of two primaries with the same config epoch one raises its own: if that is the source, in the
+ * middle of a claim, the claim is lost. */
+static void waits_while_another_primary_has_the_sources_epoch(void **state)
+{
+    (void)state;
+    for (int other = 1; other < FAKE_NODES; other++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake_add_keys(fake, 0, 7, 30);
+        fake->nodes[other].config_epoch = 1;
+        mover = fake_mover(fake, "7");
+        run_for(5000);
+        assert_non_null(strstr(status.reason, "have the same config epoch 1"));
+        assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
+        raise_source(4);
+        hear_of(4);
+        fake_run(fake, mover, -1);
+        slot_mover_status(mover, &status);
+        check_done(7, 30);
+    }
+}
+
+/* Gossip that does not come within a minute never will. */
+static void gives_up_on_epochs_that_stay_unsettled(void **state)
+{
+    (void)state;
+    raise_source(9);
+    int64_t begun_ms = fake->now_ms;
+    run("7");
+    assert_int_equal(status.state, ORDER_FAILED);
+    assert_int_equal(status.reason_code, ERR_CONFLICT);
+    assert_in_range(fake->now_ms - begun_ms, 60000, 70000);
+    assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
+}
+
+/* The source raises its config epoch (by a move onto it, or by a collision) while its keys travel,
+ * with slots of either kind, at any time before it gives its proof: seen, and waited for. */
+static void sees_the_source_raise_its_epoch(void **state)
+{
+    (void)state;
+    static const char *const moments[] = {
+        "0 INFO server",
+        "0 CLUSTER COUNTKEYSINSLOT 7",
+        "1 CLUSTER SETSLOT 7 IMPORTING",
+        "0 CLUSTER GETKEYSINSLOT 7",
+        "0 MEMORY USAGE",
+        "0 MIGRATE",
+    };
+    for (size_t i = 0; i < 2 * sizeof(moments) / sizeof(moments[0]); i++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake->is_valkey = i % 2 != 0;
+        fake_add_keys(fake, 0, 7, 30);
+        mover = fake_mover(fake, "7,100-299");
+        while (fake_said(fake, moments[i / 2]) < 0) {
+            fake_run(fake, mover, 1);
+        }
+        raise_source(fake->nodes[1].current_epoch + 1);
+        run_for(3000);
+        assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
+        assert_non_null(strstr(status.reason, "has not heard"));
+        hear_of(fake->nodes[0].config_epoch);
+        fake_run(fake, mover, -1);
+        slot_mover_status(mover, &status);
+        check_done(7, 30);
+        check_done(299, 0);
+    }
+}
+
+/* While the target sees the source failing, another node may be about to take its place. */
+static void claims_nothing_while_the_source_is_failing(void **state)
+{
+    (void)state;
+    fake_add_keys(fake, 0, 7, 30);
+    mover = fake_mover(fake, "7");
+    while (fake_said(fake, "0 MIGRATE") < 0) {
+        fake_run(fake, mover, 1);
+    }
+    fake->nodes[1].failing_slots = 8192;
+    run_for(20000);
+    assert_non_null(strstr(status.reason, "sees source"));
+    assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
+    fake->nodes[1].failing_slots = 0;
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+    check_done(7, 30);
+}
+
+/* The proof is fresh: after it nothing but the claim is said to either end. The target is asked at
+ * the same time, once a burst. */
+static void asks_both_ends_once_before_each_claim(void **state)
+{
+    (void)state;
+    for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake->is_valkey = is_valkey != 0;
+        fake_add_keys(fake, 0, 7, 30);
+        run("7,1000-1127");
+        check_done(7, 30);
+        assert_int_equal(status.retries, 0);
+        int asked_target = fake_said_count(fake, "1 CLUSTER INFO");
+        int asked_source = fake_said_count(fake, "0 CLUSTER INFO");
+        assert_true(asked_target > 2);
+        assert_int_equal(asked_source, asked_target + 1); /* the slot with keys: opened, proved */
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(waits_until_the_target_has_heard_of_the_source),
+        TEST(waits_while_another_primary_has_the_sources_epoch),
+        TEST(gives_up_on_epochs_that_stay_unsettled),
+        TEST(sees_the_source_raise_its_epoch),
+        TEST(claims_nothing_while_the_source_is_failing),
+        TEST(asks_both_ends_once_before_each_claim),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
