@@ -3,10 +3,12 @@
  *
  * Settling: source, target and every other primary that answers must show the target as the owner
  * of all slots moved, and the two ends must show no open mark for them. Who still believes
- * otherwise is told again. Closing: a slot that was opened and of which no key has moved is closed,
- * source first. The target is counted only after it has stopped importing, so that no client can
- * add a key behind the count; if a key came in between, the slot is opened again and stays so: past
- * the first moved key there is only forward. Source: docs/design.md section 6, rules 6 and 12. */
+ * otherwise is told again, save the target itself: what it accepted and has no more was taken from
+ * it by a higher config epoch, and its keys went with it. Closing: a slot that was opened and of
+ * which no key has moved is closed, source first. The target is counted only after it has stopped
+ * importing, so that no client can add a key behind the count; if a key came in between, the slot
+ * is opened again and stays so: past the first moved key there is only forward. Source:
+ * docs/design.md section 6, rules 6 and 12. */
 #include "agent/core/mover.h"
 
 #include "common/base/check.h"
@@ -156,6 +158,44 @@ static void tell_again(struct slot_mover *m,
     m->settle_awaited++;
 }
 
+/* The target's own view: a slot that it has accepted and that belongs to another primary now. True
+ * when there is one; the mover ends then. */
+static bool is_taken_back(struct slot_mover *m,
+                          const struct nodes_view *view,
+                          const struct slotset *wrong,
+                          struct agent_effects *fx)
+{
+    int target = nodes_view_find(view, &m->order.target);
+    int lost = 0;
+    int slot = SLOT_NONE;
+    SLOTSET_FOREACH (candidate, wrong) {
+        int owner = view->owner[candidate];
+        if (owner != NODES_NO_ROW && owner != target) {
+            slot = lost == 0 ? candidate : slot;
+            lost++;
+        }
+    }
+    if (lost == 0 || target == NODES_NO_ROW || target != view->myself ||
+        (view->rows[target].flags & NODES_FLAG_PRIMARY) == 0) {
+        return false; /* a target that failed over is another matter */
+    }
+    const struct nodes_row *owner = &view->rows[view->owner[slot]];
+    slotset_subtract(&m->done, wrong);
+    char reason[TEXT_SIZE];
+    (void)snprintf(reason, sizeof(reason),
+                   "slot %d and %d more went to %.12s after they were handed over: unless somebody "
+                   "moved them, their keys are lost",
+                   slot, lost - 1, owner->id.text);
+    struct log_event *log = mover_log(m, fx, LOG_ERROR, "move.taken_back");
+    log_event_add_int(log, "slot", slot);
+    log_event_add_int(log, "slots", lost);
+    log_event_addf(log, "owner", "%.12s", owner->id.text);
+    log_event_add_int(log, "owner_config_epoch", (int64_t)owner->config_epoch);
+    log_event_add_int(log, "target_config_epoch", (int64_t)view->rows[target].config_epoch);
+    mover_end(m, fx, MOVER_FAILED, ERR_CONFLICT, reason);
+    return true;
+}
+
 void mover_settle_answer(struct slot_mover *m,
                          const struct mover_request *request,
                          const struct agent_event *ev,
@@ -180,6 +220,10 @@ void mover_settle_answer(struct slot_mover *m,
     node->is_settled = slotset_is_empty(&wrong);
     bool is_primary =
         view.myself != NODES_NO_ROW && (view.rows[view.myself].flags & NODES_FLAG_PRIMARY) != 0;
+    if (request->index == 0 && is_taken_back(m, &view, &wrong, fx)) {
+        nodes_view_release(&view);
+        return;
+    }
     if (!node->is_settled) {
         mover_say(m, "%.12s does not show the new owner of %d slots yet", node->id.text,
                   slotset_count(&wrong));

@@ -209,6 +209,27 @@ static void asks_both_ends_once_before_each_claim(void **state)
     }
 }
 
+/* A slot that the target lost again after it accepted it is not claimed once more as if nothing had
+ * happened: somebody must hear of it. */
+static void says_when_a_slot_was_taken_back(void **state)
+{
+    (void)state;
+    fake_add_keys(fake, 0, 7, 30);
+    mover = fake_mover(fake, "6-8");
+    while (fake_said(fake, "2 CLUSTER SETSLOT 7 NODE") < 0) {
+        fake_run(fake, mover, 1);
+    }
+    fake->nodes[1].owner[7] = 0;
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+    assert_int_equal(status.state, ORDER_FAILED);
+    assert_int_equal(status.reason_code, ERR_CONFLICT);
+    assert_non_null(strstr(status.reason, "slot 7 and 0 more went to aaaaaaaaaaaa"));
+    assert_int_equal(fake_said_count(fake, "1 CLUSTER SETSLOT 7 NODE"), 1);
+    assert_false(slotset_has(&status.slots_done, 7));
+    assert_true(slotset_has(&status.slots_done, 8));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -219,6 +240,7 @@ int main(void)
         TEST(sees_the_source_raise_its_epoch),
         TEST(claims_nothing_while_the_source_is_failing),
         TEST(asks_both_ends_once_before_each_claim),
+        TEST(says_when_a_slot_was_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
