@@ -1,8 +1,9 @@
 /* lifecycle_create.c — empty nodes become a cluster. See lifecycle.h.
  *
  * Who is a primary, of which slots, and who replicates whom follows from the addresses and hosts
- * alone, so that every run comes to the same. Before they meet, every node is a cluster of its own:
- * two are together when they hold the same view, or when no view lacks anybody. */
+ * alone, so that every run comes to the same. Before they meet, every host tries the ports of all
+ * (lifecycle_reach.c), and every node is a cluster of its own: two are together when they hold the
+ * same view, or when no view lacks anybody. */
 #include "common/base/alloc.h"
 #include "coordinator/core/lifecycle_parts.h"
 
@@ -277,6 +278,9 @@ void decide_create(struct decision *d)
     find_nodes(d, &layout);
     if (!decision_is_made(d)) {
         check_unused(d, &layout);
+    }
+    if (!decision_is_made(d) && !are_together(d->topology, &layout)) {
+        decide_reach_each_other(d, layout.nodes, layout.count);
     }
     if (!decision_is_made(d)) {
         join_all(d, &layout);

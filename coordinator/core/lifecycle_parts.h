@@ -50,6 +50,8 @@ void decide_join(struct decision *d, const struct address *address);
 /* Every host that serves members tries the ports at the address; false when all have, or there are
  * none. */
 bool decide_reach(struct decision *d, const struct address *address);
+/* Every host that serves one of 'nodes' (count >= 1) tries the ports of all of them. */
+void decide_reach_each_other(struct decision *d, const int *nodes, int count);
 void decide_replicate(struct decision *d, int node, int primary);
 /* Leaves, or refuses when something still rests on it. */
 void decide_leave(struct decision *d, int node, bool is_dead);

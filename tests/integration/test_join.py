@@ -1,6 +1,8 @@
 """What a node must be before drover lets it in, on real servers in namespace hosts: reachable from every host at the ports it
 announces, of a version that can read the cluster's data, with the password and the rights of drover's user.
 
+The same holds for servers that are to become a cluster: every host tries the ports of all before they meet.
+
 Each refusal says what is wrong, with names, comes before anything was changed (no node's view differs, the newcomer still
 knows nobody), and goes away with its cause: the same command then lets the node in.
 """
@@ -153,6 +155,38 @@ class JoinValkey(Join):
     test_announces_an_address_that_is_not_its_own = None
     test_bus_port_of_its_own_choice = None
     test_wrong_password = None
+
+
+@unittest.skipUnless(can_make_hosts(), "network namespaces need root and iproute2")
+class Create(unittest.TestCase):
+    def tearDown(self):
+        end_all()
+
+    def test_bus_port_closed_between_two_hosts(self):
+        folder, hosts = Folder(), Hosts(3)
+        cluster = Cluster(folder, "redis-server", hosts=hosts)
+        nodes = [cluster.spawn() for _ in range(3)]
+        fleet = Distributed(folder, cluster, hosts, members=1)
+        command = ["create", *[node.address for node in nodes], "--replicas", 0, "--yes"]
+        rule = ["to", nodes[2].host, "ipproto", "tcp", "dport", str(nodes[2].port + 10000), "unreachable"]
+        try:
+            wait_for("drover to see the servers", lambda: "no agent has reported" not in fleet.run(
+                "create", "127.0.0.1:1", "--yes", check=False).stderr, 60)
+            run("ip", "-n", hosts.names[0], "rule", "add", *rule)
+            refused = fleet.run(*command, check=False, timeout=300)
+            self.assertEqual(refused.returncode, EXIT_REFUSED, refused.stdout + refused.stderr)
+            for word in (hosts.address(0), "%s:%d" % (nodes[2].host, nodes[2].port + 10000), "bus port"):
+                self.assertIn(word, refused.stderr)
+            self.assertEqual([len(node.view()) for node in nodes], [1, 1, 1], "somebody was met")
+            log(refused.stderr.strip().splitlines()[0])
+            run("ip", "-n", hosts.names[0], "rule", "del", *rule)
+            began = time.monotonic()
+            fleet.run(*command, timeout=300)
+            log("a cluster of three in %.1f s once it was open" % (time.monotonic() - began))
+            cluster.check_at_rest()
+        except BaseException:
+            fleet.dump_logs()
+            raise
 
 
 if __name__ == "__main__":

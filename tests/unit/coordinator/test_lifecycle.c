@@ -525,9 +525,10 @@ static void test_describe_create(void **state)
         addresses[request.address_count++] = life.topology.nodes[i].address;
     }
     lifecycle_describe(&request, &life.facts, &text);
-    assert_non_null(strstr(strbuf_text(&text), "step 5: join"));
-    assert_non_null(strstr(strbuf_text(&text), "step 8: give"));
-    assert_non_null(strstr(strbuf_text(&text), "step 11: make"));
+    assert_non_null(strstr(strbuf_text(&text),
+                           "step 6: reach h3:7006 from 3 hosts, data and bus port\nstep 7: join"));
+    assert_non_null(strstr(strbuf_text(&text), "step 12: give"));
+    assert_non_null(strstr(strbuf_text(&text), "step 15: make"));
     assert_non_null(strstr(strbuf_text(&text), "then it is done: 3 primaries, 3 replicas"));
     strbuf_release(&text);
     life_release(&life);

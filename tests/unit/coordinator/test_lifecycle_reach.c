@@ -1,5 +1,5 @@
-/* test_lifecycle_reach.c — before a join every host that serves members tries the newcomer's
- * ports. */
+/* test_lifecycle_reach.c — before nodes meet, every host tries their ports: of a newcomer those
+ * that serve members, of a new cluster those that serve its nodes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,7 @@
 
 #include "helper_lifecycle.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define FLEET                                                                                   \
@@ -126,6 +127,79 @@ static void test_scale_and_its_dry_run(void **state)
     life_release(&life);
 }
 
+/* --- a new cluster ---------------------------------------------------------------------------- */
+
+/* As servers are before they meet: alone, each in a view of its own. */
+static const struct operation_request *create_of(struct life *life, const char *cluster)
+{
+    static struct address addresses[8];
+    static struct operation_request request;
+    request = (struct operation_request){
+        .kind = OPERATION_CREATE, .addresses = addresses, .replicas_wanted = 0};
+    life_init(life, cluster);
+    life->tells_reach = true;
+    for (int i = 0; i < life->model.topology.node_count; i++) {
+        life->model.topology.nodes[i].is_cluster_ok = false;
+        addresses[request.address_count++] = life->model.topology.nodes[i].address;
+    }
+    return &request;
+}
+
+#define JOINS                                                                                 \
+    "\njoin b, join c\nadd-slots a 5461 epoch 1, add-slots b 5462 epoch 2, add-slots c 5461 " \
+    "epoch "                                                                                  \
+    "3\ndone"
+
+/* Every host tries all nodes, its own too, in one round; one that serves none has no say. */
+static void test_a_new_cluster_is_tried_from_all_its_hosts(void **state)
+{
+    (void)state;
+    struct life life;
+    const struct operation_request *request =
+        create_of(&life, "a@h1/z1 spare; b@h2/z2 spare; c@h2/z2 spare; h4/z4 starts 1");
+    assert_string_equal(life_run(&life, request),
+                        "reach h1:7001 from h1, reach h1:7001 from h2, "
+                        "reach h2:7002 from h2, reach h2:7002 from h1, "
+                        "reach h2:7003 from h1, reach h2:7003 from h2" JOINS);
+    assert_string_equal(life_run(&life, request), "done");
+    life_release(&life);
+}
+
+/* Standalone: one agent, one round. */
+static void test_a_new_cluster_of_one_agent(void **state)
+{
+    (void)state;
+    struct life life;
+    const struct operation_request *request =
+        create_of(&life, "a@h1 spare; b@h2 spare; c@h3 spare; h9/z9 starts 1");
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(life.model.topology.nodes[i].agent.text, AGENT_ID_SIZE, "h9");
+    }
+    assert_string_equal(
+        life_run(&life, request),
+        "reach h1:7001 from h9, reach h2:7002 from h9, reach h3:7003 from h9" JOINS);
+    life_release(&life);
+}
+
+/* A port that is closed to one host ends it before anybody has met: nothing else is given out. */
+static void test_a_closed_port_ends_a_creation(void **state)
+{
+    (void)state;
+    struct life life;
+    struct lifecycle_answer answer;
+    const struct operation_request *request =
+        create_of(&life, "a@h1 spare; b@h2 spare; c@h3 spare");
+    life_step(&life, request, &answer);
+    assert_int_equal(answer.batch_count, 9);
+    lifecycle_answer_release(&answer);
+    life.model.batches[4].state = BATCH_HELD;
+    lifecycle_next(request, &life.model.facts, &answer);
+    assert_int_equal(answer.batch_count, 1);
+    assert_int_equal(answer.batches[0].task->kind, TASK_REACH);
+    lifecycle_answer_release(&answer);
+    life_release(&life);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +208,9 @@ int main(void)
         cmocka_unit_test(test_a_host_that_comes_later_is_asked_too),
         cmocka_unit_test(test_only_what_was_done_counts),
         cmocka_unit_test(test_scale_and_its_dry_run),
+        cmocka_unit_test(test_a_new_cluster_is_tried_from_all_its_hosts),
+        cmocka_unit_test(test_a_new_cluster_of_one_agent),
+        cmocka_unit_test(test_a_closed_port_ends_a_creation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
