@@ -17,7 +17,8 @@ Usage: bench/compare.sh [--quick] [--scenes LIST] [--movers LIST] [--rounds N] [
   --quick        100,000 keys, shorter warm-up, one redis-cli setting
   --scenes LIST  of 2to3 (keys move, under load), empty (4,096 empty slots, no load) and
                  empty-load (the same beside a load on 64 keys); default: all three
-  --movers LIST  of cli-N (redis-cli with pipeline N), drover, drover-soft and drover-fast;
+  --movers LIST  of cli-N (redis-cli with pipeline N), drover, drover-soft, drover-fast, and
+                 floor (bare MIGRATEs without any safety: what the machine allows);
                  default: cli-10,cli-100,drover
   --rounds N     measurements of each kind; the table shows medians (1)
   --keys N       keys of scene 2to3 (1000000)
@@ -136,6 +137,21 @@ drover_stop() {
     wait "$drover_pid" 2>/dev/null || true
     drover_pid=
 }
+
+# No mover: what MIGRATE costs on this machine when nothing else is done (bench/lib/floor.py).
+floor_ready() {
+    command -v python3 >/dev/null || echo "python3 not found"
+}
+
+floor_start() {
+    python3 "$here/lib/floor.py" list "${cluster_ports[@]}" "$cluster_dir/floor.json"
+}
+
+floor_move() {
+    python3 "$here/lib/floor.py" move "$cluster_dir/floor.json" >"$cluster_dir/mover.log" 2>&1
+}
+
+floor_stop() { :; }
 
 # --- one measurement --------------------------------------------------------------------------------------------------
 
