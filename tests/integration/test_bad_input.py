@@ -9,7 +9,7 @@ from fleet import Standalone
 from harness import AGENT, COORDINATOR, Cluster, Folder, Process, drover, end_all, free_port, wait_for
 
 EXIT = {"invalid": 2, "config": 3, "not_found": 4, "conflict": 6, "refused": 7, "unavailable": 9, "auth": 11,
-        "version": 18}
+        "not_leader": 16, "version": 18}
 
 
 def run_daemon(binary, *args, timeout=60):
@@ -100,7 +100,7 @@ class BadInput(unittest.TestCase):
             port = taken.getsockname()[1]
             code, text = run_daemon(COORDINATOR, "--store", "sqlite://%s/x.db" % self.folder.sub("port"), "--api",
                                     "127.0.0.1:%d" % port, "--node", self.cluster.nodes[0].address)
-        self.assertNotEqual(code, 0)
+        self.assertEqual(code, EXIT["config"], text)
         self.assertIn(str(port), text)
         self.assertIn("in use", text)
 
@@ -140,7 +140,9 @@ class BadInput(unittest.TestCase):
                 lambda t: t if "store" in t or "etcd" in t else None)(
                     drover("why", api=api, check=False).stdout.strip()), 30, 0.3)
             self.assertEqual(len(sentence.splitlines()), 1)
-            self.assertNotEqual(drover("rebalance", "--yes", api=api, check=False).returncode, 0)
+            done = drover("rebalance", "--yes", api=api, check=False)
+            self.assertEqual(done.returncode, EXIT["not_leader"], done.stderr)
+            self.assertIn("cannot reach the store", done.stderr)
         finally:
             process.stop()
 
@@ -152,7 +154,8 @@ class BadInput(unittest.TestCase):
             lambda t: t if "password" in t.lower() or "auth" in t.lower() else None)(fleet.run("why").stdout), 30, 0.3)
         self.assertEqual(len(why.strip().splitlines()), 1)
         done = fleet.run("rebalance", "--yes", check=False)
-        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.returncode, EXIT["unavailable"], done.stderr)
+        self.assertIn("see `drover why`", done.stderr)
         fleet.coordinators[0].process.stop()
 
     def test_agent_without_coordinator_option(self):

@@ -12,7 +12,7 @@ import unittest
 from fleet import Coordinator, Fleet
 from harness import Cluster, Folder, end_all, free_port, wait_for
 
-HEALTHY, SICK, NOT_FOUND, TIMEOUT = 0, 6, 4, 10
+HEALTHY, NOT_FOUND, SICK, REFUSED, TIMEOUT = 0, 4, 6, 7, 10
 
 
 class Lone(Fleet):
@@ -137,7 +137,8 @@ class Doctor(unittest.TestCase):
         self.assertIn("may not be switched off", done.stderr)
         # The only replica of a primary stays: the barrier says no.
         done = self.fleet.run("remove", node.address, "--yes", check=False)
-        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(done.returncode, REFUSED, done.stdout + done.stderr)
+        self.assertIn("replica", done.stderr)
         extra = self.cluster.spawn()
         self.fleet.run("add", extra.address, "--replica-of", self.cluster.nodes[1].address, "--yes")
         self.fleet.run("remove", node.address, "--yes")
