@@ -324,6 +324,116 @@ static void leave_refuses_the_dead_who_are_needed(void **state)
     check_untouched();
 }
 
+/* Begins to let node 4 leave, which something still rests on, and goes on until that is said. */
+static struct node_task *begin_too_early(uint32_t flags, const char *part)
+{
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.flags = flags;
+    struct node_task *runner = town_runner(town, &task);
+    do {
+        assert_false(town_run_for(town, runner, 1));
+        node_task_status(runner, &status);
+    } while (strstr(status.reason, part) == NULL);
+    assert_false(town_run_for(town, runner, 20));
+    check_untouched();
+    return runner;
+}
+
+static void end_well(struct node_task *runner)
+{
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+}
+
+/* What a view showed in one round is not held against the node in the next. */
+static void leave_waits_for_views_that_lag(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town->faces[3].primary = town->nodes[4].face;
+    struct node_task *runner = begin_too_early(0, "still shows 1 replicas of it");
+    town->faces[3].primary = town->nodes[0].face;
+    end_well(runner);
+}
+
+static void leave_waits_until_the_slots_of_the_dead_are_taken_over(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town->nodes[4].is_down = true;
+    town->owner[7] = (int16_t)town->nodes[4].face;
+    struct node_task *runner = begin_too_early(TASK_DEAD, "still shows it with 1 slots");
+    town->owner[7] = (int16_t)town->nodes[0].face;
+    end_well(runner);
+}
+
+/* The others take their time to notice that it is gone. */
+static void leave_waits_until_all_links_to_the_dead_are_down(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.node_address.port = 1; /* we see it dead before they do */
+    task.flags = TASK_DEAD;
+    struct node_task *runner = town_runner(town, &task);
+    do {
+        assert_false(town_run_for(town, runner, 1));
+        node_task_status(runner, &status);
+    } while (strstr(status.reason, "still have a link") == NULL);
+    town->nodes[4].is_down = true;
+    end_well(runner);
+    for (int n = 0; n < 4; n++) {
+        assert_false(town_knows(town, n, 4));
+    }
+}
+
+/* It is there and will answer, however long that takes: it is not one of the silent. */
+static void leave_waits_for_a_node_that_loads(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->nodes[4].is_loading = true;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    int64_t begun_ms = town->now_ms;
+    while (town->now_ms < begun_ms + 120000) {
+        assert_false(town_run_for(town, runner, 1));
+    }
+    check_untouched();
+    town->nodes[4].is_loading = false;
+    end_well(runner);
+}
+
+static void leave_says_that_the_login_is_refused(void **state)
+{
+    (void)state;
+    town_introduce(town, 4);
+    town->nodes[4].is_locked = true;
+    run(TASK_LEAVE, 4, 0, 0);
+    check_refused(ERR_AUTH, "refuses the login");
+    check_untouched();
+}
+
+/* An order may name it by its id alone: the members know where it is. */
+static void leave_finds_the_node_by_its_id(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    int face = town->nodes[4].face;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.node_address = (struct address){0};
+    run_task(&task);
+    check_done();
+    check_gone(face);
+    assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
+}
+
 /* Our route to it is broken, not the node. */
 static void leave_believes_the_members_that_it_lives(void **state)
 {
@@ -408,6 +518,12 @@ int main(void)
         EACH(leave_refuses_who_is_needed),
         EACH(leave_refuses_a_node_with_an_open_slot),
         EACH(leave_refuses_the_dead_who_are_needed),
+        EACH(leave_waits_for_views_that_lag),
+        EACH(leave_waits_until_the_slots_of_the_dead_are_taken_over),
+        EACH(leave_waits_until_all_links_to_the_dead_are_down),
+        EACH(leave_waits_for_a_node_that_loads),
+        EACH(leave_says_that_the_login_is_refused),
+        EACH(leave_finds_the_node_by_its_id),
         EACH(leave_believes_the_members_that_it_lives),
         EACH(leave_waits_for_every_member),
         EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
