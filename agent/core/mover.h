@@ -136,6 +136,8 @@ struct burst {
     bool is_of_empty; /* its slots were empty when counted */
     bool is_clear;    /* the target, asked last, has nothing against a claim */
     int clearances_awaited;
+    int64_t proof_sent_ms; /* when both ends were asked */
+    int late_proofs;       /* that came too late to be used */
 };
 
 enum mover_request_kind {
@@ -455,7 +457,7 @@ bool mover_judge_epochs(struct slot_mover *m, struct agent_effects *fx);
 bool mover_source_is_clear(struct slot_mover *m,
                            const struct agent_event *ev,
                            struct agent_effects *fx);
-/* Asks the target anew. */
+/* Asks the target anew; the source is asked at the same time. */
 void mover_clearance_ask(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
 /* True when the burst has become clear by it. */
 bool mover_clearance_answer(struct slot_mover *m,

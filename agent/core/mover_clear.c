@@ -136,6 +136,7 @@ void mover_clearance_ask(struct slot_mover *m, struct burst *burst, struct agent
                                     .is_harmless = true};
     commands_add(mover_ask_target(m, fx, &request), "CLUSTER", "INFO", (char *)NULL);
     burst->is_clear = false;
+    burst->proof_sent_ms = m->now_ms;
     burst->clearances_awaited++;
 }
 

@@ -20,6 +20,11 @@
 #define SYNC_WAIT_MS 2000         /* a replica that does not answer, or is not in sync at all */
 #define SYNC_BEHIND_WAIT_MS 30000 /* a replica that answers and is merely behind */
 #define TEACH_WAIT_MS 2000
+/* A replica that has heard that its primary failed asks for votes after 500 ms at the earliest; the
+ * target hears of the failure when the replica does. */
+#define PROOF_MS_MAX 400
+#define LATE_PROOFS_MAX \
+    3 /* in a row: then the nodes are slow, and no other proof would be faster */
 #define POLL_MS_FIRST 3
 #define POLL_MS_MAX 50
 
@@ -76,30 +81,11 @@ static void claim(struct slot_mover *m, struct burst *burst, struct agent_effect
     mover_fan_out(m, burst, &fan, fx);
 }
 
-/* The source has proved it; does the target agree? */
-static void claim_if_clear(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+static void prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
-    burst->is_proved = true;
     if (burst->sm.state != BURST_PROVING) {
         sm_move(&burst->sm, BURST_PROVING, m->now_ms);
     }
-    if (burst->is_clear) {
-        claim(m, burst, fx);
-    } else if (burst->clearances_awaited == 0) {
-        mover_clearance_ask(m, burst, fx);
-    }
-}
-
-void mover_commit_cleared(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
-{
-    if (burst->sm.state == BURST_PROVING && burst->is_proved) {
-        claim(m, burst, fx);
-    }
-}
-
-static void prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
-{
-    sm_move(&burst->sm, BURST_PROVING, m->now_ms);
     burst->is_proved = false;
     mover_clearance_ask(m, burst, fx);
     struct mover_request request = step_request(m, burst);
@@ -116,6 +102,39 @@ static void prove(struct slot_mover *m, struct burst *burst, struct agent_effect
         }
     }
     commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
+}
+
+/* Both ends agree. But was it so long ago that the source may have been replaced since? */
+static void claim_or_prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    bool is_late = m->now_ms - burst->proof_sent_ms > PROOF_MS_MAX;
+    if (is_late && burst->late_proofs < LATE_PROOFS_MAX) {
+        burst->late_proofs++;
+        prove(m, burst, fx);
+    } else {
+        claim(m, burst, fx);
+    }
+}
+
+/* The source has proved it; does the target agree? */
+static void claim_if_clear(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    burst->is_proved = true;
+    if (burst->sm.state != BURST_PROVING) {
+        sm_move(&burst->sm, BURST_PROVING, m->now_ms);
+    }
+    if (burst->is_clear) {
+        claim_or_prove(m, burst, fx);
+    } else if (burst->clearances_awaited == 0) {
+        mover_clearance_ask(m, burst, fx);
+    }
+}
+
+void mover_commit_cleared(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    if (burst->sm.state == BURST_PROVING && burst->is_proved) {
+        claim_or_prove(m, burst, fx);
+    }
 }
 
 static bool is_marked_in(const struct nodes_view *view, int slot, const struct node_id *target)

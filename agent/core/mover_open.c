@@ -51,6 +51,7 @@ void mover_burst_free(struct slot_mover *m, struct burst *burst)
     burst->is_marked = false;
     burst->is_clear = false;
     burst->clearances_awaited = 0;
+    burst->late_proofs = 0;
 }
 
 void mover_bursts_drop(struct slot_mover *m)
@@ -147,9 +148,18 @@ static void choose_slots(struct slot_mover *m, struct burst *burst)
     }
 }
 
+/* Of slots that were empty before: the source's answer may be the proof. */
+static void ask_target_too(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    if (burst->is_of_empty) {
+        mover_clearance_ask(m, burst, fx);
+    }
+}
+
 static void count_keys(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     burst->is_marked = true;
+    ask_target_too(m, burst, fx);
     struct mover_request request = {.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
     struct command_list *commands = mover_ask_source(m, fx, &request);
     for (int i = 0; i < burst->slot_count; i++) {
@@ -161,9 +171,6 @@ static void count_keys(struct slot_mover *m, struct burst *burst, struct agent_e
 static void tell_source(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     sm_move(&burst->sm, BURST_MIGRATING, m->now_ms);
-    if (burst->is_of_empty) {
-        mover_clearance_ask(m, burst, fx); /* side by side: the answer below may be the proof */
-    }
     if (m->setslot_waits) {
         struct mover_fan fan = {.node = &m->source.node,
                                 .end = &m->source,
@@ -173,6 +180,7 @@ static void tell_source(struct slot_mover *m, struct burst *burst, struct agent_
         mover_fan_out(m, burst, &fan, fx);
         return;
     }
+    ask_target_too(m, burst, fx);
     struct mover_request request = {.kind = REQUEST_BURST, .burst = mover_burst_index(m, burst)};
     struct command_list *commands = mover_ask_source(m, fx, &request);
     for (int i = 0; i < burst->slot_count; i++) {

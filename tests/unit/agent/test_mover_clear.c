@@ -209,6 +209,35 @@ static void asks_both_ends_once_before_each_claim(void **state)
     }
 }
 
+/* An agent that was held up between proof and claim proves again: an election may have ended. But a
+ * fleet that is always slow is not asked for ever. */
+static void proves_again_when_the_proof_is_old(void **state)
+{
+    (void)state;
+    for (int delays = 0; delays < 6; delays++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake_add_keys(fake, 0, 7, 30);
+        mover = fake_mover(fake, "7");
+        while (fake_said(fake, "0 MIGRATE") < 0) {
+            fake_run(fake, mover, 1);
+        }
+        for (int left = delays; left > 0 && fake_said(fake, "1 CLUSTER SETSLOT 7 NODE") < 0;) {
+            bool is_proof = fake->flight_count > 0 &&
+                            commands_arg_is(&fake->flights[0].commands, 0, 3, "MIGRATING");
+            fake->now_ms += is_proof ? 1000 : 0;
+            left -= is_proof;
+            fake_run(fake, mover, 1);
+        }
+        fake_run(fake, mover, -1);
+        slot_mover_status(mover, &status);
+        check_done(7, 30);
+        assert_int_equal(fake_said_count(fake, "0 CLUSTER SETSLOT 7 MIGRATING"),
+                         2 + (delays < 3 ? delays : 3));
+    }
+}
+
 /* A slot that the target lost again after it accepted it is not claimed once more as if nothing had
  * happened: somebody must hear of it. */
 static void says_when_a_slot_was_taken_back(void **state)
@@ -240,6 +269,7 @@ int main(void)
         TEST(sees_the_source_raise_its_epoch),
         TEST(claims_nothing_while_the_source_is_failing),
         TEST(asks_both_ends_once_before_each_claim),
+        TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
