@@ -136,6 +136,25 @@ static int check_no_active(const struct coordinator *c, struct err *err)
 
 /* ---- plans ---- */
 
+/* Nobody reports a node, or none that could be read: then the agent's own words say why. */
+static int refuse_without_nodes(const struct coordinator *c, struct err *err)
+{
+    const struct agent_entry *agent = NULL;
+    const struct node_report *node = registry_find_unread(&c->registry, &agent);
+    if (node == NULL) {
+        (void)err_set(err, ERR_UNAVAILABLE, "no agent has reported a node yet");
+        err_hint(err, "start drover-agent on the hosts, or see `drover why`");
+        return ERR_UNAVAILABLE;
+    }
+    int code = node->reason_code == ERR_AUTH ? ERR_AUTH : ERR_UNAVAILABLE;
+    (void)err_set(err, code, "agent %.60s reaches none of its %d nodes: %.100s", agent->id.text,
+                  agent->node_count, node->reason);
+    err_hint(err, "%s",
+             code == ERR_AUTH ? "give the agent the user and password of the cluster"
+                              : "see `drover agents` and the log of that agent");
+    return code;
+}
+
 /* 0 when there is something to plan on, and it is what the person has seen. */
 static int check_seen(struct coordinator *c,
                       const struct coordinator_command *command,
@@ -145,9 +164,7 @@ static int check_seen(struct coordinator *c,
     /* Nodes that are named by address are looked at because of the request, and waited for. */
     bool may_be_empty = command->request.address_count > 0;
     if (c->observe.topology.node_count == 0 && !may_be_empty) {
-        (void)err_set(err, ERR_UNAVAILABLE, "no agent has reported a node yet");
-        err_hint(err, "start drover-agent on the hosts, or see `drover why`");
-        return ERR_UNAVAILABLE;
+        return refuse_without_nodes(c, err);
     }
     if (command->topology_digest != 0 && command->topology_digest != c->observe.digest) {
         (void)err_set(err, ERR_CONFLICT, "the cluster has changed since the plan was made");

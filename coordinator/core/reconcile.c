@@ -164,15 +164,12 @@ static bool say_stuck_target(const struct topology *topology, struct strbuf *out
 /* Agents are there but no node is: the reason that one of them gives. */
 static void say_no_node(const struct coordinator *c, int connected, struct strbuf *out)
 {
-    for (int i = 0; i < c->registry.count; i++) {
-        const struct agent_entry *agent = c->registry.entries[i];
-        for (int n = 0; n < agent->node_count; n++) {
-            if (!agent->nodes[n].is_reachable && agent->nodes[n].reason[0] != '\0') {
-                strbuf_addf(out, "agent %s reaches none of its %d nodes: %s", agent->id.text,
-                            agent->node_count, agent->nodes[n].reason);
-                return;
-            }
-        }
+    const struct agent_entry *agent = NULL;
+    const struct node_report *node = registry_find_unread(&c->registry, &agent);
+    if (node != NULL) {
+        strbuf_addf(out, "agent %s reaches none of its %d nodes: %s", agent->id.text,
+                    agent->node_count, node->reason);
+        return;
     }
     strbuf_addf(out, "leads; %d agents are connected, none has reported a node yet", connected);
 }

@@ -68,6 +68,21 @@ struct agent_entry *registry_find(const struct registry *registry, const struct 
     return is_found ? registry->entries[index] : NULL;
 }
 
+const struct node_report *registry_find_unread(const struct registry *registry,
+                                               const struct agent_entry **agent)
+{
+    for (int i = 0; i < registry->count; i++) {
+        const struct agent_entry *entry = registry->entries[i];
+        for (int n = 0; n < entry->node_count; n++) {
+            if (!entry->nodes[n].is_reachable && entry->nodes[n].reason[0] != '\0') {
+                *agent = entry;
+                return &entry->nodes[n];
+            }
+        }
+    }
+    return NULL;
+}
+
 struct agent_entry *registry_add(struct registry *registry, const struct agent_id *id)
 {
     bool is_found = false;

@@ -81,6 +81,11 @@ struct agent_entry *registry_find(const struct registry *registry, const struct 
 /* Finds or makes an entry; NULL at AGENTS_MAX. */
 struct agent_entry *registry_add(struct registry *registry, const struct agent_id *id);
 
+/* A node that its agent could not read and said why; 'agent' becomes whose. NULL = there is none.
+ */
+const struct node_report *registry_find_unread(const struct registry *registry,
+                                               const struct agent_entry **agent);
+
 /* A request of an agent while we lead and have loaded the journal; answered now or later, once. */
 void registry_message(struct coordinator *c, uint64_t handle, const struct message *message);
 /* Welcomes whose records are durable, lost agents, held reports that are due or have news. */

@@ -154,8 +154,9 @@ class BadInput(unittest.TestCase):
             lambda t: t if "password" in t.lower() or "auth" in t.lower() else None)(fleet.run("why").stdout), 30, 0.3)
         self.assertEqual(len(why.strip().splitlines()), 1)
         done = fleet.run("rebalance", "--yes", check=False)
-        self.assertEqual(done.returncode, EXIT["unavailable"], done.stderr)
-        self.assertIn("see `drover why`", done.stderr)
+        self.assertEqual(done.returncode, EXIT["auth"], done.stderr)
+        self.assertIn("agent standalone reaches none of its 3 nodes", done.stderr)
+        self.assertIn("give the agent the user and password of the cluster", done.stderr)
         fleet.coordinators[0].process.stop()
 
     def test_agent_without_coordinator_option(self):

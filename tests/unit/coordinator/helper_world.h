@@ -124,6 +124,7 @@ struct world_node {
     bool is_primary;
     int primary;      /* of a replica */
     bool is_failed;   /* FAIL in every view, not reachable */
+    bool is_locked;   /* refuses the agent's password */
     bool is_member;   /* else it knows only itself, and nobody knows it */
     bool is_drained;  /* drain hooks took clients off it */
     bool is_released; /* its provisioner has it back */

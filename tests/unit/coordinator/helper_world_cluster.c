@@ -65,6 +65,12 @@ static uint64_t nodes_probe(struct world *w, int n)
 void fill_node(struct world *w, int n, struct node_report *out)
 {
     const struct world_node *node = &w->nodes[n];
+    if (node->is_locked) {
+        *out = (struct node_report){.address = node->address,
+                                    .reason_code = ERR_AUTH,
+                                    .reason = "10.0.0.1:7001: WRONGPASS invalid password"};
+        return;
+    }
     *out = (struct node_report){
         .address = node->address,
         .id = node->id,

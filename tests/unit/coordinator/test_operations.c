@@ -433,9 +433,32 @@ static void test_scan(void **state)
     world_release(&w);
 }
 
+/* Nothing can be planned on nodes that nobody can read; the agent's own words say why. */
+static void test_no_node_can_be_read(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 3, 0, 1);
+    for (int n = 0; n < w.node_count; n++) {
+        w.nodes[n].is_locked = true;
+    }
+    world_start(&w, 0);
+    WORLD_UNTIL(&w, 5000, strstr(world_why(&w), "WRONGPASS") != NULL);
+    int number = world_drain(&w, 0, 0);
+    WORLD_UNTIL(&w, 2000, world_answer(&w, number)->is_done);
+    assert_int_equal(world_answer(&w, number)->err.code, ERR_AUTH);
+    assert_string_equal(
+        world_answer(&w, number)->err.text,
+        "agent h1 reaches none of its 3 nodes: 10.0.0.1:7001: WRONGPASS invalid password");
+    assert_non_null(strstr(world_answer(&w, number)->err.hint, "user and password"));
+    world_agent_kill(&w, 0);
+    world_release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_node_can_be_read),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_no_bubble),
         cmocka_unit_test(test_parallel),
