@@ -151,7 +151,7 @@ static int refuse_without_nodes(const struct coordinator *c, struct err *err)
                   agent->node_count, node->reason);
     err_hint(err, "%s",
              code == ERR_AUTH ? "give the agent the user and password of the cluster"
-                              : "see `drover agents` and the log of that agent");
+                              : "see `drover why` and the log of that agent");
     return code;
 }
 
