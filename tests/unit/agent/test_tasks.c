@@ -475,6 +475,70 @@ static void adds_no_slots_while_a_member_is_silent(void **state)
     assert_int_equal(town->owner[5], town->nodes[4].face);
 }
 
+/* Neither to one that is not there, nor on the word of one alone, nor to a replica. */
+static void add_slots_refuses_the_wrong_node(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->owner[5] = -1;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    slotset_add(&task.slots, 5);
+    town->nodes[4].is_down = true;
+    run_task(&task);
+    check_refused(ERR_UNAVAILABLE, "10.0.0.5:7000 does not answer");
+    town->nodes[4].is_down = false;
+    town->nodes[0].is_locked = true;
+    run_task(&task);
+    check_refused(ERR_AUTH, "10.0.0.1:7000 refuses the login");
+    town->nodes[0].is_locked = false;
+    town_task(town, &task, TASK_ADD_SLOTS, 3, 0);
+    slotset_add(&task.slots, 5);
+    run_task(&task);
+    check_refused(ERR_CONFLICT, "is a replica: slots go to a primary");
+    check_untouched();
+}
+
+/* What the node itself believes to be nobody's may be somebody's in the view of another. */
+static void adds_no_slot_that_another_view_gives_to_somebody(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->nodes[4].knows[1] = false;
+    town->nodes[4].is_deaf = true;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    slotset_add(&task.slots, 6000);
+    run_task(&task);
+    check_refused(ERR_REFUSED, "slot 6000 belongs to");
+    check_untouched();
+}
+
+/* Done is what every member shows. */
+static void add_slots_waits_for_every_view(void **state)
+{
+    (void)state;
+    struct task task;
+    int face = town->nodes[4].face;
+    town_introduce(town, 4);
+    town->owner[5] = -1;
+    town->nodes[2].knows[face] = false;
+    town->nodes[2].is_deaf = true;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    slotset_add(&task.slots, 5);
+    struct node_task *runner = town_runner(town, &task);
+    do {
+        assert_false(town_run_for(town, runner, 1));
+        node_task_status(runner, &status);
+    } while (strstr(status.reason, "10.0.0.3:7000 does not show it as the owner") == NULL);
+    assert_false(town_run_for(town, runner, 20));
+    town->nodes[2].knows[face] = true;
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+    check_done();
+}
+
 static void adds_slots_with_an_epoch(void **state)
 {
     (void)state;
@@ -589,6 +653,9 @@ int main(void)
         EACH(meet_refuses_two_owners_of_a_slot),
         EACH(adds_slots_that_nobody_has),
         EACH(adds_no_slots_while_a_member_is_silent),
+        EACH(add_slots_refuses_the_wrong_node),
+        EACH(adds_no_slot_that_another_view_gives_to_somebody),
+        EACH(add_slots_waits_for_every_view),
         EACH(adds_slots_with_an_epoch),
         EACH(takes_slots_of_the_dead),
         EACH(takes_no_slots_of_the_living),
