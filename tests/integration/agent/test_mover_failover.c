@@ -10,8 +10,11 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define KEYS 1500
 #define REPAIR_MS_MAX 2000
@@ -240,6 +243,75 @@ static void repairs_the_target_after_the_source_was_killed(void **state)
     check_keys(&cluster.nodes[TARGET]);
 }
 
+/* ---- the source sleeps through its own failover ---- */
+
+#define NEW_KEYS 20
+
+static pid_t waker;
+
+/* Runs beside the mover: waits for the successor, writes to it as a client would, wakes the source
+ * up. Its exit code says whether the writes were acknowledged. */
+static int wake_after_writes(void)
+{
+    redisContext *link = redisConnect("127.0.0.1", cluster.nodes[SOURCE_REPLICA].address.port);
+    int64_t give_up_ms = real_now_ms() + 60000;
+    int written = 0;
+    while (link != NULL && link->err == 0 && written < NEW_KEYS && real_now_ms() < give_up_ms) {
+        redisReply *reply = redisCommand(link, "SET {%s}new-%d value", tag, written);
+        if (reply != NULL && reply->type == REDIS_REPLY_STATUS) {
+            written++;
+        } else {
+            nap_ms(5); /* a replica yet, or its cluster_state is not ok yet */
+        }
+        freeReplyObject(reply);
+    }
+    (void)kill(source()->pid, SIGCONT);
+    return written == NEW_KEYS ? 0 : 1;
+}
+
+/* Puts the source to sleep once its last key has moved, before it is asked for its proof. */
+static bool sleep_when_empty(void *user, const struct slot_mover *mover)
+{
+    (void)user;
+    (void)mover;
+    if (waker == 0 && driver_migrate_count(driver) >= 3 && keys_in_slot(source(), slot) == 0) {
+        (void)kill(source()->pid, SIGSTOP);
+        waker = fork();
+        if (waker == 0) {
+            _exit(wake_after_writes());
+        }
+        assert_true(waker > 0);
+    }
+    return false;
+}
+
+/* It wakes up with the question for its proof before it and does not know of its successor yet: it
+ * still owns the slot, marks it, and holds no key of it. But the successor has been written to. */
+static void believes_no_source_that_slept_through_its_failover(void **state)
+{
+    (void)state;
+    waker = 0;
+    struct order order;
+    struct order_status status;
+    make(&order, SOURCE, TARGET);
+    driver_run(driver, &order, sleep_when_empty, NULL, &status);
+    assert_true(waker > 0);
+    int result = 0;
+    assert_int_equal(waitpid(waker, &result, 0), waker);
+    assert_int_equal(result, 0);
+    assert_true(wait_until(source_is_replica, NULL));
+    if (status.state != ORDER_FAILED || status.reason_code != ERR_CONFLICT) {
+        fail_msg("%s: %s", order_state_name(status.state), status.reason);
+    }
+    run_to_done(SOURCE_REPLICA, TARGET, &status);
+    assert_int_equal(keys_in_slot(&cluster.nodes[TARGET], slot), KEYS + NEW_KEYS);
+    for (int i = 0; i < NEW_KEYS; i++) {
+        redisReply *reply = node_ask(&cluster.nodes[TARGET], "GET {%s}new-%d", tag, i);
+        assert_int_equal(reply->type, REDIS_REPLY_STRING);
+        freeReplyObject(reply);
+    }
+}
+
 /* ---- the target fails over in mid-slot ---- */
 
 static bool replica_of_target_is_primary(void *user)
@@ -334,6 +406,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(takes_over_from_the_successor_without_a_repair_before,
                                         start, stop),
         cmocka_unit_test_setup_teardown(repairs_the_target_after_the_source_was_killed, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(believes_no_source_that_slept_through_its_failover, start,
                                         stop),
         cmocka_unit_test_setup_teardown(goes_on_with_the_successor_of_the_target, start, stop),
         cmocka_unit_test_setup_teardown(takes_the_last_slot, start, stop),

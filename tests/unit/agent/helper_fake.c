@@ -166,7 +166,7 @@ static void cluster_nodes(struct call *call)
         strbuf_addf(&text, "%s %s:%d@1%d %smaster%s - 0 %lld %d connected", row->id.text,
                     row->address.host, row->address.port, row->address.port,
                     i == call->n ? "myself," : "",
-                    i == 0 && call->node->failing_slots > 0 ? ",fail?" : "",
+                    i == call->node->failing_node && call->node->failing_slots > 0 ? ",fail?" : "",
                     (long long)call->fake->now_ms, row->config_epoch);
         add_slots(&text, call->node, i);
         for (int slot = 0; i == call->n && slot < SLOT_COUNT; slot++) {

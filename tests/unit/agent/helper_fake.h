@@ -44,7 +44,8 @@ struct fake_node {
     bool is_state_fail;
     int config_epoch;  /* its own */
     int current_epoch; /* the highest that it has heard of */
-    int failing_slots; /* of primaries that it sees failing */
+    int failing_slots; /* of the primary that it sees failing: */
+    int failing_node;
     int64_t maxmemory_bytes;
     const char *policy;
 };

@@ -188,6 +188,23 @@ static void claims_nothing_while_the_source_is_failing(void **state)
     check_done(7, 30);
 }
 
+/* Another primary that fails holds nobody up for longer than a second look. */
+static void goes_on_while_another_primary_is_failing(void **state)
+{
+    (void)state;
+    fake_add_keys(fake, 0, 7, 30);
+    mover = fake_mover(fake, "7,100-299");
+    while (fake_said(fake, "0 MIGRATE") < 0) {
+        fake_run(fake, mover, 1);
+    }
+    fake->nodes[1].failing_node = 2;
+    fake->nodes[1].failing_slots = 8192;
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+    check_done(7, 30);
+    assert_int_equal(status.retries, 1);
+}
+
 /* The proof is fresh: after it nothing but the claim is said to either end. The target is asked at
  * the same time, once a burst. */
 static void asks_both_ends_once_before_each_claim(void **state)
@@ -268,6 +285,7 @@ int main(void)
         TEST(gives_up_on_epochs_that_stay_unsettled),
         TEST(sees_the_source_raise_its_epoch),
         TEST(claims_nothing_while_the_source_is_failing),
+        TEST(goes_on_while_another_primary_is_failing),
         TEST(asks_both_ends_once_before_each_claim),
         TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
