@@ -163,6 +163,12 @@ static void cluster_nodes(struct call *call)
     struct strbuf text = {0};
     for (int i = 0; i < FAKE_NODES; i++) {
         const struct fake_node *row = &call->fake->nodes[i];
+        if (call->fake->has_replica && call->n == 0 && i == 2) {
+            strbuf_addf(&text, "%s %s:%d@1%d slave %s 0 1 1 connected\n", row->id.text,
+                        row->address.host, row->address.port, row->address.port,
+                        call->node->id.text);
+            continue;
+        }
         strbuf_addf(&text, "%s %s:%d@1%d %smaster%s - 0 %lld %d connected", row->id.text,
                     row->address.host, row->address.port, row->address.port,
                     i == call->n ? "myself," : "",

@@ -188,6 +188,32 @@ static void claims_nothing_while_the_source_is_failing(void **state)
     check_done(7, 30);
 }
 
+/* The target knows a successor of the source, of a higher config epoch, and the source does not
+ * know it yet: nothing is opened, and nobody is told that the source owns the slot. One of a lower
+ * config epoch was there before. */
+static void waits_until_the_source_knows_its_successor(void **state)
+{
+    (void)state;
+    for (int is_later = 0; is_later < 2; is_later++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake->has_replica = true;
+        raise_source(5);
+        hear_of(9);
+        fake->nodes[2].config_epoch = is_later != 0 ? 9 : 4;
+        fake->nodes[1].owner[7] = 2;
+        mover = fake_mover(fake, "7");
+        run_for(5000);
+        if (is_later != 0) {
+            assert_non_null(strstr(status.reason, "does not know yet that cccccccccccc took"));
+            assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
+        } else {
+            check_done(7, 0);
+        }
+    }
+}
+
 /* Another primary that fails holds nobody up for longer than a second look. */
 static void goes_on_while_another_primary_is_failing(void **state)
 {
@@ -286,6 +312,7 @@ int main(void)
         TEST(sees_the_source_raise_its_epoch),
         TEST(claims_nothing_while_the_source_is_failing),
         TEST(goes_on_while_another_primary_is_failing),
+        TEST(waits_until_the_source_knows_its_successor),
         TEST(asks_both_ends_once_before_each_claim),
         TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
