@@ -16,7 +16,10 @@
 
 #define HOST_CONF_NAME "server.conf" /* in the server's folder */
 #define HOST_LOG_NAME "server.log"
+#define HOST_NODES_FORMAT "nodes-%d.conf" /* its port */
 #define HOST_ASIDE_SIZE 96
+#define HOST_REQUEST_SIZE 64
+#define HOST_REQUEST_LINE "# drover-request " /* in the conf: whom the server was started for */
 
 enum server_flavor { FLAVOR_REDIS = 1, FLAVOR_VALKEY = 2 };
 
@@ -104,14 +107,18 @@ struct host_call {
 /* How things are once the call has been carried out, or has failed. */
 struct host_facts {
     bool has_folder;
-    bool has_aside;                /* RETIRE: a folder of that name is there */
-    int64_t pid;                   /* of the server of this folder; 0 = none runs */
-    bool is_port_taken;            /* somebody listens at the port, whoever it is */
-    bool is_bus_port_taken;        /* or at the bus port */
-    bool has_systemd;              /* systemd is this host's init */
-    int64_t memory_promised_bytes; /* sum of maxmemory in the confs of all other folders */
-    char last_words[TEXT_SIZE];    /* last line of the server's log; "" = none */
-    struct outside_answer outside; /* OUTSIDE_START; the rest is empty then */
+    bool has_aside; /* RETIRE: a folder of that name is there */
+    int64_t pid;    /* of the server of this folder; 0 = none runs */
+    /* What its files say; "" and false where there is no such file. */
+    char request[HOST_REQUEST_SIZE]; /* that the server was started for */
+    struct node_id node;             /* the node's own id */
+    bool is_used;                    /* the node knows others, or owns slots */
+    bool is_port_taken;              /* somebody listens at the port, whoever it is */
+    bool is_bus_port_taken;          /* or at the bus port */
+    bool has_systemd;                /* systemd is this host's init */
+    int64_t memory_promised_bytes;   /* sum of maxmemory in the confs of all other folders */
+    char last_words[TEXT_SIZE];      /* last line of the server's log; "" = none */
+    struct outside_answer outside;   /* OUTSIDE_START; the rest is empty then */
 };
 
 #endif

@@ -27,6 +27,7 @@
 
 enum instance_state {
     INSTANCE_LOOKING,
+    INSTANCE_CLEARING,
     INSTANCE_WRITING,
     INSTANCE_LAUNCHING,
     INSTANCE_ANSWERING,
@@ -42,7 +43,8 @@ static const struct sm_state instance_states[INSTANCE_STATE_NR] = {
     /*                      name         may go to                                                      deadline  meaning */
     [INSTANCE_LOOKING]   = {"looking",   SM_TO(INSTANCE_WRITING) | SM_TO(INSTANCE_ANSWERING)
                                          | SM_TO(INSTANCE_ASKING) | SM_TO(INSTANCE_RETIRING)
-                                         | SM_TO(INSTANCE_ENDED),                                       CLAIM_MS, "sees what is at the address now"},
+                                         | SM_TO(INSTANCE_CLEARING) | SM_TO(INSTANCE_ENDED),            CLAIM_MS, "sees what is at the address now"},
+    [INSTANCE_CLEARING]  = {"clearing",  SM_TO(INSTANCE_LOOKING) | SM_TO(INSTANCE_ENDED),               CLAIM_MS, "puts the folder of an earlier server aside"},
     [INSTANCE_WRITING]   = {"writing",   SM_TO(INSTANCE_LAUNCHING) | SM_TO(INSTANCE_ENDED),             CLAIM_MS, "writes the server's conf"},
     [INSTANCE_LAUNCHING] = {"launching", SM_TO(INSTANCE_ANSWERING) | SM_TO(INSTANCE_STOPPING)
                                          | SM_TO(INSTANCE_ENDED),                                       CLAIM_MS, "starts the server"},
@@ -58,15 +60,17 @@ static const struct sm_state instance_states[INSTANCE_STATE_NR] = {
 struct instance {
     struct order order;
     const struct instance_settings *settings;
+    struct instance_turn *turn;
     struct instance_task task;
     struct err task_err; /* why it cannot be carried out here; code 0 = it can */
     struct request_ids ids;
     struct sm sm;
-    uint64_t req_id;         /* the one thing on its way; 0 = none */
-    int64_t wake_ms;         /* when the next one may go */
+    uint64_t req_id; /* the one thing on its way; 0 = none */
+    int64_t wake_ms; /* when the next one may go */
+    int64_t begun_ms;
     struct host_facts facts; /* as of the last answer of the host */
     bool has_launched;       /* by this order; else the server was found running */
-    bool is_new;             /* there was no folder before: what this order makes it may undo */
+    bool is_new;             /* no other request's folder: what this order makes it may undo */
     bool is_loading;         /* its last answer said so */
     int conflicts;           /* answers of another process than the folder's */
     bool was_signalled;
@@ -87,6 +91,7 @@ struct instance {
 
 struct instance *instance_new(const struct order *order,
                               const struct instance_settings *settings,
+                              struct instance_turn *turn,
                               uint32_t serial,
                               int64_t now_ms)
 {
@@ -94,23 +99,46 @@ struct instance *instance_new(const struct order *order,
     struct instance *x = xcalloc(1, sizeof(*x));
     x->order = *order;
     x->settings = settings;
+    x->turn = turn;
     x->ids.serial = serial;
     x->wake_ms = now_ms;
+    x->begun_ms = now_ms;
     sm_init(&x->sm, instance_states, INSTANCE_STATE_NR, INSTANCE_LOOKING, now_ms);
     /* A failure stays in task_err and ends the task at its first step. */
     (void)!instance_task_read(&x->task, &x->order.task, settings, &x->task_err);
     return x;
 }
 
+/* ---- the turn ---- */
+
+static bool take_turn(struct instance *x)
+{
+    if (x->turn->holder == NULL) {
+        x->turn->holder = x;
+    }
+    return x->turn->holder == x;
+}
+
+static void leave_turn(const struct instance *x)
+{
+    if (x->turn->holder == x) {
+        x->turn->holder = NULL;
+    }
+}
+
 void instance_free(struct instance *x)
 {
-    free(x);
+    if (x != NULL) {
+        leave_turn(x);
+        free(x);
+    }
 }
 
 /* ---- ending ---- */
 
 static void end(struct instance *x, enum order_state result, int code, const char *reason)
 {
+    leave_turn(x);
     sm_move(&x->sm, INSTANCE_ENDED, x->sm.since_ms);
     x->result = result;
     x->reason_code = code;
@@ -173,16 +201,46 @@ static bool runs_as_unit(const struct instance *x)
            (x->settings->supervisor == SUPERVISOR_AUTO && x->facts.has_systemd);
 }
 
-static void act(struct instance *x, struct agent_effects *fx)
+/* The same for every attempt at the same batch. */
+static const char *name_request(const struct instance *x, char text[HOST_REQUEST_SIZE])
+{
+    (void)snprintf(text, HOST_REQUEST_SIZE, "%s-%d", x->order.id.operation_id,
+                   x->order.id.batch_index);
+    return text;
+}
+
+static void retire(struct instance *x, const char *why, struct agent_effects *fx)
+{
+    struct host_call *call = call_host(x, HOST_RETIRE, fx);
+    (void)snprintf(call->aside, sizeof(call->aside), "%d.%s%s.%d.%d",
+                   (int)x->order.task.node_address.port, why, x->order.id.operation_id,
+                   x->order.id.batch_index, x->order.id.attempt);
+}
+
+static void look(struct instance *x, int64_t now_ms, struct agent_effects *fx)
+{
+    if (x->order.task.kind != TASK_START || take_turn(x)) {
+        (void)call_host(x, HOST_LOOK, fx);
+    } else {
+        x->wake_ms = now_ms + LOOK_AGAIN_MS;
+    }
+}
+
+static void act(struct instance *x, int64_t now_ms, struct agent_effects *fx)
 {
     struct command_list *commands = NULL;
     struct host_call *call = NULL;
+    char request[HOST_REQUEST_SIZE];
     switch ((enum instance_state)x->sm.state) {
     case INSTANCE_LOOKING:
-        (void)call_host(x, HOST_LOOK, fx);
+        look(x, now_ms, fx);
+        break;
+    case INSTANCE_CLEARING:
+        retire(x, "before-", fx);
         break;
     case INSTANCE_WRITING:
         call = call_host(x, HOST_WRITE, fx);
+        strbuf_addf(&call->text, HOST_REQUEST_LINE "%s\n", name_request(x, request));
         redis_conf_render(&x->task.conf, &call->text);
         break;
     case INSTANCE_LAUNCHING:
@@ -206,10 +264,7 @@ static void act(struct instance *x, struct agent_effects *fx)
         x->was_signalled = true;
         break;
     case INSTANCE_RETIRING:
-        call = call_host(x, HOST_RETIRE, fx);
-        (void)snprintf(call->aside, sizeof(call->aside), "%d.%s.%d.%d",
-                       (int)x->order.task.node_address.port, x->order.id.operation_id,
-                       x->order.id.batch_index, x->order.id.attempt);
+        retire(x, "", fx);
         break;
     case INSTANCE_ENDED:
     case INSTANCE_STATE_NR:
@@ -258,11 +313,21 @@ static bool has_memory(const struct instance *x)
 static void begin_start(struct instance *x, int64_t now_ms)
 {
     char reason[TEXT_SIZE];
+    char request[HOST_REQUEST_SIZE];
     int port = x->order.task.node_address.port;
     bool is_taken = x->facts.is_port_taken || x->facts.is_bus_port_taken;
-    if (x->facts.pid != 0) {
+    bool is_own = !x->facts.is_used && strcmp(x->facts.request, name_request(x, request)) == 0;
+    if (x->facts.pid != 0 && x->facts.is_used) {
+        (void)snprintf(reason, sizeof(reason),
+                       "a server of drover's runs at port %d that has slots or knows other nodes; "
+                       "reset it, or stop it",
+                       port);
+        fail(x, ERR_REFUSED, reason);
+    } else if (x->facts.pid != 0) {
+        leave_turn(x);
         sm_move(&x->sm, INSTANCE_ANSWERING, now_ms);
-    } else if (is_taken && x->facts.has_folder && now_ms - x->sm.since_ms < PORT_FREED_MS) {
+    } else if (is_taken && x->facts.has_folder && now_ms - x->begun_ms < PORT_FREED_MS) {
+        leave_turn(x);
         x->wake_ms = now_ms + LOOK_AGAIN_MS;
     } else if (is_taken) {
         (void)snprintf(reason, sizeof(reason), "port %d is taken by a process that is not drover's",
@@ -275,10 +340,19 @@ static void begin_start(struct instance *x, int64_t now_ms)
                        x->task.conf.maxmemory_bytes, x->facts.memory_promised_bytes,
                        x->settings->memory_bytes);
         fail(x, ERR_LIMIT, reason);
+    } else if (x->facts.has_folder && !is_own) {
+        sm_move(&x->sm, INSTANCE_CLEARING, now_ms);
     } else {
-        x->is_new = !x->facts.has_folder;
+        x->is_new = true;
         sm_move(&x->sm, INSTANCE_WRITING, now_ms);
     }
+}
+
+/* Nothing of the earlier server is lost, and nothing of it starts again. */
+static void hear_cleared(struct instance *x, int64_t now_ms, struct agent_effects *fx)
+{
+    log_change(x, "instance.set_aside", fx);
+    sm_move(&x->sm, INSTANCE_LOOKING, now_ms);
 }
 
 static void note(struct instance *x, int code, const char *reason)
@@ -398,15 +472,29 @@ static void hear_emptiness(struct instance *x, const struct agent_event *ev)
     }
 }
 
+/* A node that was removed as dead leaves no folder that could start again; but its process may run,
+ * out of everybody's sight, or another node may have come to the folder. NULL: it is put aside. */
+static const char *why_left_alone(const struct instance *x)
+{
+    const struct removal_proof *proof = &x->task.proof;
+    bool is_named = x->facts.node.text[0] != '\0';
+    if (x->facts.pid != 0 || !proof->is_dead) {
+        return "its server runs: left alone; stop it and empty its folder, or it may come back";
+    }
+    if (is_named && !node_id_is_equal(&x->facts.node, &proof->node)) {
+        return "its folder is another node's now: left alone";
+    }
+    return NULL;
+}
+
 /* One that was not seen when the certificate was given may be silent still: then the certificate
  * alone speaks, and so it must be signed. If it does answer, its own word counts. */
 static void begin_task_stop(struct instance *x, int64_t now_ms)
 {
-    if (x->facts.pid == 0) {
+    if ((x->order.task.flags & TASK_DEAD) != 0 && why_left_alone(x) != NULL) {
+        end(x, ORDER_DONE, 0, why_left_alone(x));
+    } else if (x->facts.pid == 0) {
         sm_move(&x->sm, INSTANCE_RETIRING, now_ms);
-    } else if (x->task.proof.is_dead && !x->task.has_key) {
-        fail(x, ERR_REFUSED,
-             "the certificate of a dead node must be signed, and no key is set here");
     } else {
         sm_move(&x->sm, INSTANCE_ASKING, now_ms);
     }
@@ -474,7 +562,11 @@ static void hear_host(struct instance *x, const struct agent_event *ev, struct a
             begin_task_stop(x, ev->now_ms);
         }
         break;
+    case INSTANCE_CLEARING:
+        hear_cleared(x, ev->now_ms, fx);
+        break;
     case INSTANCE_WRITING:
+        leave_turn(x);
         sm_move(&x->sm, INSTANCE_LAUNCHING, ev->now_ms);
         x->has_launched = true;
         break;
@@ -524,8 +616,11 @@ static void hear_overdue(struct instance *x, int64_t now_ms)
                    x->last_reason);
     if (x->sm.state == INSTANCE_ANSWERING) {
         undo(x, ERR_TIMEOUT, reason, now_ms);
-    } else if (x->sm.state == INSTANCE_ASKING && x->task.proof.is_dead) {
+    } else if (x->sm.state == INSTANCE_ASKING && x->task.proof.is_dead && x->task.has_key) {
         begin_stop(x, now_ms); /* signed, and silent to the end */
+    } else if (x->sm.state == INSTANCE_ASKING && x->task.proof.is_dead) {
+        fail(x, ERR_REFUSED,
+             "the certificate of a dead node must be signed, and no key is set here");
     } else {
         fail(x, ERR_TIMEOUT, reason);
     }
@@ -555,7 +650,7 @@ void instance_step(struct instance *x, const struct agent_event *event, struct a
         hear_overdue(x, event->now_ms);
     }
     if (x->sm.state != INSTANCE_ENDED && x->req_id == 0 && event->now_ms >= x->wake_ms) {
-        act(x, fx);
+        act(x, event->now_ms, fx);
     }
 }
 

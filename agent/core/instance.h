@@ -1,14 +1,19 @@
 /* instance.h — carries out TASK_START and TASK_STOP: a server of ours begins or ends on this host.
  *
  *   START  looking -> writing -> launching -> answering -> ended
- *                                                  \-> stopping -> retiring -> ended (undone)
+ *             \-> clearing -> looking                \-> stopping -> retiring -> ended (undone)
  *   STOP   looking -> asking -> stopping -> retiring -> ended
  *
  * A server is named by its port (host_call.h). START is done when the process of the folder answers
  * PING at its address, whoever launched it; a stranger at the port is refused. What was launched
- * and does not answer in time is stopped again and its folder put aside. STOP asks for the removal
- * certificate *and* for the node's own word (no slot, no key, knows nobody but itself); the folder
- * is put aside, never deleted. A server that runs survives this agent.
+ * and does not answer in time is stopped again and its folder put aside. The conf names the request
+ * that a server was started for: a folder of an earlier life is put aside before anything starts in
+ * it, and a server of one that still runs and knows others is refused. Servers are begun one at a
+ * time until their conf is written: from then on what they may take is counted as promised.
+ *
+ * STOP asks for the removal certificate *and* for the node's own word (no slot, no key, knows
+ * nobody but itself); the folder is put aside, never deleted. With TASK_DEAD only the folder is,
+ * when no process of it runs and it is the dead node's. A server that runs survives this agent.
  *
  * task.detail is text, one "key value" a line, each key once except 'extra':
  *   START  agent NAME               must be this agent
@@ -29,10 +34,17 @@
 
 struct instance;
 
-/* 'order' holds a valid TASK_START or TASK_STOP and is copied; 'settings' must outlive it. A task
- * that cannot be carried out here is over at its first step, with the reason in its status. */
+/* Whose START looks at the host and has not written its conf yet; shared by all of an agent. */
+struct instance_turn {
+    const struct instance *holder; /* NULL = nobody's */
+};
+
+/* 'order' holds a valid TASK_START or TASK_STOP and is copied; 'settings' and 'turn' must outlive
+ * it. A task that cannot be carried out here is over at its first step, with the reason in its
+ * status. */
 struct instance *instance_new(const struct order *order,
                               const struct instance_settings *settings,
+                              struct instance_turn *turn,
                               uint32_t serial,
                               int64_t now_ms);
 void instance_free(struct instance *instance);

@@ -13,6 +13,7 @@ void order_book_init(struct order_book *book,
                      uint32_t *last_serial)
 {
     *book = (struct order_book){.means.login = *login, .last_serial = last_serial};
+    book->means.instance_turn = &book->turn;
     prng_init(&book->prng, seed);
 }
 

@@ -38,6 +38,7 @@ struct order_book {
     int count;
     int capacity;
     struct order_means means; /* set means.instances before the first order, to start servers */
+    struct instance_turn turn;
     struct prng prng;
     uint32_t *last_serial; /* the agent's counter of serials */
     bool has_news;         /* something worth a progress report, soon */

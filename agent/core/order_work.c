@@ -101,7 +101,8 @@ struct order_work *order_work_new(const struct order *order,
         break;
     case ORDER_TASK:
         if (is_instance_task(order->task.kind)) {
-            work->instance = instance_new(order, means->instances, serial, now_ms);
+            work->instance =
+                instance_new(order, means->instances, means->instance_turn, serial, now_ms);
         } else if (order->task.kind == TASK_REPAIR) {
             work->repair = repair_new(order, &means->login, serial, seed, now_ms);
         } else if (order->task.kind == TASK_REACH) {

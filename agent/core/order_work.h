@@ -6,6 +6,7 @@
 #define DROVER_AGENT_CORE_ORDER_WORK_H
 
 #include "agent/core/agent.h"
+#include "agent/core/instance.h"
 #include "agent/core/slot_mover.h"
 
 struct order_work; /* owned by whoever called order_work_new() */
@@ -14,6 +15,7 @@ struct order_work; /* owned by whoever called order_work_new() */
 struct order_means {
     struct mover_login login;
     const struct instance_settings *instances; /* not owned; NULL: this agent starts no servers */
+    struct instance_turn *instance_turn;       /* not owned; theirs */
     const struct outside_settings *outside;    /* not owned; NULL: it knows nobody outside */
 };
 

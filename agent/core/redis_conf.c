@@ -1,6 +1,7 @@
 /* redis_conf.c — see redis_conf.h. */
 #include "agent/core/redis_conf.h"
 
+#include "agent/core/host_call.h"
 #include "common/base/check.h"
 
 #include <ctype.h>
@@ -315,7 +316,7 @@ static void render_cluster(const struct redis_conf *conf, struct strbuf *out)
 {
     int bus_port = conf->bus_port != 0 ? conf->bus_port : conf->port + BUS_PORT_OFFSET;
     strbuf_add_text(out, "cluster-enabled yes\n");
-    strbuf_addf(out, "cluster-config-file nodes-%d.conf\n", conf->port);
+    strbuf_addf(out, "cluster-config-file " HOST_NODES_FORMAT "\n", conf->port);
     strbuf_addf(out, "cluster-node-timeout %" PRId64 "\n", conf->node_timeout_ms);
     strbuf_addf(out, "cluster-migration-barrier %d\n", conf->migration_barrier);
     strbuf_addf(out, "cluster-announce-ip %s\n", conf->announce_ip);

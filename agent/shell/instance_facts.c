@@ -22,6 +22,7 @@
 #define TITLE_SIZE 256
 #define LOG_TAIL_SIZE 4096
 #define CONF_SIZE_MAX 65536
+#define NODES_FIELDS_OWN 8 /* of the node's own line, before its slots */
 
 bool instance_facts_is_folder(const char *path)
 {
@@ -177,6 +178,67 @@ static int64_t memory_promised(const char *folder, uint16_t except)
     return bytes;
 }
 
+/* Whom the server was started for; "" when its conf does not say. */
+static void read_request(const char *folder, char request[HOST_REQUEST_SIZE])
+{
+    char *path = xasprintf("%s/%s", folder, HOST_CONF_NAME);
+    struct strbuf text = {0};
+    struct err err;
+    if (file_state_read(path, CONF_SIZE_MAX, &text, &err) == 0) {
+        const char *line = strstr(strbuf_text(&text), HOST_REQUEST_LINE);
+        const char *from = line == NULL ? "" : line + strlen(HOST_REQUEST_LINE);
+        (void)snprintf(request, HOST_REQUEST_SIZE, "%.*s", (int)strcspn(from, "\n"), from);
+    }
+    strbuf_release(&text);
+    free(path);
+}
+
+static int count_fields(const char *line)
+{
+    int count = 0;
+    for (const char *at = line + strspn(line, " "); *at != '\0' && *at != '\n';) {
+        count++;
+        at += strcspn(at, " \n");
+        at += strspn(at, " ");
+    }
+    return count;
+}
+
+/* One line a node, "id address flags ...", the last one being "vars ...". */
+static void take_nodes_line(const char *line, struct host_facts *facts)
+{
+    size_t len = strcspn(line, "\n");
+    size_t id_len = strcspn(line, " \n");
+    const char *own = strstr(line, "myself");
+    if (id_len != NODE_ID_LEN) {
+        return;
+    }
+    if (own == NULL || own >= line + len) {
+        facts->is_used = true;
+        return;
+    }
+    memcpy(facts->node.text, line, id_len);
+    facts->node.text[id_len] = '\0';
+    facts->is_used = facts->is_used || count_fields(line) > NODES_FIELDS_OWN;
+}
+
+/* What the node has written of itself; what is there and cannot be read may be anything. */
+static void read_nodes(const char *folder, uint16_t port, struct host_facts *facts)
+{
+    char *path = xasprintf("%s/" HOST_NODES_FORMAT, folder, (int)port);
+    struct strbuf text = {0};
+    struct err err;
+    int code = file_state_read(path, FILE_STATE_SIZE_MAX, &text, &err);
+    facts->is_used = code != 0 && code != ERR_NOT_FOUND;
+    for (const char *line = strbuf_text(&text); code == 0 && *line != '\0';) {
+        take_nodes_line(line, facts);
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
+    strbuf_release(&text);
+    free(path);
+}
+
 static void last_words(const char *folder, char text[TEXT_SIZE])
 {
     char *path = xasprintf("%s/%s", folder, HOST_LOG_NAME);
@@ -217,6 +279,8 @@ void instance_facts_read(const char *folder, const struct host_call *call, struc
     facts->is_port_taken = is_taken(call->address.port);
     facts->is_bus_port_taken = is_taken(call->address.port + BUS_PORT_OFFSET);
     last_words(own, facts->last_words);
+    read_request(own, facts->request);
+    read_nodes(own, call->address.port, facts);
     if (call->verb == HOST_RETIRE) {
         char *aside = xasprintf("%s/aside/%s", folder, call->aside);
         facts->has_aside = instance_facts_is_folder(aside);

@@ -130,7 +130,10 @@ void task_format(const struct task *task, char *text, size_t size)
         (void)snprintf(text, size, "start a server at %s", node);
         return;
     case TASK_STOP:
-        (void)snprintf(text, size, "stop the server at %s", node);
+        (void)snprintf(text, size,
+                       (task->flags & TASK_DEAD) != 0 ? "put the folder of the dead %s aside"
+                                                      : "stop the server at %s",
+                       node);
         return;
     case TASK_MEET:
         (void)snprintf(text, size, "introduce %s to the others", node);

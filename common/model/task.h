@@ -35,7 +35,8 @@ enum task_kind {
      * 'node_address' is what it will announce. Done when it answers PING. */
     TASK_START = 6,
     /* The agent stops the server it started at 'node_address' and puts its data aside. Needs the
-     * removal certificate in 'detail'. */
+     * removal certificate in 'detail'. With TASK_DEAD only the data is put aside: a process that
+     * runs there after all is left alone. */
     TASK_STOP = 7,
     /* Nodes that do not know each other are introduced: every member without 'node' in its view
      * MEETs it. */
@@ -66,7 +67,7 @@ enum task_kind {
 #define TASK_KIND_MAX TASK_REACH
 
 /* task.flags */
-#define TASK_DEAD (1u << 0) /* LEAVE: the node is known not to answer */
+#define TASK_DEAD (1u << 0) /* LEAVE, STOP: the node is known not to answer */
 #define TASK_FORCE                                                                                \
     (1u << 1)                /* FAILOVER: without the primary's consent. ADD_SLOTS: also slots of \
                                 an owner that is failed and does not answer */

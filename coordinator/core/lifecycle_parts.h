@@ -58,7 +58,8 @@ void decide_leave(struct decision *d, int node, bool is_dead);
 /* A removal that this operation began, and that was broken off when nobody listed the node any more
  * (paused, or its agent was lost), is finished: what is missing is the look after the ban. */
 void decide_unfinished_leaves(struct decision *d);
-/* Servers of ours that left in this operation are stopped. */
+/* Servers of ours that left in this operation are stopped; what the dead left on a host that starts
+ * servers is put aside. */
 void decide_stops(struct decision *d);
 
 /* --- work outside the servers (lifecycle_outside.c, lifecycle_welcome.c, lifecycle_undo.c) -----*/

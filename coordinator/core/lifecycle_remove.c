@@ -155,7 +155,7 @@ void decide_remove(struct decision *d)
         remove_ghost(d, ghost);
         return;
     }
-    if ((d->request->flags & (REQUEST_KEEP_RUNNING | REQUEST_DEAD)) == 0) {
+    if ((d->request->flags & REQUEST_KEEP_RUNNING) == 0) {
         decide_stops(d);
     }
     if (!decision_is_made(d) && (d->request->flags & REQUEST_KEEP_RUNNING) == 0) {

@@ -327,15 +327,23 @@ static const struct lifecycle_host *find_starter(const struct decision *d, const
     return NULL;
 }
 
-/* Only once the certificate would be granted: it is asked for again when the order is sent. */
+/* Only once the certificate would be granted: it is asked for again when the order is sent. Of the
+ * dead only the folder is put aside, so that nothing starts from it again; not when somebody
+ * answers at the address: that is left alone. */
 static void stop_left(struct decision *d,
                       const struct task *leave,
                       const struct lifecycle_host *host)
 {
     struct removal_certificate facts;
-    struct task task = {
-        .kind = TASK_STOP, .node = leave->node, .node_address = leave->node_address};
+    struct task task = {.kind = TASK_STOP,
+                        .flags = leave->flags & TASK_DEAD,
+                        .node = leave->node,
+                        .node_address = leave->node_address};
     removal_certify(d->topology, &leave->node, &leave->node_address, 1, "?", &facts);
+    bool is_dead = (task.flags & TASK_DEAD) != 0;
+    if (is_dead && (!facts.is_dead || is_known_otherwise(d->topology, &leave->node_address))) {
+        return;
+    }
     if (!facts.is_granted) {
         char text[ADDRESS_TEXT_SIZE];
         decide_wait(d, "%.60s is not stopped yet: %.80s",
@@ -354,7 +362,7 @@ void decide_stops(struct decision *d)
         const struct batch *batch = &d->facts->batches[i];
         bool is_leave = batch->kind == BATCH_TASK && batch->task != NULL &&
                         batch->task->kind == TASK_LEAVE && batch->state == BATCH_DONE &&
-                        (batch->task->flags & TASK_DEAD) == 0;
+                        batch->task->node_address.port != 0;
         const struct lifecycle_host *host =
             is_leave ? find_starter(d, batch->task->node_address.host) : NULL;
         if (host != NULL && !was_stopped(d, &batch->task->node_address)) {

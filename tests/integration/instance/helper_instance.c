@@ -198,7 +198,7 @@ struct order rig_stop_order(const struct rig *rig)
 
 struct order_status rig_run(struct rig *rig, const struct order *order)
 {
-    rig->instance = instance_new(order, &rig->settings, ++rig->serial, clock_now_ms());
+    rig->instance = instance_new(order, &rig->settings, &rig->turn, ++rig->serial, clock_now_ms());
     int64_t give_up_ms = clock_now_ms() + WAIT_MS_MAX;
     while (!instance_is_over(rig->instance)) {
         if (clock_now_ms() >= instance_deadline(rig->instance)) {

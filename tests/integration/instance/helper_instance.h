@@ -10,6 +10,7 @@
 struct rig {
     char folder[128];
     struct instance_settings settings;
+    struct instance_turn turn;
     struct redis_options redis;
     struct loop *loop;
     struct instance_host *host;

@@ -8,10 +8,12 @@
 #include "helper_instance.h"
 
 #include "agent/shell/instance_facts.h"
+#include "common/model/removal_proof.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,6 +202,77 @@ static void killed_and_started_again(void **state)
     assert_string_equal(rig_ask(&rig, "CLUSTER", "MYID", NULL), id); /* the same node */
 }
 
+static void kill_server(void)
+{
+    char folder[32];
+    char path[512];
+    (void)snprintf(folder, sizeof(folder), "servers/%d", (int)rig_port(&rig));
+    assert_int_equal(kill((pid_t)rig.pid, SIGKILL), 0);
+    for (int i = 0; instance_facts_pid(rig_path(&rig, folder, path)) != 0; i++) {
+        assert_true(i < 6000);
+        (void)poll(NULL, 0, 10);
+    }
+}
+
+/* Only the folder of that very node goes aside once no process of it runs. */
+static void clear_after_the_dead(const char *id)
+{
+    struct removal_proof proof = {.address = {.host = "127.0.0.1", .port = rig_port(&rig)},
+                                  .asked = 1,
+                                  .is_dead = true,
+                                  .fence = 7,
+                                  .operation_id = "op-7-1"};
+    (void)snprintf(proof.node.text, sizeof(proof.node.text), "%s", id);
+    struct strbuf text = {0};
+    removal_proof_format(&proof, "", &text);
+    struct order order = rig_order(&rig, TASK_STOP, strbuf_text(&text));
+    strbuf_release(&text);
+    order.task.flags = TASK_DEAD;
+    order.id.batch_index = 2;
+    expect(order, ORDER_DONE, 0, "left alone");
+    assert_string_equal(rig_ask(&rig, "CLUSTER", "MYID", NULL), id);
+    kill_server();
+    expect(order, ORDER_DONE, 0, "put aside");
+}
+
+/* Killed with the files of a node that has slots: the next server there is a new node, and the
+ * files are kept. Running, it is not taken for a new one. */
+static void earlier_life(const char *detail)
+{
+    char id[64];
+    char name[128];
+    rig_open(&rig);
+    expect(rig_order(&rig, TASK_START, detail), ORDER_DONE, 0, "");
+    (void)snprintf(id, sizeof(id), "%s", rig_ask(&rig, "CLUSTER", "MYID", NULL));
+    assert_string_equal(rig_ask(&rig, "CLUSTER", "ADDSLOTS", "12182"), "OK");
+    struct order next = rig_order(&rig, TASK_START, detail);
+    next.id.batch_index = 1;
+    expect(next, ORDER_FAILED, ERR_REFUSED, "has slots or knows other nodes");
+    kill_server();
+    expect(next, ORDER_DONE, 0, "answers");
+    assert_string_not_equal(rig_ask(&rig, "CLUSTER", "MYID", NULL), id);
+    assert_non_null(strstr(rig_ask(&rig, "CLUSTER", "INFO", NULL), "cluster_slots_assigned:0"));
+    (void)snprintf(name, sizeof(name), "servers/aside/%d.before-op-7-1.1.0/nodes-%d.conf",
+                   (int)rig_port(&rig), (int)rig_port(&rig));
+    assert_true(has_file(name));
+    (void)snprintf(id, sizeof(id), "%s", rig_ask(&rig, "CLUSTER", "MYID", NULL));
+    clear_after_the_dead(id);
+}
+
+static void redis_earlier_life(void **state)
+{
+    (void)state;
+    earlier_life(START);
+}
+
+static void valkey_earlier_life(void **state)
+{
+    (void)state;
+    if (has_valkey()) {
+        earlier_life(START_VALKEY);
+    }
+}
+
 /* A password of awkward bytes, for the default user and for one of its own. */
 static void logins(const char *detail)
 {
@@ -306,6 +379,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_strangers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tells_why_it_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_and_started_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(redis_earlier_life, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(valkey_earlier_life, set_up, tear_down),
         cmocka_unit_test_setup_teardown(redis_logins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(valkey_logins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(redis_tls, set_up, tear_down),

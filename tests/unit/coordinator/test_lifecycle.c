@@ -271,6 +271,40 @@ static void test_remove_stops_ours(void **state)
                   REQUEST_KEEP_RUNNING, "leave c\ndone");
 }
 
+/* What a dead one leaves on a host that starts servers is put aside, lest the next server there
+ * finds it: when the host's agent is there, and nobody answers at the address. */
+static void test_remove_dead_clears_its_folder(void **state)
+{
+    (void)state;
+    static const char cluster[] =
+        "a@h1/z1 0-8000; b@h2/z2 8001-16383; c@h3/z3 empty +dead; h3/z3 starts 1";
+    expect_remove(cluster, "c", "", REQUEST_DEAD, "leave c dead\nstop c dead\ndone");
+    expect_remove(cluster, "c", "", REQUEST_DEAD | REQUEST_KEEP_RUNNING, "leave c dead\ndone");
+    for (int i = 0; i < 2; i++) {
+        struct life life;
+        struct lifecycle_answer answer = {0};
+        struct operation_request request = {
+            .kind = OPERATION_REMOVE, .flags = REQUEST_DEAD, .node = life_id("c")};
+        life_init(&life,
+                  "a@h1/z1 0-8000; b@h2/z2 8001-16383; c@h3/z3 empty +dead; h3/z3 starts 1; "
+                  "s@h3/z3 spare");
+        life_step(&life, &request, &answer);
+        assert_int_equal(answer.batches[0].task->kind, TASK_LEAVE);
+        if (i == 0) {
+            life.model.hosts[2].is_connected = false;
+        } else { /* it is on again, with another id */
+            struct node_id s = life_id("s");
+            life.model.topology.nodes[topology_find(&life.model.topology, &s)].address =
+                answer.batches[0].task->node_address;
+        }
+        lifecycle_answer_release(&answer);
+        life_step(&life, &request, &answer);
+        assert_int_equal(answer.verdict, LIFECYCLE_DONE);
+        lifecycle_answer_release(&answer);
+        life_release(&life);
+    }
+}
+
 /* What was refused or failed is not taken for done when somebody resumes the operation. */
 static void test_failed_stop_is_asked_for_again(void **state)
 {
@@ -571,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_remove_waits_for_a_silent_replica),
         cmocka_unit_test(test_remove_dead),
         cmocka_unit_test(test_remove_stops_ours),
+        cmocka_unit_test(test_remove_dead_clears_its_folder),
         cmocka_unit_test(test_failed_stop_is_asked_for_again),
         cmocka_unit_test(test_scale_out),
         cmocka_unit_test(test_scale_in),
