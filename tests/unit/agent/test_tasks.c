@@ -451,6 +451,7 @@ static void adds_slots_that_nobody_has(void **state)
     check_done();
     assert_int_equal(town->owner[5], town->nodes[4].face);
     assert_int_equal(town_said_count(town, "4 CLUSTER ADDSLOTS 5 6 16000"), 1);
+    assert_int_equal(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 0); /* nobody asked for one */
     slotset_add(&task.slots, 7);
     run_task(&task);
     check_refused(ERR_REFUSED, "slot 7 belongs to");
@@ -567,6 +568,28 @@ static void adds_slots_with_an_epoch(void **state)
     assert_int_equal(town_said_count(town, "5 CLUSTER BUMPEPOCH"), 1); /* it knows others */
 }
 
+/* Of two primaries with one epoch each may lose slots to the other: it gets another one, and the
+ * task does not end well without it. */
+static void add_slots_ends_with_an_epoch_of_its_own(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town->faces[4].epoch = town->faces[1].epoch;
+    town->owner[5] = -1;
+    town_task(town, &task, TASK_ADD_SLOTS, 4, 0);
+    task.flags = TASK_EPOCH;
+    slotset_add(&task.slots, 5);
+    struct town_fault *fault = town_fault(town, 4, "CLUSTER BUMPEPOCH", "ERR not now", 1 << 20);
+    run_task(&task);
+    check_refused(ERR_TIMEOUT, "no config epoch of its own");
+    assert_in_range(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 2, 100);
+    fault->count = 0;
+    run_task(&task);
+    check_done();
+    assert_true(town->faces[4].epoch != town->faces[1].epoch);
+}
+
 /* Slots of the dead, with a config epoch that its claim cannot beat when it comes back. */
 static void takes_slots_of_the_dead(void **state)
 {
@@ -587,6 +610,8 @@ static void takes_slots_of_the_dead(void **state)
     assert_true(town->faces[4].epoch > 40);
     assert_int_equal(town_said_count(town, "4 CLUSTER DELSLOTSRANGE 6000 6001"), 1);
     assert_int_equal(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 1);
+    assert_true(strstr(strbuf_text(&town->log), "4 CLUSTER BUMPEPOCH") <
+                strstr(strbuf_text(&town->log), "4 CLUSTER DELSLOTS"));
     run_task(&task);
     check_done(); /* again: nothing to do */
     assert_int_equal(town_said_count(town, "4 CLUSTER BUMPEPOCH"), 1);
@@ -657,6 +682,7 @@ int main(void)
         EACH(adds_no_slot_that_another_view_gives_to_somebody),
         EACH(add_slots_waits_for_every_view),
         EACH(adds_slots_with_an_epoch),
+        EACH(add_slots_ends_with_an_epoch_of_its_own),
         EACH(takes_slots_of_the_dead),
         EACH(takes_no_slots_of_the_living),
     };
