@@ -1,5 +1,6 @@
 /* test_tasks.c — the tasks of a node's life against nodes in memory: how each goes, and what each
- * refuses. Leaving: test_tasks_leave.c; cuts and lost answers: test_tasks_cut.c. */
+ * refuses. Waits of replicas:
+ * test_tasks_replicas.c; leaving: test_tasks_leave.c; cuts and lost answers: test_tasks_cut.c. */
 #include "helper_town_task.h"
 
 #include <stdarg.h>
