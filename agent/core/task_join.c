@@ -78,8 +78,9 @@ static bool is_virgin(struct node_task *t)
     int strangers = count_strangers(t);
     if (own->slot_count > 0) {
         task_fail(t, ERR_REFUSED,
-                  "%s owns %d slots already: joining it would delete keys; take an empty node",
-                  name, own->slot_count);
+                  "%s owns %d slots already: joining it would delete keys; take an empty node%s",
+                  name, own->slot_count,
+                  strangers > 0 ? "" : ", or FLUSHALL and CLUSTER RESET HARD it");
     } else if (strangers > 0) {
         task_fail(t, ERR_REFUSED,
                   "%s belongs to another cluster, of %d nodes: remove it there, or CLUSTER RESET "

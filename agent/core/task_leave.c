@@ -267,12 +267,27 @@ static void redirect_or_reset(struct node_task *t, struct agent_effects *fx)
     }
 }
 
+/* It ended before its files were emptied and has read them, or somebody else has come to its
+ * address: whose keys these are only a person can say. */
+static bool has_old_keys(const struct node_task *t)
+{
+    const struct nodes_row *own = task_own_row(&t->node);
+    return own != NULL && !is_itself(t) && !is_dead(t) && t->leave.resets > 0 &&
+           t->node.view.row_count == 1 && (t->node.keys > 0 || own->slot_count > 0);
+}
+
 static void forgotten(struct node_task *t)
 {
     if (t->is_stopping) {
         task_stopped(t, "forgotten by all members; not asked again after the ban");
     } else if (t->now_ms < t->leave.ban_until_ms) {
         task_rest_until(t, t->leave.ban_until_ms);
+    } else if (has_old_keys(t)) {
+        task_say(t,
+                 "forgotten by all %d members; but it holds %lld keys again, of its old files: if "
+                 "nobody needs them, FLUSHALL and CLUSTER RESET HARD it",
+                 t->member_count, (long long)t->node.keys);
+        task_done(t);
     } else {
         bool is_left_as_it_was =
             !is_dead(t) && t->leave.has_begun && !t->leave.is_reset && !t->node.is_answered;

@@ -130,11 +130,21 @@ static void find_outsider(const struct doctor_input *input, int index, struct do
     struct strbuf words = {0};
     if (!node->is_cluster_enabled) {
         strbuf_add_text(&words, " runs without cluster mode");
-    } else if (report != NULL && (report->known_nodes > 1 || report->slots_owned > 0)) {
+    } else if (report != NULL && report->known_nodes <= 1 && report->slots_owned > 0) {
+        strbuf_addf(&words,
+                    " runs alone, with %d slots and %" PRId64
+                    " keys: a cluster of its own, or it "
+                    "was removed and has read its old files",
+                    report->slots_owned, node->keys < 0 ? 0 : node->keys);
+        say(finding,
+            "if nobody needs its keys: FLUSHALL and CLUSTER RESET HARD it, then it is a "
+            "spare");
+    } else if (report != NULL && report->known_nodes > 1) {
         strbuf_addf(&words, " is in another cluster, of %" PRId64 " nodes, and has %d slots there",
                     report->known_nodes, report->slots_owned);
     } else if (node->keys > 0) {
         strbuf_addf(&words, " runs and is in no cluster, but holds %" PRId64 " keys", node->keys);
+        say(finding, "if nobody needs them: FLUSHALL it, then it is a spare");
     } else {
         strbuf_add_text(&words, " runs and is in no cluster");
         say(finding, "make it useful: drover add HOST:PORT");

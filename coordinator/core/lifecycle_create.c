@@ -152,7 +152,8 @@ static void check_unused(struct decision *d, const struct layout *layout)
     for (int i = 0; i < layout->count; i++) {
         const struct topology_node *node = &topology->nodes[layout->nodes[i]];
         if (node->slot_count == 0 && node->keys > 0 && node->role != NODE_ROLE_REPLICA) {
-            decide_refuse(d, ERR_REFUSED, "%.70s is used: it has keys, which would be lost",
+            decide_refuse(d, ERR_REFUSED,
+                          "%.60s is used: it has keys, which would be lost; FLUSHALL it first",
                           name_of(d, layout->nodes[i], name));
         }
     }

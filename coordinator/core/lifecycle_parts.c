@@ -196,7 +196,9 @@ void decide_join(struct decision *d, const struct address *address)
                                                             : NULL;
         if (use != NULL) {
             decide_refuse(d, ERR_REFUSED,
-                          "%.70s is used: %s; empty it first, its data would be lost", text, use);
+                          "%.60s is used: %s; empty it first (FLUSHALL, then CLUSTER RESET HARD), "
+                          "its data would be lost",
+                          text, use);
             return;
         }
         task.node = node->id;

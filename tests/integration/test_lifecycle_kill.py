@@ -263,7 +263,21 @@ class Story(threading.Thread):
         if step.operation.startswith("add"):
             assert b"kept" in self.subject.call("FUNCTION", "DUMP"), "function libraries did not come along"
         else:
+            self.empty_by_hand(step)
             self.check_alone(self.subject)
+
+    def empty_by_hand(self, step):
+        """Killed between its reset and the emptying of its files, it reads them: refused, until a person does as it is told."""
+        node = self.subject
+        if (step.when, step.word, step.actor) != ("after", "RESET", "subject") or not node.call("DBSIZE"):
+            return
+        assert len(node.view()) == 1, "it knows others: %s" % node.text("CLUSTER", "NODES")
+        refused = self.fleet.run("add", node.address, "--yes", check=False, timeout=PATIENCE)
+        assert refused.returncode != 0 and "FLUSHALL" in refused.stderr and "CLUSTER RESET HARD" in refused.stderr, refused
+        assert node.call("DBSIZE") > 0, "its keys were deleted, which nobody has allowed"
+        node.call("FLUSHALL")
+        node.call("CLUSTER", "RESET", "HARD")
+        self.say("refused: " + refused.stderr.strip().splitlines()[0])
 
     def check_alone(self, node):
         assert node.call("DBSIZE") == 0, "the removed node holds keys"

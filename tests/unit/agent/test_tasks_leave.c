@@ -193,6 +193,8 @@ static void leave_beside_a_newcomer(int64_t keys, bool is_in_a_cluster)
     assert_int_equal(town_said_count(town, "4 FLUSHALL"), 0);
     assert_int_equal(town_said_count(town, "4 SAVE"), 0);
     assert_int_equal(town->nodes[4].keys, keys);
+    bool is_told = strstr(status.reason, "FLUSHALL and CLUSTER RESET HARD it") != NULL;
+    assert_int_equal(is_told, keys > 0 && !is_in_a_cluster);
 }
 
 static void leave_deletes_no_key_of_a_newcomer(void **state)

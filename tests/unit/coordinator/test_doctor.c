@@ -422,8 +422,10 @@ static void test_outsiders(void **state)
     only(DOCTOR_SPARE, DOCTOR_NOTE, "make it useful");
     node->keys = 3;
     only(DOCTOR_SPARE, DOCTOR_NOTE, "in no cluster, but holds 3 keys");
-    reports[index].known_nodes = 4;
     reports[index].slots_owned = 100;
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "runs alone, with 100 slots and 3 keys");
+    only(DOCTOR_SPARE, DOCTOR_NOTE, "FLUSHALL and CLUSTER RESET HARD it");
+    reports[index].known_nodes = 4;
     only(DOCTOR_SPARE, DOCTOR_NOTE, "in another cluster, of 4 nodes, and has 100 slots there");
     node->is_outcast = true;
     only(DOCTOR_RETURNED, DOCTOR_WARNING, "it was removed, and is on again");

@@ -103,8 +103,10 @@ static void test_add_as_replica_helps_the_poorest(void **state)
 static void test_add_refuses_a_used_node(void **state)
 {
     (void)state;
-    expect_add(FLEET "; s@h4/z1 spare +keys=7", "s", 0,
-               "refused: h4:7007 is used: it has keys; empty it first, its data would be lost");
+    expect_add(
+        FLEET "; s@h4/z1 spare +keys=7", "s", 0,
+        "refused: h4:7007 is used: it has keys; empty it first (FLUSHALL, then CLUSTER RESET "
+        "HARD), its data would be lost");
 }
 
 /* While anything is unsettled, nothing begins, and the sentence says what. */
@@ -579,8 +581,10 @@ static void test_create_refuses(void **state)
     /* Unless a person says so. */
     assert_non_null(strstr(create_with(&life, "a@h1 empty; b@h2 empty", 1, REQUEST_FORCE), "done"));
     life_release(&life);
-    assert_string_equal(create(&life, "a@h1 empty; b@h2 empty +keys=3; c@h3 empty", 0),
-                        "refused: h2:7002 (62000000) is used: it has keys, which would be lost");
+    assert_string_equal(
+        create(&life, "a@h1 empty; b@h2 empty +keys=3; c@h3 empty", 0),
+        "refused: h2:7002 (62000000) is used: it has keys, which would be lost; FLUSHALL "
+        "it first");
     life_release(&life);
     assert_string_equal(
         create(&life, "a@h1 empty; b@h2 0-100; c@h3 empty", 0),
