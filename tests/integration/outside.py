@@ -58,6 +58,15 @@ class Outside(unittest.TestCase):
         return sorted(len(row["slots"]) for row in self.cluster.nodes[0].view().values() if row["is_primary"])
 
 
+def self_signed(folder, name):
+    """The paths of a key and of its certificate, for a server on this machine."""
+    key, cert = os.path.join(folder, name + ".key"), os.path.join(folder, name + ".pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return key, cert
+
+
 class Mesh(http.server.BaseHTTPRequestHandler):
     """A drain hook behind HTTPS, of a proxy that takes its time: busy at first, then it drains until it is told that it has."""
 
@@ -95,10 +104,7 @@ class MeshServer(http.server.ThreadingHTTPServer):
     def __init__(self, folder, token):
         super().__init__(("127.0.0.1", 0), Mesh)
         self.token, self.calls, self.has_drained = token, [], False
-        key, self.cert = os.path.join(folder, "mesh.key"), os.path.join(folder, "mesh.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", self.cert],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        key, self.cert = self_signed(folder, "mesh")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.cert, key)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)

@@ -11,11 +11,10 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 import threading
 
 from harness import SLOTS, Cluster, free_port, log, wait_for
-from outside import CONF, OneAgent, Outside, main_beside
+from outside import CONF, OneAgent, Outside, main_beside, self_signed
 from provisioner import Provisioner
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -194,17 +193,10 @@ class Webhook(Provisioned):
     SERVER = "valkey-server" if shutil.which("valkey-server") else "redis-server"
     TOKEN = "a-secret-that-no-log-shows"
 
-    def make_certificate(self, name):
-        path = self.folder.sub("tls")
-        key, cert = os.path.join(path, name + ".key"), os.path.join(path, name + ".pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return key, cert
-
     def serve(self):
-        key, self.cert = self.make_certificate("server")
-        _, self.other_cert = self.make_certificate("other")
+        folder = self.folder.sub("tls")
+        key, self.cert = self_signed(folder, "server")
+        _, self.other_cert = self_signed(folder, "other")
         self.server = HookServer(("127.0.0.1", 0), Hook)
         self.server.refusals, self.server.results, self.server.token = 0, {}, self.TOKEN
         self.server.provisioner = None
