@@ -284,7 +284,7 @@ static void replica_offset_answer(struct slot_mover *m,
     struct role_answer role;
     replica->is_lost = ev->code != 0 || ev->replies->count != 1 ||
                        !words_parse_role(&role, &ev->replies->replies[0]);
-    if (replica->is_lost || role.is_primary || !role.is_connected) {
+    if (replica->is_lost || !role.is_connected) {
         replica->is_lost = true;
         burst->is_behind = true;
         return;
@@ -293,6 +293,26 @@ static void replica_offset_answer(struct slot_mover *m,
         burst->is_behind = true;
         burst->wait_until_ms = burst->sm.since_ms + SYNC_BEHIND_WAIT_MS;
     }
+}
+
+/* A replica that calls itself a primary: it took the target's place, and the target sleeps or does
+ * not know yet. What is moved there now, or claimed, would be lost when it hears of it. */
+static bool has_taken_over(struct slot_mover *m,
+                           const struct mover_request *request,
+                           const struct agent_event *ev,
+                           struct agent_effects *fx)
+{
+    struct role_answer role;
+    bool is_read = ev->code == 0 && ev->replies->count == 1 &&
+                   words_parse_role(&role, &ev->replies->replies[0]);
+    if (!is_read || !role.is_primary) {
+        return false;
+    }
+    char text[TEXT_SIZE];
+    (void)snprintf(text, sizeof(text), "%.12s, a replica of the target, says that it is a primary",
+                   m->replicas[request->index].id.text);
+    mover_retry(m, fx, FAULT_OWNERSHIP, text);
+    return true;
 }
 
 static void syncing_answer(struct slot_mover *m,
@@ -313,6 +333,9 @@ static void syncing_answer(struct slot_mover *m,
         }
         burst->target_offset = role.offset;
         ask_replica_offsets(m, burst, fx);
+        return;
+    }
+    if (has_taken_over(m, request, ev, fx)) {
         return;
     }
     replica_offset_answer(m, burst, request, ev);

@@ -272,14 +272,17 @@ static void collect_nodes(struct slot_mover *m, const struct nodes_view *view)
         bool is_end = node_id_is_equal(&row->id, &m->order.source) ||
                       node_id_is_equal(&row->id, &m->order.target);
         int useless = NODES_FLAG_HANDSHAKE | NODES_FLAG_NOADDR | NODES_FLAG_FAIL;
+        bool is_of_target = node_id_is_equal(&row->primary_id, &m->order.target);
+        if (is_of_target && (row->flags & NODES_FLAG_FAIL) != 0) {
+            m->is_replica_synced = false; /* nobody waits for a dead one */
+        }
         if (is_end || (row->flags & useless) != 0 || node.address.port == 0) {
             continue;
         }
         if (!node.is_replica && m->peer_count < MOVER_PEERS_MAX) {
             m->peers[m->peer_count++] = node;
         }
-        if (node_id_is_equal(&row->primary_id, &m->order.target) &&
-            m->replica_count < MOVER_REPLICAS_MAX) {
+        if (is_of_target && m->replica_count < MOVER_REPLICAS_MAX) {
             m->replicas[m->replica_count++] = node;
         }
         if (!node.is_replica || node_id_is_equal(&row->primary_id, &m->order.source)) {

@@ -163,7 +163,9 @@ static void cluster_nodes(struct call *call)
     struct strbuf text = {0};
     for (int i = 0; i < FAKE_NODES; i++) {
         const struct fake_node *row = &call->fake->nodes[i];
-        if (call->fake->has_replica && call->n == 0 && i == 2) {
+        bool is_replica =
+            call->n == 0 ? call->fake->has_replica : call->n == 1 && call->fake->target_has_replica;
+        if (is_replica && i == 2) {
             strbuf_addf(&text, "%s %s:%d@1%d slave %s 0 1 1 connected\n", row->id.text,
                         row->address.host, row->address.port, row->address.port,
                         call->node->id.text);
@@ -380,6 +382,20 @@ static void dump(struct call *call)
     }
 }
 
+static void role(struct call *call)
+{
+    bool is_replica = call->n == 2 && !call->fake->replica_is_promoted;
+    struct reply *reply = &call->replies->replies[call->replies->count - 1];
+    reply_set_array(call->replies, reply, is_replica ? 5 : 3);
+    reply_set_text(call->replies, &reply->items[0], REPLY_STRING, is_replica ? "slave" : "master",
+                   is_replica ? 5 : 6);
+    struct reply *offset = &reply->items[is_replica ? 4 : 1];
+    *offset = (struct reply){.type = REPLY_INTEGER, .text = "", .integer = 1000};
+    if (is_replica) {
+        reply_set_text(call->replies, &reply->items[3], REPLY_STRING, "connected", 9);
+    }
+}
+
 static void execute(struct call *call)
 {
     const char *first = word(call, 0);
@@ -388,6 +404,8 @@ static void execute(struct call *call)
         cluster_nodes(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "INFO") == 0) {
         cluster_info(call);
+    } else if (strcmp(first, "ROLE") == 0) {
+        role(call);
     } else if (strcmp(first, "INFO") == 0) {
         info(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "SETSLOT") == 0) {

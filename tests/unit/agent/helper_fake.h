@@ -66,8 +66,10 @@ struct fake {
     int flight_count;
     int64_t now_ms;
     int sent_after_freeze;
-    bool has_replica; /* node 0 believes that node 2 replicates it; the others know better */
-    bool is_valkey;   /* 8.0, and node 2 has a replica: each SETSLOT waits */
+    bool has_replica;        /* node 0 believes that node 2 replicates it; the others know better */
+    bool target_has_replica; /* node 1 believes that node 2 replicates it; so it does, unless: */
+    bool replica_is_promoted;
+    bool is_valkey; /* 8.0, and node 2 has a replica: each SETSLOT waits */
 };
 
 void fake_init(struct fake *fake);

@@ -214,6 +214,33 @@ static void waits_until_the_source_knows_its_successor(void **state)
     }
 }
 
+/* A replica that took the target's place: nothing is claimed by a target that does not know it yet.
+ * One that replicates is waited for, and the slot is handed over. */
+static void claims_nothing_for_a_target_that_was_replaced(void **state)
+{
+    (void)state;
+    for (int is_promoted = 0; is_promoted < 2; is_promoted++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake->target_has_replica = true;
+        fake->replica_is_promoted = is_promoted != 0;
+        fake_add_keys(fake, 0, 7, 30);
+        run("7");
+        assert_true(fake_said(fake, "2 ROLE") >= 0);
+        if (is_promoted != 0) {
+            assert_int_equal(status.state, ORDER_FAILED);
+            assert_int_equal(status.reason_code, ERR_CONFLICT);
+            assert_non_null(strstr(status.reason, "says that it is a primary"));
+            assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
+            assert_int_equal(fake->nodes[0].migrating[7], 1); /* a key has moved: it stays open */
+        } else {
+            assert_int_equal(status.state, ORDER_DONE);
+            assert_int_equal(fake->nodes[1].owner[7], 1);
+        }
+    }
+}
+
 /* Another primary that fails holds nobody up for longer than a second look. */
 static void goes_on_while_another_primary_is_failing(void **state)
 {
@@ -313,6 +340,7 @@ int main(void)
         TEST(claims_nothing_while_the_source_is_failing),
         TEST(goes_on_while_another_primary_is_failing),
         TEST(waits_until_the_source_knows_its_successor),
+        TEST(claims_nothing_for_a_target_that_was_replaced),
         TEST(asks_both_ends_once_before_each_claim),
         TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
