@@ -172,6 +172,24 @@ static bool is_bound(const struct batch *batch)
     return task_kind_is_bound(batch->task->kind) && batch->agent.text[0] != '\0';
 }
 
+/* A provisioner that was asked may have made a server: whoever waits should know of which request.
+ */
+static void wait_for_agent(struct operation_run *o, const struct batch *batch, const char *what)
+{
+    char name[TEXT_SIZE];
+    char request[TEXT_SIZE / 2];
+    if (batch->task->kind != TASK_PROVISION || batch->attempt == 0) {
+        operation_waits_for(o, what, batch->agent.text);
+        return;
+    }
+    if (!task_detail_get(batch->task, "request", request, sizeof(request))) {
+        (void)snprintf(request, sizeof(request), "%s-%d", o->op.id, batch->index);
+    }
+    (void)snprintf(name, sizeof(name), "%.60s, which was asked for request %.60s",
+                   batch->agent.text, request);
+    operation_waits_for(o, what, name);
+}
+
 /* The agent that may carry the task out now, or NULL with the reason in o->waits. */
 static struct agent_entry *choose_agent(struct coordinator *c,
                                         struct operation_run *o,
@@ -182,12 +200,12 @@ static struct agent_entry *choose_agent(struct coordinator *c,
     if (is_bound(batch)) {
         agent = registry_find(&c->registry, &batch->agent);
         if (agent == NULL || !agent_is_connected(c, agent)) {
-            operation_waits_for(o, "waits for agent", batch->agent.text);
+            wait_for_agent(o, batch, "waits for agent");
             return NULL;
         }
         /* Its refusal would say nothing of what an earlier attempt has begun. */
         if (task->kind == TASK_PROVISION && !(agent->has_host && agent->host.offers_provision)) {
-            operation_waits_for(o, "waits for a provisioner of agent", batch->agent.text);
+            wait_for_agent(o, batch, "waits for a provisioner of agent");
             return NULL;
         }
     } else {

@@ -9,7 +9,7 @@
  *   its agent's word          known: an agent that fails or is stopped gives back what it began,
  *                             unless it says ERR_CONFLICT: then it could not
  *   no word                   lost: the order expired, or its agent never came back
- *   HELD with ERR_CANCELLED   lost, and a person was told
+ *   ERR_CANCELLED             lost, and a person was told
  */
 #include "coordinator/core/lifecycle_parts.h"
 
@@ -100,8 +100,7 @@ int lifecycle_lost_request(const struct lifecycle_facts *facts, int from, char r
 {
     struct lost_request lost;
     for (int i = from; i < facts->batch_count; i++) {
-        if (find_lost_request(facts, i, &lost) &&
-            !(lost.last->state == BATCH_HELD && lost.last->reason_code == ERR_CANCELLED)) {
+        if (find_lost_request(facts, i, &lost) && lost.last->reason_code != ERR_CANCELLED) {
             describe_lost_request(&lost, true, reason);
             return (int)(lost.last - facts->batches);
         }

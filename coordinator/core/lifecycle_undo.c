@@ -285,7 +285,7 @@ static void undo_lost(struct undo *u, int index)
     bool is_held = lost.last->state == BATCH_HELD;
     bool is_under_way = lost.is_asked_again &&
                         (lost.last->state == BATCH_WAITING || lost.last->state == BATCH_FAILED);
-    bool is_told = is_held && lost.last->reason_code == ERR_CANCELLED;
+    bool is_told = lost.last->reason_code == ERR_CANCELLED;
     bool is_given_up = lost.is_asked_again && is_held && !is_told;
     if (!is_under_way && is_there && !is_given_up && lost.ask_count < REPEATS_MAX) {
         ask_again(u, &lost);

@@ -337,6 +337,26 @@ static void test_lost_request_is_a_persons(void **state)
     }
 }
 
+/* Nobody cancels: it is waited for, then held, and the reason names the request. */
+static void test_lost_request_is_named_while_it_waits(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w, 2, 3);
+    w.agents[0].offers_provision = false;
+    world_run(&w, 3000);
+    w.agents[1].task_ticks = 50;
+    const char *id = scale(&w, 4);
+    WORLD_UNTIL(&w, 20000, count_live(&w, TASK_PROVISION) > 0);
+    world_agent_kill(&w, 1);
+    WORLD_UNTIL(&w, 500000, world_state(&w) == OPERATION_HELD);
+    char words[96];
+    (void)snprintf(words, sizeof(words), "waits for agent h2, which was asked for request %s-0",
+                   id);
+    assert_non_null(strstr(world_operation(&w)->reason, words));
+    world_release(&w);
+}
+
 /* A leader that dies anywhere: every server that was made is a member in the end. */
 static void test_leader_dies_anywhere(void **state)
 {
@@ -393,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_agent_dies),
         cmocka_unit_test(test_lost_request_is_given_back),
         cmocka_unit_test(test_lost_request_is_a_persons),
+        cmocka_unit_test(test_lost_request_is_named_while_it_waits),
         cmocka_unit_test(test_leader_dies_anywhere),
         cmocka_unit_test(test_leader_dies_while_cancelling),
     };
