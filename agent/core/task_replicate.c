@@ -141,7 +141,7 @@ static void replicate_hear_act(struct node_task *t,
     enum redis_fault fault = redis_fault_of(error);
     if (fault == FAULT_AUTH) {
         task_fail(t, ERR_AUTH, "CLUSTER REPLICATE: %s", error->text);
-    } else if (fault == FAULT_OTHER && !reply_contains(error, "Unknown node")) {
+    } else if (fault == FAULT_OTHER) { /* the rest passes, as a peer that it does not know yet */
         task_fail(t, ERR_REFUSED, "CLUSTER REPLICATE: %s", error->text);
     }
 }
