@@ -118,8 +118,9 @@ static void test_limits(void **state)
     strbuf_release(&text);
 }
 
-static const struct haproxy_servers both = {.items = {{"nodes", "s1"}, {"readers", "a"}},
-                                            .count = 2};
+static const struct haproxy_servers both = {
+    .items = {{"nodes", "s1", false}, {"readers", "a", false}},
+    .count = 2};
 
 static void test_commands(void **state)
 {
