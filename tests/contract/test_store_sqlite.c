@@ -164,27 +164,44 @@ static void test_damaged_file(void **state)
     free(path);
 }
 
+/* This program once more, in another part. Threads of the pool are there by now, so that a child
+ * that only forks might wait for ever for a lock that one of them held. */
+static pid_t run_as(const char *part, const char *path, const char *more)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execl("/proc/self/exe", "test_store_sqlite", part, path, more, (char *)NULL);
+        _exit(127);
+    }
+    return child;
+}
+
+/* Writes "k", says so and waits to be killed. */
+static int write_and_wait(const char *path, int ready)
+{
+    struct sqlite_db *db = NULL;
+    struct store_result result = {0};
+    struct store_request request = {.kind = STORE_TXN, .timeout_ms = 5000};
+    strbuf_add_text(&store_request_add_put(&request, "k", 0)->value, "v");
+    if (sqlite_db_open(path, &db, NULL) == 0) {
+        sqlite_db_execute(db, &request, store_now_ms() + 5000, &result);
+    }
+    (void)!write(ready, result.succeeded ? "y" : "n", 1);
+    (void)pause();
+    return 1;
+}
+
 /* What was answered is in the file, also when the process dies at once. */
 static void test_survives_kill(void **state)
 {
     (void)state;
     char *path = file_path("kill.db");
     int ready[2];
+    char number[16];
     assert_int_equal(pipe(ready), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        struct sqlite_db *db = NULL;
-        struct store_result result = {0};
-        struct store_request request = {.kind = STORE_TXN, .timeout_ms = 5000};
-        strbuf_add_text(&store_request_add_put(&request, "k", 0)->value, "v");
-        if (sqlite_db_open(path, &db, NULL) == 0) {
-            sqlite_db_execute(db, &request, store_now_ms() + 5000, &result);
-        }
-        (void)!write(ready[1], result.succeeded ? "y" : "n", 1);
-        (void)pause();
-        _exit(1);
-    }
+    (void)snprintf(number, sizeof(number), "%d", ready[1]);
+    pid_t child = run_as("write-and-wait", path, number);
     char answer = 0;
     assert_int_equal(read(ready[0], &answer, 1), 1);
     assert_int_equal(answer, 'y');
@@ -367,11 +384,7 @@ static void test_processes(void **state)
     char *path = file_path("shared.db");
     pid_t children[PROCESSES];
     for (int i = 0; i < PROCESSES; i++) {
-        children[i] = fork();
-        assert_true(children[i] >= 0);
-        if (children[i] == 0) {
-            _exit(increment_in_child(path));
-        }
+        children[i] = run_as("increment", path, NULL);
     }
     struct store *store = open_file(path);
     struct suite_watch watch;
@@ -390,15 +403,23 @@ static void test_processes(void **state)
     free(path);
 }
 
+/* Keeps the pool's threads busy. It must outlive them: the loop hears of each end later. */
+struct pool_jam {
+    uv_sem_t gate;
+    int blocked;
+};
+
 static void pool_block(uv_work_t *work)
 {
-    uv_sem_wait(work->data);
+    struct pool_jam *jam = work->data;
+    uv_sem_wait(&jam->gate);
 }
 
 static void pool_unblocked(uv_work_t *work, int status)
 {
-    (void)work;
+    struct pool_jam *jam = work->data;
     (void)status;
+    jam->blocked--;
 }
 
 /* The worker hangs (a disk that does not answer): the loop answers in time that the outcome is
@@ -408,12 +429,12 @@ static void test_worker_hangs(void **state)
     (void)state;
     enum { POOL = 4 }; /* libuv's default number of threads */
     uv_work_t works[POOL];
-    uv_sem_t gate;
-    assert_int_equal(uv_sem_init(&gate, 0), 0);
+    struct pool_jam jam = {.blocked = POOL};
+    assert_int_equal(uv_sem_init(&jam.gate, 0), 0);
     char *path = file_path("hang.db");
     struct store *store = open_file(path);
     for (int i = 0; i < POOL; i++) {
-        works[i].data = &gate;
+        works[i].data = &jam;
         assert_int_equal(uv_queue_work(&env.loop.loop, &works[i], pool_block, pool_unblocked), 0);
     }
     struct suite_answer answers[2] = {{0}, {0}};
@@ -431,18 +452,27 @@ static void test_worker_hangs(void **state)
     assert_int_equal(answers[0].result.code, ERR_TIMEOUT);
     assert_int_equal(answers[1].result.code, ERR_UNAVAILABLE);
     for (int i = 0; i < POOL; i++) {
-        uv_sem_post(&gate);
+        uv_sem_post(&jam.gate);
+    }
+    while (jam.blocked > 0) {
+        backend.turn(&env, 100);
     }
     struct store_result result = suite_get(&backend, store, "queued", false);
     assert_int_equal(result.kv_count, 0);
     store_result_release(&result);
     backend.close(store);
-    uv_sem_destroy(&gate);
+    uv_sem_destroy(&jam.gate);
     free(path);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 2 && strcmp(argv[1], "increment") == 0) {
+        return increment_in_child(argv[2]);
+    }
+    if (argc > 3 && strcmp(argv[1], "write-and-wait") == 0) {
+        return write_and_wait(argv[2], atoi(argv[3]));
+    }
     suite_loop_init(&env.loop);
     env.dir = suite_temp_dir();
     backend = (struct suite_backend){.name = "store contract: sqlite",
