@@ -471,10 +471,10 @@ static void forgets_for_good(void **state)
         town->leave_dead = crew_start(crew, &task);
     }
     for (struct town *town = next_town(NULL); town != NULL; town = next_town(town)) {
-        crew_wait_word(crew, town->leave_replica, 30000, "asks them again");
-        crew_wait_word(crew, town->leave_empty, 30000, "asks them again");
-        crew_wait_word(crew, town->leave_half, 30000, "asks them again");
-        crew_wait_word(crew, town->leave_dead, 30000, "asks them again");
+        crew_wait_word(crew, town->leave_replica, 30000, "forgotten by all");
+        crew_wait_word(crew, town->leave_empty, 30000, "forgotten by all");
+        crew_wait_word(crew, town->leave_half, 30000, "forgotten by all");
+        crew_wait_word(crew, town->leave_dead, 30000, "forgotten by all");
         /* Powered on again it still knows everybody, but nobody knows it. */
         cluster_restart(&town->cluster, FIRST_REPLICA);
         assert_int_equal(kept_count(town, FIRST_REPLICA), 0);
