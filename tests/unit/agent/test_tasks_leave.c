@@ -18,6 +18,13 @@ static void check_gone(int face)
     }
 }
 
+static void finish(struct node_task *runner)
+{
+    assert_true(town_run(town, runner, -1));
+    node_task_status(runner, &status);
+    node_task_free(runner);
+}
+
 /* Forgotten by all; reset while they refuse it, so that it cannot come back; asked again after 61
  * s.
  */
@@ -63,9 +70,7 @@ static void redirects_until_the_ban_is_nearly_over(void **state)
     assert_true(town->nodes[4].knows[town->nodes[0].face]);
     run_until(runner, "4 CLUSTER RESET");
     assert_true(town->now_ms - forgotten_ms < 59000);
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     check_gone(face);
 }
@@ -84,9 +89,7 @@ static void one_that_introduces_itself_is_reset_at_once(void **state)
     int64_t forgotten_ms = town->now_ms;
     run_until(runner, "4 CLUSTER RESET");
     assert_true(town->now_ms - forgotten_ms < 3000);
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     check_gone(face);
 }
@@ -111,9 +114,7 @@ static void one_that_came_back_is_reset_at_once(void **state)
     int64_t forgotten_ms = town->now_ms;
     run_until(runner, "4 CLUSTER RESET");
     assert_true(town->now_ms - forgotten_ms < 3000);
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     check_gone(face);
 }
@@ -129,9 +130,7 @@ static void says_what_a_node_that_died_before_its_reset_still_knows(void **state
     struct node_task *runner = town_runner(town, &task);
     run_until(runner, "2 CLUSTER FORGET");
     town->nodes[4].is_down = true;
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     assert_non_null(strstr(status.reason, "empty its folder"));
     for (int n = 0; n < 4; n++) {
@@ -186,9 +185,7 @@ static void leave_beside_a_newcomer(int64_t keys, bool is_in_a_cluster)
     town->nodes[4].keys = keys;
     town->nodes[4].filed_keys = keys;
     town->nodes[4].knows[town->nodes[5].face] = is_in_a_cluster;
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     assert_int_equal(town_said_count(town, "4 FLUSHALL"), 0);
     assert_int_equal(town_said_count(town, "4 SAVE"), 0);
@@ -225,9 +222,7 @@ static void a_dead_node_leaves_and_stays_away(void **state)
         assert_false(town_run_for(town, runner, 1));
     }
     town->nodes[3].is_down = false; /* it is powered on again, with all it knew */
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     for (int n = 0; n < 3; n++) {
         assert_false(town->nodes[n].knows[face]);
@@ -253,9 +248,7 @@ static void a_node_that_comes_back_is_forgotten_again(void **state)
         }
     }
     town->nodes[2].knows[3] = true; /* as told by a member that was away */
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
     assert_false(town->nodes[2].knows[3]);
     assert_int_equal(town_said_count(town, "2 CLUSTER FORGET"), 2);
@@ -271,9 +264,7 @@ static void a_member_that_dies_before_it_was_told_holds_nobody_up(void **state)
     struct node_task *runner = town_runner(town, &task);
     run_until(runner, "0 CLUSTER FORGET");
     town->nodes[2].is_down = true;
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
 }
 
@@ -344,9 +335,7 @@ static struct node_task *begin_too_early(uint32_t flags, const char *part)
 
 static void end_well(struct node_task *runner)
 {
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     check_done();
 }
 
@@ -472,9 +461,7 @@ static void stop_leave_at(const char *line_start)
     run_until(runner, line_start);
     node_task_stop(runner);
     int64_t begun_ms = town->now_ms;
-    assert_true(town_run(town, runner, -1));
-    node_task_status(runner, &status);
-    node_task_free(runner);
+    finish(runner);
     assert_int_equal(status.state, ORDER_STOPPED);
     assert_true(town->now_ms - begun_ms < 10000);
     check_gone(face);
