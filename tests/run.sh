@@ -32,32 +32,40 @@ cmake --build --preset release -j "$jobs" || die "build failed"
 
 labels='arch|unit|contract|sim|integration'
 [ "$quick" = no ] || labels='arch|unit|contract'
-status=0
+failed=()
+# stage NAME COMMAND...: goes on after a failure, so that one run shows all there is; the end names what failed.
+stage() {
+    local name=$1
+    shift
+    step "$name"
+    "$@" || failed+=("$name")
+}
 
 if [ "$quick" = no ]; then
-    step "build with clang, ASan and UBSan"
-    cmake --preset clang > /dev/null || die "configure failed"
+    step "build with clang, ASan and UBSan, and the fuzz targets"
+    # The fuzz targets take the same libraries, which are built but once.
+    fuzz=()
+    if compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
+        fuzz=(-DDROVER_FUZZ=ON -DDROVER_SANITIZE=address,undefined,fuzzer-no-link)
+    fi
+    cmake --preset clang "${fuzz[@]}" > /dev/null || die "configure failed"
     cmake --build --preset clang -j "$jobs" || die "build with clang failed"
 
-    step "clang-tidy and cppcheck"
-    tests/tools/analyse.sh build/clang || status=1
-
-    step "unit and contract tests under ASan and UBSan"
-    ctest --preset clang -L 'unit|contract' -j "$((2 * jobs))" || status=1
-
-    step "fuzz targets, 5 s each"
-    if command -v clang-14 > /dev/null && compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
-        cmake --preset fuzz > /dev/null || die "configure failed"
-        cmake --build --preset fuzz -j "$jobs" || die "build of the fuzz targets failed"
-        tests/fuzz/run.sh build/fuzz 5 || status=1
+    stage "clang-tidy and cppcheck" tests/tools/analyse.sh build/clang
+    stage "unit and contract tests under ASan and UBSan" ctest --preset clang -L 'unit|contract' -j "$((3 * jobs))"
+    if [ ${#fuzz[@]} -gt 0 ]; then
+        stage "fuzz targets, 5 s each" tests/fuzz/run.sh build/clang 5
     else
-        echo "skipped: clang-14 with libFuzzer (libclang-rt-14-dev) is not installed"
+        echo "skipped: fuzz targets: libFuzzer (libclang-rt-14-dev) is not installed"
     fi
 fi
 
-step "tests"
 # More at once than there are processors: those that wait run beside each other (tests/CMakeLists.txt).
-ctest --preset release -L "$labels" -j "$((2 * jobs))" || status=1
+stage "tests" ctest --preset release -L "$labels" -j "$((3 * jobs))"
 
 step "finished"
-exit $status
+for name in "${failed[@]}"; do
+    echo "FAILED: $name"
+done
+[ ${#failed[@]} = 0 ] || exit 1
+echo "all stages passed"

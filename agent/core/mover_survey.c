@@ -567,7 +567,9 @@ static bool try_other_address(struct slot_mover *m, struct agent_effects *fx)
     return true;
 }
 
-static void judge(struct slot_mover *m, struct agent_effects *fx)
+/* Both ends answer, are who the order means and know each other. False when the survey ends here:
+ * what follows is begun. */
+static bool judge_ends(struct slot_mover *m, struct agent_effects *fx)
 {
     struct mover_survey *survey = m->survey;
     if (survey->target.code == 0) {
@@ -576,45 +578,50 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
     if (survey->source.code != 0) {
         if (survey->target.code == 0 && survey->source.code != ERR_AUTH) {
             mover_trace_begin(m, fx, survey->source.err.text);
-            return;
+            return false;
         }
         judge_silence(m, fx, &survey->source, "source", &m->source.node);
-        return;
+        return false;
     }
     if (try_other_address(m, fx)) {
-        return;
+        return false;
     }
     if (survey->target.code != 0) {
         judge_silence(m, fx, &survey->target, "target", &m->target.node);
-        return;
+        return false;
     }
     if (!judge_identity(m, fx, &survey->source, "source", &m->source.node) ||
         !judge_identity(m, fx, &survey->target, "target", &m->target.node)) {
-        return;
+        return false;
     }
     if (!is_primary(&survey->target)) {
         end_with(m, fx, ERR_CONFLICT, "target is a replica now");
-        return;
+        return false;
     }
     int target_row = nodes_view_find(&survey->source.view, &m->order.target);
-    bool is_all_done =
-        true; /* a source that lost its last slot may be a replica of the target by now */
+    /* A source that lost its last slot may be a replica of the target by now. */
+    bool is_all_done = true;
     SLOTSET_FOREACH (slot, &m->order.slots) {
         is_all_done = is_all_done && target_row != NODES_NO_ROW &&
                       survey->source.view.owner[slot] == target_row;
     }
     if (!is_primary(&survey->source) && !is_all_done) {
         mover_trace_begin(m, fx, "source is a replica now");
-        return;
+        return false;
     }
     m->lost_since_ms = NEVER;
     if (target_row == NODES_NO_ROW ||
         nodes_view_find(&survey->target.view, &m->order.source) == NODES_NO_ROW) {
         mover_retry(m, fx, FAULT_OWNERSHIP, "source and target do not know each other");
-        return;
+        return false;
     }
     nodes_row_address(&survey->source.view.rows[target_row], &m->target_seen_by_source);
-    if (!judge_fitness(m, fx)) {
+    return true;
+}
+
+static void judge(struct slot_mover *m, struct agent_effects *fx)
+{
+    if (!judge_ends(m, fx) || !judge_fitness(m, fx)) {
         return;
     }
     compare_run_ids(m);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for some seconds, from the seeds of the tests.
-#   tests/fuzz/run.sh BUILD_DIR [SECONDS]     BUILD_DIR of preset "fuzz"; 5 seconds each
+#   tests/fuzz/run.sh BUILD_DIR [SECONDS]     BUILD_DIR of preset "fuzz", or of "clang" with DROVER_FUZZ; 5 seconds each
 # Exits 1 when one finds something; what it found is kept in the folder that is printed.
 # Inputs that once broke something live in tests/fuzz/crashes/<target>/ and are run first.
 set -u
@@ -8,7 +8,6 @@ build_dir=${1:?usage: run.sh BUILD_DIR [SECONDS]}
 seconds=${2:-5}
 tests=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d -t drover-fuzz-XXXXXX)
-failures=0
 programs=0
 
 # seeds TARGET FOLDER: fills the folder.
@@ -34,10 +33,9 @@ seeds() {
     [ ! -d "$tests/fuzz/crashes/$target" ] || cp "$tests/fuzz/crashes/$target"/* "$folder"
 }
 
-for program in "$build_dir"/tests/fuzz/fuzz_*; do
-    [ -f "$program" ] && [ -x "$program" ] || continue
-    programs=$((programs + 1))
-    target=${program##*/fuzz_}
+# fuzz PROGRAM: runs one, says what came of it.
+fuzz() {
+    local program=$1 target=${1##*/fuzz_}
     seeds "$target" "$work/$target"
     mkdir -p "$work/found/$target"
     if "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 \
@@ -45,11 +43,21 @@ for program in "$build_dir"/tests/fuzz/fuzz_*; do
         echo "fuzz: $target: $(awk '/number_of_executed_units/ {print $2}' "$work/$target.log") runs in $seconds s, \
 $(awk '/cov:/ {for (i = 1; i < NF; i++) if ($i == "cov:") c = $(i + 1)} END {print c}' "$work/$target.log") edges"
     else
-        failures=$((failures + 1))
+        touch "$work/$target.failed"
         echo "fuzz: $target FAILED; input in $work/found/$target, log in $work/$target.log"
         grep -vE '^#[0-9]+[[:space:]]+(NEW|REDUCE|pulse|RELOAD|INITED|DONE)' "$work/$target.log" | tail -30
     fi
+}
+
+for program in "$build_dir"/tests/fuzz/fuzz_*; do
+    [ -f "$program" ] && [ -x "$program" ] || continue
+    programs=$((programs + 1))
+    # As many at once as there are processors.
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+    fuzz "$program" &
 done
+wait
+failures=$(find "$work" -maxdepth 1 -name '*.failed' | wc -l)
 if [ "$programs" = 0 ]; then
     echo "fuzz: no programs in $build_dir/tests/fuzz: nothing was run"
     exit 1
