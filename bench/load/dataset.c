@@ -576,7 +576,7 @@ static enum verdict judge_collection(const struct dataset *d,
 static enum verdict judge_ttl(const struct dataset *d,
                               const struct key_rule *rule,
                               const struct redisReply *reply,
-                              int64_t at_ms)
+                              const struct read_time *when)
 {
     if (reply->type != REDIS_REPLY_INTEGER) {
         return VERDICT_WRONG;
@@ -590,20 +590,20 @@ static enum verdict judge_ttl(const struct dataset *d,
     if (rule->expire_at_ms == 0) {
         return left_ms == -1 ? VERDICT_RIGHT : VERDICT_TTL;
     }
-    int64_t error_ms = at_ms + left_ms - rule->expire_at_ms;
-    bool near = error_ms <= d->ttl_tolerance_ms && error_ms >= -d->ttl_tolerance_ms;
-    return left_ms >= 0 && near ? VERDICT_RIGHT : VERDICT_TTL;
+    bool too_late = when->asked_ms + left_ms > rule->expire_at_ms + d->ttl_tolerance_ms;
+    bool too_soon = when->answered_ms + left_ms < rule->expire_at_ms - d->ttl_tolerance_ms;
+    return left_ms >= 0 && !too_late && !too_soon ? VERDICT_RIGHT : VERDICT_TTL;
 }
 
 enum verdict dataset_judge(const struct dataset *d,
                            uint64_t number,
                            unsigned step,
                            const struct redisReply *reply,
-                           int64_t at_ms)
+                           const struct read_time *when)
 {
     struct key_rule rule = rule_of(d, number);
     if (step == 1) {
-        return judge_ttl(d, &rule, reply, at_ms);
+        return judge_ttl(d, &rule, reply, when);
     }
     return rule.kind == KIND_STRING ? judge_string(d, number, &rule, reply)
                                     : judge_collection(d, number, rule.kind, reply);

@@ -73,12 +73,19 @@ bool dataset_fill_step(const struct dataset *d, uint64_t number, unsigned step, 
 /* The same for reading it back. */
 bool dataset_read_step(const struct dataset *d, uint64_t number, unsigned step, struct strbuf *out);
 
-/* Judges the reply to a read step, received at wall clock 'at_ms'. */
+/* Wall clock of a read: its answer was true at some moment between the two, so what it says of a
+ * remaining time to live is known no better than that. */
+struct read_time {
+    int64_t asked_ms;
+    int64_t answered_ms;
+};
+
+/* Judges the reply to a read step. */
 enum verdict dataset_judge(const struct dataset *d,
                            uint64_t number,
                            unsigned step,
                            const struct redisReply *reply,
-                           int64_t at_ms);
+                           const struct read_time *when);
 
 /* True if the reply is an acceptable answer to a fill step. */
 bool dataset_fill_accepts(const struct redisReply *reply);

@@ -55,8 +55,13 @@ static bool fill_step(void *user,
     return dataset_fill_step(work->data, number, step, command);
 }
 
-static bool fill_answer(void *user, uint64_t number, unsigned step, const struct redisReply *reply)
+static bool fill_answer(void *user,
+                        uint64_t number,
+                        unsigned step,
+                        const struct redisReply *reply,
+                        int64_t asked_ms)
 {
+    (void)asked_ms;
     struct work *work = user;
     (void)step;
     if (dataset_fill_accepts(reply)) {
@@ -81,11 +86,13 @@ static bool verify_step(void *user,
 static bool verify_answer(void *user,
                           uint64_t number,
                           unsigned step,
-                          const struct redisReply *reply)
+                          const struct redisReply *reply,
+                          int64_t asked_ms)
 {
     static const char *const words[] = {"right", "lost", "wrong", "expiry is off", "expired"};
     struct work *work = user;
-    enum verdict verdict = dataset_judge(work->data, number, step, reply, wall_ms());
+    struct read_time when = {.asked_ms = asked_ms, .answered_ms = wall_ms()};
+    enum verdict verdict = dataset_judge(work->data, number, step, reply, &when);
     /* A key is counted once: as right at its first step unless that or a later one finds otherwise.
      */
     if (step == 0 || verdict != VERDICT_RIGHT) {

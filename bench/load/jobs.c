@@ -22,6 +22,7 @@ struct job {
     uint64_t number;
     unsigned step;
     unsigned restarts;
+    int64_t asked_ms; /* wall clock: when this step was first sent */
 };
 
 struct runner {
@@ -42,6 +43,7 @@ static bool send_step(struct job *job)
         return false;
     }
     job->request.repeatable = job->step == 0;
+    job->asked_ms = wall_ms();
     cluster_submit(jobs->cluster, &job->request);
     return true;
 }
@@ -82,7 +84,7 @@ static void job_done(struct request *request, enum outcome outcome, const struct
         end_job(job);
         return;
     }
-    bool goes_on = jobs->answer(jobs->user, job->number, job->step, reply);
+    bool goes_on = jobs->answer(jobs->user, job->number, job->step, reply, job->asked_ms);
     job->step++;
     if (!goes_on || !send_step(job)) {
         end_job(job);

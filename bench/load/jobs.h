@@ -18,9 +18,13 @@ struct jobs {
     /* Writes the command of a step and its key's slot; false when the job has no such step. */
     bool (
         *step)(void *user, uint64_t number, unsigned step, struct strbuf *command, uint16_t *slot);
-    /* Takes a reply (may be an error reply); true if the job goes on to its next step, false if it
-     * ends here. */
-    bool (*answer)(void *user, uint64_t number, unsigned step, const struct redisReply *reply);
+    /* Takes a reply (may be an error reply) to what was asked at asked_ms of the wall clock; true
+     * if the job goes on to its next step, false if it ends here. */
+    bool (*answer)(void *user,
+                   uint64_t number,
+                   unsigned step,
+                   const struct redisReply *reply,
+                   int64_t asked_ms);
     /* A job could not be finished, however often it was tried. */
     void (*failed)(void *user, uint64_t number);
 };

@@ -332,8 +332,13 @@ static bool reset_step(void *user,
     return step == 0;
 }
 
-static bool reset_answer(void *user, uint64_t number, unsigned step, const struct redisReply *reply)
+static bool reset_answer(void *user,
+                         uint64_t number,
+                         unsigned step,
+                         const struct redisReply *reply,
+                         int64_t asked_ms)
 {
+    (void)asked_ms;
     struct run *run = user;
     (void)number;
     (void)step;
@@ -365,8 +370,10 @@ static bool read_back_step(void *user,
 static bool read_back_answer(void *user,
                              uint64_t number,
                              unsigned step,
-                             const struct redisReply *reply)
+                             const struct redisReply *reply,
+                             int64_t asked_ms)
 {
+    (void)asked_ms;
     struct run *run = user;
     (void)step;
     uint16_t slot = 0;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for some seconds, from the seeds of the tests.
-#   tests/fuzz/run.sh BUILD_DIR [SECONDS]     BUILD_DIR of preset "fuzz", or of "clang" with DROVER_FUZZ; 5 seconds each
+#   tests/fuzz/run.sh BUILD_DIR [SECONDS]     BUILD_DIR of preset "fuzz"; 5 seconds each
 # Exits 1 when one finds something; what it found is kept in the folder that is printed.
 # Inputs that once broke something live in tests/fuzz/crashes/<target>/ and are run first.
 set -u

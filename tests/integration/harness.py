@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -144,6 +145,14 @@ def end_all():
     _live.clear()
 
 
+def say_cost():
+    """What tests/CMakeLists.txt goes by when it says how many tests run side by side."""
+    mine, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    log("processor time: %.0f s, and %.0f s of the test itself" % (others.ru_utime + others.ru_stime,
+                                                                   mine.ru_utime + mine.ru_stime))
+
+
+atexit.register(say_cost)  # the last that is registered is called first
 atexit.register(end_all)
 # A test runner that gives up on us sends SIGTERM: leave through atexit.
 signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))

@@ -50,7 +50,7 @@ def grow_and_leave(test, server):
     fleet = Standalone(folder, cluster)
     try:
         fleet.wait_sees(6)
-        load = Load(folder, cluster, "--rate", "1000", "--keys", "5000", "--size", "100", "--mix", "all").start()
+        load = Load(folder, cluster, "--rate", "300", "--keys", "1500", "--size", "100", "--mix", "all").start()
 
         primary = lone(cluster)
         log(fleet.run("add", primary.address, "--yes").stdout.strip().splitlines()[-1])
@@ -123,7 +123,7 @@ def scale_out_and_in(test, server):
     fleet = Standalone(folder, cluster, [arg for node in spares for arg in ("--node", node.address)])
     try:
         fleet.wait_sees(10)
-        load = Load(folder, cluster, "--rate", "1000", "--keys", "5000", "--size", "100", "--mix", "all").start()
+        load = Load(folder, cluster, "--rate", "300", "--keys", "1500", "--size", "100", "--mix", "all").start()
         for primaries in (5, 3):
             args = ["scale", "--primaries", primaries, "--replicas", 1, "--yes"]
             log(fleet.run(*args).stdout.strip().splitlines()[-1])

@@ -204,7 +204,7 @@ done
     def test_count_up_cut_off_and_down(self):
         self.make_fleet()
         self.terraform("init", "-input=false")
-        load = Load(self.folder, self.cluster, "--rate", "500", "--keys", "2500", "--size", "100", "--mix", "all").start()
+        load = Load(self.folder, self.cluster, "--rate", "200", "--keys", "1000", "--size", "100", "--mix", "all").start()
         try:
             self.count_up()
             self.count_down()

@@ -281,7 +281,7 @@ class Scenario:
         self.verify(cluster.nodes[0].address)
         self.watcher_free = Watcher(cluster, self.zone_of)  # not started: takes pictures for us
         # Every key is asked for every five seconds or so: who leaves redirects for 50 s before it is reset.
-        load = Load(self.folder, cluster, "--rate", "800", "--keys", "4000", "--size", "100", "--mix", "all").start()
+        load = Load(self.folder, cluster, "--rate", "300", "--keys", "1500", "--size", "100", "--mix", "all").start()
         self.watcher.start()
         for primaries in (5, 3, 5, 3):
             self.scale(primaries)
