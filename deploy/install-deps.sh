@@ -15,7 +15,7 @@ build=(cmake ninja-build gcc libc6-dev pkg-config libuv1-dev libnng-dev libproto
 run=(redis-server redis-tools python3)
 test=(libcmocka-dev etcd-server etcd-client clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14 cppcheck iproute2
     procps curl openssl binutils git prometheus haproxy
-    ansible-core openssh-server openssh-client)
+    ansible-core openssh-server openssh-client systemd dbus polkitd)
 
 packages=("${build[@]}")
 [ "$what" = build ] || packages+=("${run[@]}")
