@@ -164,8 +164,10 @@ static void failover_hear_act(struct node_task *t,
     (void)request;
     (void)fx;
     const struct reply *error = ev->code == 0 ? task_first_error(ev) : NULL;
-    if (error != NULL && !reply_contains(error, "to a replica")) { /* it is none any more: good */
-        bool is_auth = redis_fault_of(error) == FAULT_AUTH;
+    enum redis_fault fault = error != NULL ? redis_fault_of(error) : FAULT_NONE;
+    bool is_none_any_more = error != NULL && reply_contains(error, "to a replica"); /* good */
+    if (error != NULL && fault != FAULT_WAIT && !is_none_any_more) {
+        bool is_auth = fault == FAULT_AUTH;
         task_fail(t, is_auth ? ERR_AUTH : ERR_REFUSED, "CLUSTER FAILOVER: %s", error->text);
     }
 }

@@ -196,6 +196,13 @@ static bool has_no_functions(const struct reply *reply)
                                      reply_contains(reply, "unknown subcommand"));
 }
 
+/* It was restarted since the look, and loads: the next look says how long that is waited for. */
+static void wait_for_server(struct node_task *t, const char *what, const struct reply *error)
+{
+    task_say(t, "%s: %.120s", what, error->text);
+    task_rest_after(t);
+}
+
 static void hear_functions(struct node_task *t, enum join_act act, const struct agent_event *ev)
 {
     if (ev->code != 0 || ev->replies->count != 1) {
@@ -205,6 +212,8 @@ static void hear_functions(struct node_task *t, enum join_act act, const struct 
     /* NOLINTNEXTLINE(bugprone-branch-clone): the last case is another one */
     if (has_no_functions(reply)) {
         t->join.functions = FUNCTIONS_SAME;
+    } else if (redis_fault_of(reply) == FAULT_WAIT) {
+        wait_for_server(t, "copying the function libraries", reply);
     } else if (reply_is_error(reply)) {
         task_fail(t, redis_fault_of(reply) == FAULT_AUTH ? ERR_AUTH : ERR_REFUSED,
                   "copying the function libraries: %s", reply->text);
@@ -284,10 +293,15 @@ static void join_hear_act(struct node_task *t,
         hear_functions(t, act, ev);
         break;
     case JOIN_MEET:
-        if (error != NULL && !t->join.is_undoing) {
-            task_say(t, "CLUSTER MEET was refused: %s", error->text);
-            task_join_give_up(t, RUNNER_FAILED, ERR_REFUSED);
+        if (error == NULL || t->join.is_undoing) {
+            break;
         }
+        if (redis_fault_of(error) == FAULT_WAIT) {
+            wait_for_server(t, "CLUSTER MEET", error);
+            break;
+        }
+        task_say(t, "CLUSTER MEET was refused: %s", error->text);
+        task_join_give_up(t, RUNNER_FAILED, ERR_REFUSED);
         break;
     case JOIN_BUMP:
         break;

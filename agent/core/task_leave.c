@@ -361,10 +361,19 @@ static void leave_hear_act(struct node_task *t,
     }
 }
 
+/* An earlier runner ended before the reset: forgotten, but still what it was. */
+static bool is_half_gone(const struct node_task *t)
+{
+    return !is_dead(t) && is_itself(t) && t->peer.has_view &&
+           task_row(&t->peer.view, &t->task->node) == NULL;
+}
+
 /* Between the first member told and the reset, the node would be half gone. */
 static bool leave_may_stop(const struct node_task *t)
 {
-    return !t->leave.has_begun || (t->leave.ban_until_ms != NEVER && !t->leave.is_reset_needed);
+    bool is_forgotten = t->leave.ban_until_ms != NEVER;
+    bool has_begun = t->leave.has_begun || is_forgotten || is_half_gone(t);
+    return !has_begun || (is_forgotten && !t->leave.is_reset_needed);
 }
 
 const struct task_rules task_leave_rules = {

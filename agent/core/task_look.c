@@ -1,7 +1,8 @@
 /* task_look.c — the node and the peer asked at the start of a round, and what their answers say.
  *
- * Answers are read one by one: a node that loads its data answers INFO and refuses CLUSTER NODES,
- * and a node without cluster mode does the same for another reason. */
+ * Answers are read one by one: a node that loads its data answers INFO and refuses CLUSTER NODES
+ * (Valkey 8 answers it, but the keys it counts are those read so far), and a node without cluster
+ * mode does the same for another reason. */
 #include "agent/core/task_parts.h"
 
 #include <stdio.h>
@@ -209,9 +210,11 @@ static void read_end(struct task_end *end, const struct agent_event *ev)
     read_local_host(end, &replies[LOOK_CLIENT]);
     if (reply_is_error(&replies[LOOK_NODES])) {
         read_fault(end, &replies[LOOK_NODES]);
-        return;
+    } else if (end->is_loading) {
+        fail_end(end, ERR_UNAVAILABLE, "it loads its data");
+    } else {
+        read_view(end, replies);
     }
-    read_view(end, replies);
 }
 
 void task_look_answer(struct node_task *t,

@@ -117,8 +117,9 @@ static void meet_hear_act(struct node_task *t,
     (void)request;
     (void)fx;
     const struct reply *error = ev->code == 0 ? task_first_error(ev) : NULL;
-    if (error != NULL && t->sm.state == RUNNER_ACTING) {
-        bool is_auth = redis_fault_of(error) == FAULT_AUTH;
+    enum redis_fault fault = error != NULL ? redis_fault_of(error) : FAULT_NONE;
+    if (error != NULL && fault != FAULT_WAIT && t->sm.state == RUNNER_ACTING) {
+        bool is_auth = fault == FAULT_AUTH;
         task_fail(t, is_auth ? ERR_AUTH : ERR_REFUSED, "CLUSTER MEET: %s", error->text);
     }
 }

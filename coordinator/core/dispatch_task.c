@@ -232,16 +232,12 @@ static bool has_certificate(const struct coordinator *c,
                             struct operation_run *o,
                             const struct task *task)
 {
-    struct removal_certificate certificate;
-    if (task->kind != TASK_STOP && task->kind != TASK_RELEASE) {
+    char reason[TEXT_SIZE];
+    if (removal_permits(&c->observe.topology, c->election.fence, o->op.id, task, reason)) {
         return true;
     }
-    removal_certify(&c->observe.topology, &task->node, &task->node_address, c->election.fence,
-                    o->op.id, &certificate);
-    if (!certificate.is_granted) {
-        operation_waits_for(o, "waits for the removal certificate:", certificate.reason);
-    }
-    return certificate.is_granted;
+    operation_waits_for(o, "waits for the removal certificate:", reason);
+    return false;
 }
 
 static void dispatch_task(struct coordinator *c, struct operation_run *o, int index)

@@ -52,7 +52,8 @@ static void fill_request(const struct batch *batch, const char *operation_id, st
     CHECK((size_t)added < sizeof(task->detail) - len);
 }
 
-static void fill_task(const struct coordinator *c,
+/* False when the order may not go out now: its removal certificate is not granted any more. */
+static bool fill_task(const struct coordinator *c,
                       const struct batch *batch,
                       const char *operation_id,
                       struct order *order)
@@ -66,9 +67,10 @@ static void fill_task(const struct coordinator *c,
         fill_request(batch, operation_id, &order->task);
     }
     if (order->task.kind == TASK_STOP || order->task.kind == TASK_RELEASE) {
-        removal_fill_stop(&c->observe.topology, order->fence, operation_id, c->config.removal_key,
-                          &order->task);
+        return removal_fill_stop(&c->observe.topology, order->fence, operation_id,
+                                 c->config.removal_key, &order->task);
     }
+    return true;
 }
 
 /* What moves and scans share. False when an end of the pair has no address now. */
@@ -107,7 +109,9 @@ static void add_batches(const struct coordinator *c,
         }
         struct order order = {.kind = ORDER_MOVE};
         if (batch->kind == BATCH_TASK) {
-            fill_task(c, batch, o->op.id, &order);
+            if (!fill_task(c, batch, o->op.id, &order)) {
+                continue;
+            }
         } else if (fill_order(c, batch, o->op.id, &order)) {
             order.slots = *run->slots;
             order.source_counts = (o->op.request.flags & REQUEST_REPLACE) != 0;

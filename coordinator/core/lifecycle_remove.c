@@ -151,6 +151,13 @@ void decide_remove(struct decision *d)
         }
         return;
     }
+    /* Forgotten by all, but never reset: its removal was broken off, or it came back with the files
+     * that it had. One that was removed as dead is left as it is. */
+    if (node != NO_NODE && d->topology->nodes[node].is_outcast &&
+        (d->request->flags & REQUEST_DEAD) == 0) {
+        decide_leave(d, node, false);
+        return;
+    }
     if (ghost != NULL) {
         remove_ghost(d, ghost);
         return;

@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
+#include "coordinator/core/removal.h"
 #include "coordinator/core/state.h"
 
 #include <stdio.h>
@@ -312,6 +313,17 @@ static const struct order_status *find_status(const struct agent_entry *agent,
     return NULL;
 }
 
+/* Its removal certificate may be refused by now: it is given out again when that has passed. */
+static void take_back_if_refused(struct coordinator *c, struct operation_run *o, int index)
+{
+    const struct batch *batch = &o->plan.batches[index];
+    char reason[TEXT_SIZE];
+    if (batch->kind == BATCH_TASK &&
+        !removal_permits(&c->observe.topology, c->election.fence, o->op.id, batch->task, reason)) {
+        take_back(c, o, index, reason);
+    }
+}
+
 static void tick_offered(struct coordinator *c,
                          struct operation_run *o,
                          int index,
@@ -321,6 +333,7 @@ static void tick_offered(struct coordinator *c,
     bool is_gone =
         agent == NULL || !agent_is_ready(c, agent) || agent->incarnation != run->incarnation;
     if (!is_gone && !run->is_stop_wanted) {
+        take_back_if_refused(c, o, index);
         return;
     }
     o->plan.batches[index].state = o->op.state == OPERATION_RUNNING ? BATCH_WAITING : BATCH_STOPPED;

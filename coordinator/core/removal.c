@@ -198,7 +198,24 @@ void removal_certify(const struct topology *topology,
     }
 }
 
-void removal_fill_stop(const struct topology *topology,
+bool removal_permits(const struct topology *topology,
+                     int64_t fence,
+                     const char *operation_id,
+                     const struct task *task,
+                     char reason[TEXT_SIZE])
+{
+    struct removal_certificate facts;
+    if (task->kind != TASK_STOP && task->kind != TASK_RELEASE) {
+        return true;
+    }
+    removal_certify(topology, &task->node, &task->node_address, fence, operation_id, &facts);
+    if (!facts.is_granted) {
+        (void)snprintf(reason, TEXT_SIZE, "%s", facts.reason);
+    }
+    return facts.is_granted;
+}
+
+bool removal_fill_stop(const struct topology *topology,
                        int64_t fence,
                        const char *operation_id,
                        const char *key,
@@ -208,6 +225,9 @@ void removal_fill_stop(const struct topology *topology,
     struct strbuf text = {0};
     CHECK(task->kind == TASK_STOP || task->kind == TASK_RELEASE);
     removal_certify(topology, &task->node, &task->node_address, fence, operation_id, &facts);
+    if (!facts.is_granted) {
+        return false;
+    }
     struct removal_proof proof = {.node = facts.node,
                                   .address = task->node_address,
                                   .slots = facts.slot_count,
@@ -221,12 +241,9 @@ void removal_fill_stop(const struct topology *topology,
     (void)snprintf(proof.operation_id, sizeof(proof.operation_id), "%s", operation_id);
     strbuf_add(&text, task->detail, strcspn(task->detail, "\n"));
     strbuf_add_char(&text, '\n');
-    if (facts.is_granted) {
-        removal_proof_format(&proof, key, &text);
-    } else {
-        strbuf_addf(&text, "refused %s\n", facts.reason);
-    }
+    removal_proof_format(&proof, key, &text);
     CHECK(text.len < sizeof(task->detail));
     memcpy(task->detail, strbuf_text(&text), text.len + 1);
     strbuf_release(&text);
+    return true;
 }

@@ -44,13 +44,21 @@ void removal_certify(const struct topology *topology,
                      const char *operation_id,
                      struct removal_certificate *out);
 
+/* Whether the task may go out as things are: a TASK_STOP or a TASK_RELEASE only if its certificate
+ * is granted, all others always. 'reason' says why not; untouched when it may. */
+bool removal_permits(const struct topology *topology,
+                     int64_t fence,
+                     const char *operation_id,
+                     const struct task *task,
+                     char reason[TEXT_SIZE]);
+
 /* Completes the detail of a TASK_STOP or TASK_RELEASE: behind its first line, "agent NAME", comes
- * the certificate as text (removal_proof.h), as things are now. When none is granted the reason
- * stands there, which no agent takes for a certificate. 'key' signs it; "" = unsigned. */
-void removal_fill_stop(const struct topology *topology,
+ * the certificate as text (removal_proof.h), as things are now. 'key' signs it; "" = unsigned.
+ * False: none is granted, the task is untouched and must not go out. */
+bool removal_fill_stop(const struct topology *topology,
                        int64_t fence,
                        const char *operation_id,
                        const char *key,
-                       struct task *task);
+                       struct task *task) WARN_UNUSED;
 
 #endif

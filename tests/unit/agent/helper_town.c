@@ -370,7 +370,8 @@ static void cluster(struct call *call)
     const char *verb = call->words[1];
     if (call->node->is_standalone) {
         say(call, REPLY_ERROR, "ERR This instance has cluster support disabled");
-    } else if (call->node->is_loading) {
+    } else if (call->node->is_loading &&
+               !(call->node->is_open_while_loading && strcmp(verb, "NODES") == 0)) {
         say(call, REPLY_ERROR, "LOADING Redis is loading the dataset in memory");
     } else if (strcmp(verb, "NODES") == 0) {
         cluster_nodes(call);

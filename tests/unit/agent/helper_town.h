@@ -37,7 +37,8 @@ struct town_node {
     int64_t banned_until_ms[TOWN_FACES];
     bool is_down;
     bool is_loading;
-    bool is_given_up; /* the others have it as failed, though it answers */
+    bool is_open_while_loading; /* shows its view all the same, as Valkey 8 does */
+    bool is_given_up;           /* the others have it as failed, though it answers */
     bool is_standalone;
     bool is_locked;   /* another password */
     bool is_bus_shut; /* nobody can connect to its bus port */

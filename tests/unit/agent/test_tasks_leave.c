@@ -486,6 +486,63 @@ static void leave_that_is_stopped_after_the_reset_ends_at_once(void **state)
     stop_leave_at("4 CLUSTER RESET");
 }
 
+/* An agent died when all had forgotten the node, the next is stopped at its first look: the node
+ * does not stay as it is, known to nobody and believing itself a member. */
+static void leave_that_is_stopped_at_its_first_look_resets_who_is_forgotten(void **state)
+{
+    (void)state;
+    struct task task;
+    int face = town->nodes[3].face;
+    town_task(town, &task, TASK_LEAVE, 3, 1);
+    struct node_task *runner = town_runner(town, &task);
+    run_until(runner, "2 CLUSTER FORGET");
+    node_task_free(runner);
+    assert_int_equal(town_said_count(town, "3 CLUSTER RESET"), 0);
+    runner = town_runner(town, &task);
+    node_task_stop(runner);
+    int64_t begun_ms = town->now_ms;
+    finish(runner);
+    assert_int_equal(status.state, ORDER_STOPPED);
+    assert_true(town->now_ms - begun_ms < 10000);
+    check_gone(face);
+    assert_int_equal(town_said_count(town, "3 CLUSTER RESET"), 1);
+    assert_int_equal(town->nodes[3].filed_keys, 0);
+}
+
+/* Nobody was told yet: nothing is done. */
+static void leave_that_is_stopped_before_it_began_changes_nothing(void **state)
+{
+    (void)state;
+    struct task task;
+    town_introduce(town, 4);
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    struct node_task *runner = town_runner(town, &task);
+    node_task_stop(runner);
+    finish(runner);
+    assert_int_equal(status.state, ORDER_STOPPED);
+    check_untouched();
+}
+
+/* The dead are not reset, and whoever is silent is not waited for. */
+static void leave_of_the_dead_may_be_stopped_at_its_first_look(void **state)
+{
+    (void)state;
+    struct task task;
+    town->nodes[3].is_down = true;
+    for (int n = 0; n < 3; n++) {
+        town->nodes[n].knows[town->nodes[3].face] = false;
+    }
+    for (int i = 0; i < 2; i++) {
+        town_task(town, &task, TASK_LEAVE, 3, 1);
+        task.flags = i == 0 ? 0 : TASK_DEAD;
+        struct node_task *runner = town_runner(town, &task);
+        node_task_stop(runner);
+        finish(runner);
+        assert_int_equal(status.state, ORDER_STOPPED);
+    }
+    check_untouched();
+}
+
 #define EACH(test) cmocka_unit_test_setup_teardown(test, town_set_up, town_tear_down)
 
 int main(void)
@@ -518,6 +575,9 @@ int main(void)
         EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
         EACH(leave_that_is_stopped_while_it_redirects_resets_the_node),
         EACH(leave_that_is_stopped_after_the_reset_ends_at_once),
+        EACH(leave_that_is_stopped_at_its_first_look_resets_who_is_forgotten),
+        EACH(leave_that_is_stopped_before_it_began_changes_nothing),
+        EACH(leave_of_the_dead_may_be_stopped_at_its_first_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,10 +75,33 @@ static void test_no_order_without_certificate(void **state)
     world_release(&w);
 }
 
+/* What is refused while the order is being written waits until it is granted, and fails nothing. */
+static void test_refused_before_the_order_went_out(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    remove_node(&w, LEAVER);
+    WORLD_UNTIL(&w, 60000, w.nodes[LEAVER].is_member == false);
+    w.agents[0].task_ticks = 0;
+    w.store.latency_ms = 900; /* until the order is durable the nodes are seen again */
+    WORLD_UNTIL(&w, 60000, count_releases(&w) == 1);
+    w.nodes[LEAVER].is_member = true;
+    WORLD_UNTIL(&w, 20000, world_log_count(&w, "still know it") > 0);
+    WORLD_UNTIL(&w, 20000, strstr(world_why(&w), "waits for the removal certificate: ") != NULL);
+    assert_false(w.nodes[LEAVER].is_released);
+    w.store.latency_ms = 5;
+    w.nodes[LEAVER].is_member = false;
+    WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
+    assert_true(w.nodes[LEAVER].is_released);
+    world_release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_order_without_certificate),
+        cmocka_unit_test(test_refused_before_the_order_went_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,18 +172,74 @@ static void test_stop_carries_the_certificate(void **state)
     struct task task = {.kind = TASK_STOP, .node = life_id("x"), .detail = "agent h9\n"};
     task.node_address = (struct address){.host = "h9", .port = 7009};
     life_init(&life, THREE);
-    removal_fill_stop(&life.topology, 7, "op-7-1", "", &task);
+    assert_true(removal_fill_stop(&life.topology, 7, "op-7-1", "", &task));
     assert_memory_equal(task.detail, "agent h9\n", 9);
     assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "", &err), 0);
-    removal_fill_stop(&life.topology, 7, "op-7-1", "the key", &task);
+    assert_true(removal_fill_stop(&life.topology, 7, "op-7-1", "the key", &task));
     assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "the key", &err), 0);
     assert_int_equal(removal_proof_parse(&proof, task.detail + 9, "another", &err), ERR_AUTH);
     assert_int_equal(proof.fence, 7);
     assert_int_equal(proof.asked, 3);
     assert_true(proof.is_dead);
+    life_release(&life);
+}
+
+/* Nothing goes out in its stead, and whoever waits is told why. */
+static void test_no_stop_without_the_certificate(void **state)
+{
+    (void)state;
+    struct life life;
+    char reason[TEXT_SIZE] = "";
+    struct task task = {.kind = TASK_RELEASE, .node = life_id("x"), .detail = "agent h9\n"};
+    task.node_address = (struct address){.host = "h9", .port = 7009};
+    life_init(&life, THREE);
+    assert_true(removal_permits(&life.topology, 7, "op-7-1", &task, reason));
     life.topology.views_missing = 1;
-    removal_fill_stop(&life.topology, 7, "op-7-1", "", &task);
-    assert_int_not_equal(removal_proof_parse(&proof, task.detail + 9, "", &err), 0);
+    assert_false(removal_fill_stop(&life.topology, 7, "op-7-1", "", &task));
+    assert_string_equal(task.detail, "agent h9\n");
+    assert_string_equal(reason, "");
+    assert_false(removal_permits(&life.topology, 7, "op-7-1", &task, reason));
+    assert_string_equal(reason, "the views of 1 live nodes are not known yet");
+    task.kind = TASK_LEAVE;
+    assert_true(removal_permits(&life.topology, 7, "op-7-1", &task, reason));
+    life_release(&life);
+}
+
+/* ---- removed once more ---- */
+
+static struct node_id make_outcast(struct life *life, const char *name)
+{
+    struct node_id id = life_id(name);
+    struct topology_node *node =
+        &life->model.topology.nodes[topology_find(&life->model.topology, &id)];
+    node->is_alone = false;
+    node->is_outcast = true;
+    return id;
+}
+
+/* Its agent died after the others had forgotten it, and nobody took that up: the same command does.
+ */
+static void test_outcast_is_reset_and_stopped(void **state)
+{
+    (void)state;
+    struct life life;
+    life_init(&life, THREE "; d@h4/z4 spare; h4/z4 starts 1");
+    struct operation_request request = {.kind = OPERATION_REMOVE};
+    request.node = make_outcast(&life, "d");
+    assert_string_equal(life_run(&life, &request), "leave d\nstop d\ndone");
+    life_forget_history(&life);
+    assert_string_equal(life_run(&life, &request), "done");
+    life_release(&life);
+}
+
+static void test_outcast_that_was_removed_as_dead_is_left_alone(void **state)
+{
+    (void)state;
+    struct life life;
+    life_init(&life, THREE "; d@h4/z4 spare; h4/z4 starts 1");
+    struct operation_request request = {.kind = OPERATION_REMOVE, .flags = REQUEST_DEAD};
+    request.node = make_outcast(&life, "d");
+    assert_string_equal(life_run(&life, &request), "done");
     life_release(&life);
 }
 
@@ -198,6 +254,9 @@ int main(void)
         cmocka_unit_test(test_open_slots),
         cmocka_unit_test(test_every_view_counts),
         cmocka_unit_test(test_stop_carries_the_certificate),
+        cmocka_unit_test(test_no_stop_without_the_certificate),
+        cmocka_unit_test(test_outcast_is_reset_and_stopped),
+        cmocka_unit_test(test_outcast_that_was_removed_as_dead_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
