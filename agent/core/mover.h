@@ -8,6 +8,9 @@
  *   mover_fan.c      SETSLOT of many slots: in one pipeline, or side by side where each one waits
  *   mover_clear.c    config epochs and failovers: will the target's claim hold?
  *   mover_commit.c   replicas in step, proof, SETSLOT NODE at target, source, everyone
+ *   mover_claim.c    the claim at the target, with a deadline
+ *   mover_script.c   its words
+ *   mover_risk.c     keys that the target's replicas may not have yet
  *   mover_failover.c the source is gone or demoted: find its successor, repair the target
  *   mover_close.c    all views checked at the end; slots that nothing was moved of are closed again
  */
@@ -136,8 +139,9 @@ struct burst {
     bool is_of_empty; /* its slots were empty when counted */
     bool is_clear;    /* the target, asked last, has nothing against a claim */
     int clearances_awaited;
-    int64_t proof_sent_ms; /* when both ends were asked */
-    int late_proofs;       /* that came too late to be used */
+    int64_t proof_sent_ms;  /* when both ends were asked */
+    int64_t target_time_us; /* the target's own clock as it answered that, since 1970 */
+    int late_proofs;        /* that came too late to be used */
 };
 
 enum mover_request_kind {
@@ -167,6 +171,7 @@ struct mover_request {
     int count;
     bool is_target;   /* COMPARE: this is the target's half; BURST: sent to the target */
     int lane;         /* BURST: of a fan, from 0; MOVER_NO_LANE = the control lane */
+    bool is_script;   /* BURST: a claim with a deadline */
     bool is_harmless; /* reads only: whoever must wait for running commands need not wait for this
                          one */
 };
@@ -213,6 +218,7 @@ struct mover_survey {
 /* The MIGRATE call on its way: at most one a source, ever. */
 struct mover_call {
     bool is_running;
+    uint16_t slot;
     int key_count;
     int64_t bytes;
     bool has_replace;
@@ -259,6 +265,7 @@ struct slot_mover {
     int witness_count;
     int trace_awaited;
     bool setslot_waits; /* each SETSLOT waits for the node's replicas (Valkey 8): see mover_fan.c */
+    bool has_scripts;   /* the target's claims can be a script: see mover_claim.c */
     int64_t source_epoch;     /* the source's config epoch */
     int64_t failing_slots;    /* of primaries that the target saw failing */
     struct node_id successor; /* found by tracing */
@@ -289,6 +296,8 @@ struct slot_mover {
     int64_t wake_ms;          /* WAITING, SETTLING, CLOSING */
     int64_t lost_since_ms;    /* the source does not answer; NEVER = it does */
     int64_t unclear_since_ms; /* a claim might not hold, see mover_clear.c; NEVER = it would */
+    bool is_script_refused;   /* the target let us run none */
+    int late_claims;          /* that the target got too late */
     int settle_round;
     int settle_cursor; /* the next node to ask in this round */
     int settle_awaited;
@@ -298,6 +307,7 @@ struct slot_mover {
     /* Told in reports. */
     uint64_t keys_moved;
     uint64_t bytes_moved;
+    uint32_t keys_at_risk[SLOT_COUNT]; /* that the target's replicas were not seen to have */
     uint64_t retries;
     bool is_replica_synced;
     int held_code;
@@ -464,6 +474,43 @@ bool mover_clearance_answer(struct slot_mover *m,
                             struct burst *burst,
                             const struct agent_event *ev,
                             struct agent_effects *fx);
+
+/* ---- mover_claim.c ---- */
+
+/* A replica that has heard that its primary failed asks for votes after 500 ms at the earliest; the
+ * target hears of the failure when the replica does. */
+#define MOVER_PROOF_MS_MAX 400
+#define MOVER_LATE_PROOFS_MAX \
+    3 /* in a row: then the nodes are slow, and no other proof would be faster */
+
+/* Of a survey: can the target be told by script? */
+void mover_judge_scripts(struct slot_mover *m, const struct info *target);
+bool mover_claims_by_script(const struct slot_mover *m);
+/* The target's answer to TIME, asked with its clearance. False when it cannot be read. */
+bool mover_claim_take_time(struct slot_mover *m,
+                           struct burst *burst,
+                           const struct reply *reply,
+                           struct agent_effects *fx);
+/* Tells the target that it owns the burst's slots, now or never. */
+void mover_claim(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
+enum claim_outcome {
+    CLAIM_OPEN,  /* more answers to come, or the mover lets go */
+    CLAIM_HELD,  /* the target owns every slot */
+    CLAIM_AGAIN, /* nothing was done: prove anew */
+};
+enum claim_outcome mover_claim_answer(struct slot_mover *m,
+                                      struct burst *burst,
+                                      const struct mover_request *request,
+                                      const struct agent_event *ev,
+                                      struct agent_effects *fx);
+
+/* ---- mover_risk.c ---- */
+/* That many keys have moved, or may have. */
+void mover_risk_add(struct slot_mover *m, int slot, int keys);
+/* The target's replicas have all of the burst. */
+void mover_risk_clear(struct slot_mover *m, const struct burst *burst);
+/* 'what' tells that the target failed over; adds what may be lost by that. */
+void mover_say_failover(const struct slot_mover *m, const char *what, char text[TEXT_SIZE]);
 
 /* ---- mover_commit.c ---- */
 /* The target has nothing against a claim: claims if the source's proof is there, too. */

@@ -134,10 +134,29 @@ void mover_clearance_ask(struct slot_mover *m, struct burst *burst, struct agent
                                     .burst = mover_burst_index(m, burst),
                                     .is_target = true,
                                     .is_harmless = true};
-    commands_add(mover_ask_target(m, fx, &request), "CLUSTER", "INFO", (char *)NULL);
+    struct command_list *commands = mover_ask_target(m, fx, &request);
+    if (mover_claims_by_script(m)) {
+        commands_add(commands, "TIME", (char *)NULL); /* first: the deadline counts from here */
+    }
+    commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
     burst->is_clear = false;
     burst->proof_sent_ms = m->now_ms;
     burst->clearances_awaited++;
+}
+
+/* An answer that is of no use; NULL = all are. */
+static const struct reply *clearance_error(struct slot_mover *m,
+                                           struct burst *burst,
+                                           const struct agent_event *ev,
+                                           struct agent_effects *fx)
+{
+    const struct reply *replies = ev->replies->replies;
+    bool has_time = ev->replies->count == 2;
+    if (has_time && !mover_claim_take_time(m, burst, &replies[0], fx)) {
+        return &replies[0];
+    }
+    const struct reply *last = ev->replies->count > 0 ? &replies[ev->replies->count - 1] : NULL;
+    return last != NULL && reply_is_error(last) ? last : NULL;
 }
 
 bool mover_clearance_answer(struct slot_mover *m,
@@ -147,7 +166,7 @@ bool mover_clearance_answer(struct slot_mover *m,
 {
     CHECK(burst->clearances_awaited > 0);
     burst->clearances_awaited--;
-    const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
+    const struct reply *error = ev->code == 0 ? clearance_error(m, burst, ev, fx) : NULL;
     struct cluster_info info;
     if (ev->code != 0 || error != NULL) {
         mover_retry_reply(m, fx, ev, error, "asking the target before the hand-over");

@@ -5,7 +5,7 @@
  * losing the target loses the slot. Bounded; what was not reached is said in the report. proving at
  * the source, in one go: it still owns the slot and takes the mark again, and it counts 0. A target
  *              that claims a slot earlier makes the source delete what it still holds.
- *   claiming   SETSLOT NODE at the target. Only forward from here.
+ *   claiming   SETSLOT NODE at the target, now or never (mover_claim.c). Only forward from here.
  *   teaching   the target's replicas show the new owner: a target that dies before leaves the slot
  * without one. releasing  SETSLOT NODE at the source. telling    SETSLOT NODE at every other
  * primary; who does not answer hears it by gossip, and settling checks. Source: docs/design.md
@@ -20,11 +20,6 @@
 #define SYNC_WAIT_MS 2000         /* a replica that does not answer, or is not in sync at all */
 #define SYNC_BEHIND_WAIT_MS 30000 /* a replica that answers and is merely behind */
 #define TEACH_WAIT_MS 2000
-/* A replica that has heard that its primary failed asks for votes after 500 ms at the earliest; the
- * target hears of the failure when the replica does. */
-#define PROOF_MS_MAX 400
-#define LATE_PROOFS_MAX \
-    3 /* in a row: then the nodes are slow, and no other proof would be faster */
 #define POLL_MS_FIRST 3
 #define POLL_MS_MAX 50
 
@@ -59,27 +54,9 @@ static int64_t next_poll(const struct slot_mover *m, const struct burst *burst)
     return m->now_ms + (delay_ms > POLL_MS_MAX ? POLL_MS_MAX : delay_ms);
 }
 
-/* ---- proving ---- */
+static void sync_replicas(struct slot_mover *m, struct burst *burst, struct agent_effects *fx);
 
-static void claim(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
-{
-    sm_move(&burst->sm, BURST_CLAIMING, m->now_ms);
-    for (int i = 0; i < burst->slot_count; i++) {
-        if (burst_slot_is_live(&burst->slots[i])) {
-            m->flags[burst->slots[i].slot] |=
-                SLOT_TOUCHED; /* may be the target's from here on: no way back */
-        }
-    }
-    burst->answers_awaited = 0;
-    struct mover_fan fan = {.node = &m->target.node,
-                            .end = &m->target,
-                            .is_target = true,
-                            .index = MOVER_FAN_END,
-                            .verb = "NODE",
-                            .peer = &m->order.target,
-                            .is_bound = true};
-    mover_fan_out(m, burst, &fan, fx);
-}
+/* ---- proving ---- */
 
 static void prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
@@ -104,15 +81,26 @@ static void prove(struct slot_mover *m, struct burst *burst, struct agent_effect
     commands_add(commands, "CLUSTER", "INFO", (char *)NULL);
 }
 
-/* Both ends agree. But was it so long ago that the source may have been replaced since? */
+/* An end may have slept: the target's replicas are asked again, too. */
+static void prove_anew(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    burst->is_proved = false;
+    if (m->replica_count > 0) {
+        sync_replicas(m, burst, fx);
+    } else {
+        prove(m, burst, fx);
+    }
+}
+
+/* Both ends agree. But was it so long ago that one of them may have been replaced since? */
 static void claim_or_prove(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
-    bool is_late = m->now_ms - burst->proof_sent_ms > PROOF_MS_MAX;
-    if (is_late && burst->late_proofs < LATE_PROOFS_MAX) {
+    bool is_late = m->now_ms - burst->proof_sent_ms > MOVER_PROOF_MS_MAX;
+    if (is_late && burst->late_proofs < MOVER_LATE_PROOFS_MAX) {
         burst->late_proofs++;
-        prove(m, burst, fx);
+        prove_anew(m, burst, fx);
     } else {
-        claim(m, burst, fx);
+        mover_claim(m, burst, fx);
     }
 }
 
@@ -220,6 +208,14 @@ static void ask_target_offset(struct slot_mover *m, struct burst *burst, struct 
     burst->answers_awaited = 1;
 }
 
+static void sync_replicas(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
+{
+    sm_move(&burst->sm, BURST_SYNCING, m->now_ms);
+    burst->target_offset = -1;
+    burst->wait_until_ms = m->now_ms + SYNC_WAIT_MS;
+    ask_target_offset(m, burst, fx);
+}
+
 static void ask_replica_offsets(struct slot_mover *m, struct burst *burst, struct agent_effects *fx)
 {
     burst->is_behind = false;
@@ -249,11 +245,9 @@ void mover_commit_begin(struct slot_mover *m, struct burst *burst, struct agent_
         mover_burst_free(m, burst);
         return;
     }
-    if (m->replica_count > 0 && touched_count > 0) {
-        sm_move(&burst->sm, BURST_SYNCING, m->now_ms);
-        burst->target_offset = -1;
-        burst->wait_until_ms = m->now_ms + SYNC_WAIT_MS;
-        ask_target_offset(m, burst, fx);
+    bool is_in_doubt = m->failures > 0; /* an end may have slept */
+    if (m->replica_count > 0 && (touched_count > 0 || is_in_doubt)) {
+        sync_replicas(m, burst, fx);
     } else if (burst->is_proved) {
         claim_if_clear(m, burst, fx);
     } else {
@@ -308,9 +302,11 @@ static bool has_taken_over(struct slot_mover *m,
     if (!is_read || !role.is_primary) {
         return false;
     }
+    char what[TEXT_SIZE];
     char text[TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "%.12s, a replica of the target, says that it is a primary",
+    (void)snprintf(what, sizeof(what), "%.12s, a replica of the target, says that it is a primary",
                    m->replicas[request->index].id.text);
+    mover_say_failover(m, what, text);
     mover_retry(m, fx, FAULT_OWNERSHIP, text);
     return true;
 }
@@ -343,6 +339,7 @@ static void syncing_answer(struct slot_mover *m,
         return;
     }
     if (!burst->is_behind) {
+        mover_risk_clear(m, burst);
         prove(m, burst, fx);
     } else if (m->now_ms >= burst->wait_until_ms) {
         give_up_syncing(m, burst, fx);
@@ -433,13 +430,11 @@ static void claiming_answer(struct slot_mover *m,
                             const struct agent_event *ev,
                             struct agent_effects *fx)
 {
-    bool is_last = mover_fan_answered(m, burst, request, ev);
-    const struct reply *error = ev->code == 0 ? mover_first_error(ev->replies) : NULL;
-    if (ev->code != 0 || error != NULL) {
-        mover_retry_reply(m, fx, ev, error, "SETSLOT NODE at the target");
-        return;
+    enum claim_outcome outcome = mover_claim_answer(m, burst, request, ev, fx);
+    if (outcome == CLAIM_AGAIN) {
+        prove(m, burst, fx);
     }
-    if (!is_last) {
+    if (outcome != CLAIM_HELD) {
         return;
     }
     bool has_listener = false;

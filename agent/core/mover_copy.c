@@ -350,6 +350,7 @@ static void send_call(struct slot_mover *m,
     }
     m->flags[slot->slot] |= SLOT_TOUCHED;
     m->call = (struct mover_call){.is_running = true,
+                                  .slot = slot->slot,
                                   .key_count = batch->count,
                                   .bytes = batch->bytes,
                                   .has_replace = batch->has_replace};
@@ -419,6 +420,13 @@ static void call_failed(struct slot_mover *m,
     mover_retry_reply(m, fx, ev, error, "MIGRATE");
 }
 
+/* A call that ended with this error may have moved keys before. */
+static bool may_have_moved(const struct reply *error)
+{
+    enum redis_fault fault = redis_fault_of(error);
+    return fault == FAULT_IO || fault == FAULT_KEY_EXISTS || fault == FAULT_MEMORY;
+}
+
 static void migrate_answer(struct slot_mover *m,
                            const struct mover_request *request,
                            const struct agent_event *ev,
@@ -431,6 +439,7 @@ static void migrate_answer(struct slot_mover *m,
     if (has_answer && (is_gone || reply_is_ok(&ev->replies->replies[0]))) {
         governor_called(&m->governor, ev->latency_us);
         if (!is_gone) {
+            mover_risk_add(m, call.slot, call.key_count);
             m->keys_moved += (uint64_t)call.key_count;
             m->bytes_moved += (uint64_t)call.bytes;
         }
@@ -443,6 +452,9 @@ static void migrate_answer(struct slot_mover *m,
             }
         }
         return;
+    }
+    if (!has_answer || may_have_moved(&ev->replies->replies[0])) {
+        mover_risk_add(m, call.slot, call.key_count);
     }
     if (m->sm.state == MOVER_MOVING) {
         call_failed(m, request, ev, fx);

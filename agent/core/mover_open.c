@@ -4,6 +4,8 @@
  * releasing -> telling -> free
  *                                  \-> proving, if claiming is not clear yet (all empty and no
  * replicas to wait for: the answer is the proof)
+ *   proving -> syncing, when an answer was late; claiming -> proving, where the target runs no
+ * script
  *
  * Commands of many slots go in one pipeline, so that a node saves its nodes.conf once a burst and
  * not once a slot. Empty slots go first: they cost next to nothing. The target is told first,
@@ -26,8 +28,10 @@ static const struct sm_state burst_states[BURST_STATE_NR] = {
                                                                                                  30000,  "source told to migrate, keys counted"},
     [BURST_COPYING]   = {"copying",   SM_TO(BURST_SYNCING) | SM_TO(BURST_PROVING) | BURST_ENDS, 600000,  "keys on their way"},
     [BURST_SYNCING]   = {"syncing",   SM_TO(BURST_PROVING) | BURST_ENDS,                         60000,  "target's replicas catch up"},
-    [BURST_PROVING]   = {"proving",   SM_TO(BURST_CLAIMING) | SM_TO(BURST_COPYING) | BURST_ENDS, 30000,  "source still owns, marks and holds 0 keys?"},
-    [BURST_CLAIMING]  = {"claiming",  SM_TO(BURST_TEACHING) | SM_TO(BURST_RELEASING) | BURST_ENDS, 30000, "target told that it owns; only forward now"},
+    [BURST_PROVING]   = {"proving",   SM_TO(BURST_CLAIMING) | SM_TO(BURST_COPYING) | SM_TO(BURST_SYNCING) | BURST_ENDS,
+                                                                                                 30000,  "source still owns, marks and holds 0 keys?"},
+    [BURST_CLAIMING]  = {"claiming",  SM_TO(BURST_TEACHING) | SM_TO(BURST_RELEASING) | SM_TO(BURST_PROVING) | BURST_ENDS,
+                                                                                                 30000,  "target told that it owns; only forward, unless it runs no script"},
     [BURST_TEACHING]  = {"teaching",  SM_TO(BURST_RELEASING) | BURST_ENDS,                       60000,  "target's replicas must show the new owner"},
     [BURST_RELEASING] = {"releasing", SM_TO(BURST_TELLING) | BURST_ENDS,                         30000,  "source told"},
     [BURST_TELLING]   = {"telling",   BURST_ENDS,                                                30000,  "every other primary told"},
@@ -52,6 +56,7 @@ void mover_burst_free(struct slot_mover *m, struct burst *burst)
     burst->is_clear = false;
     burst->clearances_awaited = 0;
     burst->late_proofs = 0;
+    burst->target_time_us = 0;
 }
 
 void mover_bursts_drop(struct slot_mover *m)

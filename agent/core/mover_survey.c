@@ -249,6 +249,7 @@ static void judge_setslot(struct slot_mover *m)
         has_replicas =
             has_replicas || (m->survey->target.view.rows[i].flags & NODES_FLAG_REPLICA) != 0;
     }
+    mover_judge_scripts(m, &m->survey->target.info);
     m->setslot_waits =
         has_replicas && (passes_on(&m->survey->source) || passes_on(&m->survey->target));
 }
@@ -595,7 +596,9 @@ static bool judge_ends(struct slot_mover *m, struct agent_effects *fx)
         return false;
     }
     if (!is_primary(&survey->target)) {
-        end_with(m, fx, ERR_CONFLICT, "target is a replica now");
+        char text[TEXT_SIZE];
+        mover_say_failover(m, "target is a replica now", text);
+        end_with(m, fx, ERR_CONFLICT, text);
         return false;
     }
     int target_row = nodes_view_find(&survey->source.view, &m->order.target);

@@ -221,6 +221,13 @@ void checkers_see_commands(struct world_agent *agent,
             slot >= 0 && slot < SLOT_COUNT) {
             see_mover(agent, (int)slot);
             is_step = true;
+        } else if (commands_arg_is(commands, i, 0, "eval")) {
+            for (int arg = 6; arg < commands->commands[i].arg_count; arg++) {
+                if (model_number(commands, i, arg, &slot) && slot >= 0 && slot < SLOT_COUNT) {
+                    see_mover(agent, (int)slot);
+                }
+            }
+            is_step = true;
         } else if (commands_arg_is(commands, i, 0, "migrate") &&
                    commands->commands[i].arg_count > 6) {
             size_t len = 0;

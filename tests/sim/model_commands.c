@@ -394,6 +394,8 @@ static const struct {
     {"restore-asking", 4, KEYS_FIRST, true, true, command_restore},
     {"memory", 3, KEYS_SECOND, false, false, command_memory},
     {"config", 3, KEYS_NONE, false, false, command_config},
+    {"time", 1, KEYS_NONE, false, false, model_command_time},
+    {"eval", 3, KEYS_NONE, false, false, model_command_eval},
 };
 
 /* Redirects of a command with keys, as Redis decides them; true when the command may run here. */

@@ -347,6 +347,16 @@ void model_reply_integer(struct reply_list *replies, int64_t value);
 void model_reply_bulk(struct reply_list *replies, const void *data, size_t len);
 bool model_number(const struct command_list *commands, int index, int arg, int64_t *out);
 
+/* model_script.c */
+void model_command_time(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
+                        struct reply_list *replies);
+void model_command_eval(struct model_node *node,
+                        const struct command_list *commands,
+                        int index,
+                        struct reply_list *replies);
+
 /* model_migrate.c */
 enum model_verdict model_migrate_start(struct model_node *node, struct model_pipeline *pipeline);
 void model_migrate_restore(struct model_node *target, struct model_transfer *transfer);

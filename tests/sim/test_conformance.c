@@ -5,7 +5,8 @@
  * conformance/ run one after another on both clusters; every reply must be the same once ids and
  * addresses are replaced by letters. Script lines: "<node> <command>", "settle <slot> <node>" (all
  * agree that the node owns the slot), "crash <node>", "start <node>", "pause <ms>". In commands $X
- * is the id of node X and @X its host and port. */
+ * is the id of node X and @X its host and port; $claim is the script of a claim. */
+#include "agent/core/mover_script.h"
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "common/base/strbuf.h"
@@ -400,6 +401,8 @@ static void split(struct cluster *cluster, const char *text, struct command_list
         } else if (node >= 0 && word[0] == '@') {
             commands_arg_text(out, "127.0.0.1");
             commands_arg_int(out, cluster->names.ports[node]);
+        } else if (strcmp(word, "$claim") == 0) {
+            commands_arg_text(out, MOVER_CLAIM_SCRIPT);
         } else {
             commands_arg_text(out, strcmp(word, "\"\"") == 0 ? "" : word);
         }

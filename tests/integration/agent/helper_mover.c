@@ -28,6 +28,8 @@ struct driver {
     uint32_t serial;
     driver_watch watch;
     void *user;
+    driver_look look;
+    void *look_user;
     int pipelines_left; /* -1 = no cut */
     int migrate_count;
     enum driver_wish wish;
@@ -74,6 +76,9 @@ static void send_pipeline(struct driver *driver, const struct agent_effect *effe
         return;
     }
     driver->pipelines_left -= driver->pipelines_left > 0;
+    if (driver->look != NULL) {
+        driver->look(driver->look_user, effect);
+    }
     driver->migrate_count += commands_arg_is(&effect->commands, 0, 0, "MIGRATE");
     struct flight *flight = xcalloc(1, sizeof(*flight));
     *flight = (struct flight){.driver = driver, .req_id = effect->req_id, .serial = driver->serial};
@@ -270,6 +275,12 @@ bool driver_run_cut(struct driver *driver,
     driver->pipelines_left = pipelines;
     run(driver, order, status);
     return order_state_is_final(status->state);
+}
+
+void driver_look_before(struct driver *driver, driver_look look, void *user)
+{
+    driver->look = look;
+    driver->look_user = user;
 }
 
 int driver_migrate_count(const struct driver *driver)

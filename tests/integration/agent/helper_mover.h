@@ -42,6 +42,9 @@ bool driver_repair(struct driver *driver,
                    const struct order *order,
                    int pipelines,
                    struct order_status *status);
+/* Called with every pipeline before it is sent, in all runs from here on; NULL = no more. */
+typedef void (*driver_look)(void *user, const struct agent_effect *effect);
+void driver_look_before(struct driver *driver, driver_look look, void *user);
 /* MIGRATE commands sent since driver_new(). */
 int driver_migrate_count(const struct driver *driver);
 /* From here on: calls stop/freeze of the running mover at its next step. */

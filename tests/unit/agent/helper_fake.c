@@ -1,6 +1,7 @@
 /* helper_fake.c — see helper_fake.h. */
 #include "helper_fake.h"
 
+#include "agent/core/mover_script.h"
 #include "common/base/alloc.h"
 
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FAKE_EPOCH_MS INT64_C(1700000000000) /* what clocks show when the fake's time is 0 */
 
 void fake_init(struct fake *fake)
 {
@@ -40,6 +43,7 @@ void fake_release(struct fake *fake)
         commands_release(&fake->flights[i].commands);
     }
     strbuf_release(&fake->log);
+    strbuf_release(&fake->events);
 }
 
 void fake_restart(struct fake *fake, int node)
@@ -113,6 +117,7 @@ struct call {
     const struct command_list *commands;
     int index;
     struct reply_list *replies;
+    int code; /* not 0: the connection broke */
 };
 
 static const char *word(const struct call *call, int arg)
@@ -396,11 +401,72 @@ static void role(struct call *call)
     }
 }
 
+static int64_t clock_us(const struct call *call)
+{
+    return (FAKE_EPOCH_MS + call->fake->now_ms + call->node->clock_ms) * 1000;
+}
+
+static void tell_time(struct call *call)
+{
+    char seconds[24];
+    char rest[24];
+    (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(clock_us(call) / 1000000));
+    (void)snprintf(rest, sizeof(rest), "%lld", (long long)(clock_us(call) % 1000000));
+    struct reply *reply = &call->replies->replies[call->replies->count - 1];
+    reply_set_array(call->replies, reply, 2);
+    reply_set_text(call->replies, &reply->items[0], REPLY_STRING, seconds, strlen(seconds));
+    reply_set_text(call->replies, &reply->items[1], REPLY_STRING, rest, strlen(rest));
+}
+
+static void carry_out(struct call *call);
+
+/* One command of the script, with a line of the log and faults of its own. */
+static void script_setslot(struct call *call, int arg, struct reply *answer)
+{
+    struct command_list commands = {0};
+    struct reply_list replies = {0};
+    struct call inner = {call->fake, call->n, call->node, &commands, 0, &replies, 0};
+    commands_add(&commands, "CLUSTER", "SETSLOT", word(call, arg), "NODE", word(call, 5),
+                 (char *)NULL);
+    carry_out(&inner);
+    call->code = inner.code;
+    const struct reply *made = &replies.replies[0];
+    reply_set_text(call->replies, answer, made->type, made->text, made->len);
+    commands_release(&commands);
+    replies_release(&replies);
+}
+
+/* The claim as a script, the only one that it knows. */
+static void eval(struct call *call)
+{
+    size_t len = 0;
+    const char *script = commands_get(call->commands, call->index, 1, &len);
+    assert_int_equal(len, sizeof(MOVER_CLAIM_SCRIPT) - 1);
+    assert_memory_equal(script, MOVER_CLAIM_SCRIPT, len);
+    assert_string_equal(word(call, 2), "0");
+    assert_false(call->fake->is_valkey); /* the 8.0.1 server dies of it */
+    if (clock_us(call) < strtoll(word(call, 3), NULL, 10) ||
+        clock_us(call) > strtoll(word(call, 4), NULL, 10)) {
+        say(call, REPLY_ERROR, "LATE the claim is not of this time");
+        return;
+    }
+    int slots = call->commands->commands[call->index].arg_count - 6;
+    struct reply *reply = &call->replies->replies[call->replies->count - 1];
+    reply_set_array(call->replies, reply, (size_t)slots);
+    for (int i = 0; i < slots && call->code == 0; i++) {
+        script_setslot(call, i + 6, &reply->items[i]);
+    }
+}
+
 static void execute(struct call *call)
 {
     const char *first = word(call, 0);
     const char *second = word(call, 1);
-    if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "NODES") == 0) {
+    if (strcmp(first, "TIME") == 0) {
+        tell_time(call);
+    } else if (strcmp(first, "EVAL") == 0) {
+        eval(call);
+    } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "NODES") == 0) {
         cluster_nodes(call);
     } else if (strcmp(first, "CLUSTER") == 0 && strcmp(second, "INFO") == 0) {
         cluster_info(call);
@@ -441,6 +507,10 @@ static void write_log(struct call *call)
     strbuf_addf(&call->fake->log, "%d", call->n);
     int argc = call->commands->commands[call->index].arg_count;
     for (int i = 0; i < argc && i < 8; i++) {
+        if (i == 1 && strcmp(word(call, 0), "EVAL") == 0) {
+            strbuf_add_text(&call->fake->log, " <claim>");
+            continue;
+        }
         int node = node_of(call, word(call, i));
         if (node >= 0) {
             strbuf_addf(&call->fake->log, " <%d>", node);
@@ -469,6 +539,27 @@ static struct fake_fault *find_fault(struct call *call)
     return found;
 }
 
+static void carry_out(struct call *call)
+{
+    write_log(call);
+    struct fake_fault *fault = find_fault(call);
+    (void)replies_add(call->replies);
+    call->replies->replies[call->replies->count - 1].text = "";
+    if (fault == NULL || fault->is_done_too) {
+        execute(call);
+    }
+    if (fault == NULL) {
+        return;
+    }
+    fault->count--;
+    if (fault->error[0] == '\0') {
+        call->node->connection_id++;
+        call->code = ERR_UNAVAILABLE;
+    } else {
+        say(call, REPLY_ERROR, fault->error);
+    }
+}
+
 /* ---- requests ---- */
 
 void fake_take(struct fake *fake, struct agent_effects *fx)
@@ -478,6 +569,8 @@ void fake_take(struct fake *fake, struct agent_effects *fx)
             assert_true(fake->flight_count < 256);
             fake->flights[fake->flight_count++] = fx->items[i];
             fx->items[i].commands = (struct command_list){0};
+        } else if (fx->items[i].kind == AGENT_FX_LOG) {
+            strbuf_addf(&fake->events, "%s\n", fx->items[i].log.name);
         }
     }
 }
@@ -506,21 +599,10 @@ static int serve(struct fake *fake,
         return fail_with(event, ERR_UNAVAILABLE);
     }
     for (int i = 0; i < effect->commands.count; i++) {
-        struct call call = {fake, n, node, &effect->commands, i, replies};
-        write_log(&call);
-        struct fake_fault *fault = find_fault(&call);
-        (void)replies_add(replies);
-        replies->replies[replies->count - 1].text = "";
-        if (fault == NULL || fault->is_done_too) {
-            execute(&call);
-        }
-        if (fault != NULL) {
-            fault->count--;
-            if (fault->error[0] == '\0') {
-                node->connection_id++;
-                return fail_with(event, ERR_UNAVAILABLE);
-            }
-            say(&call, REPLY_ERROR, fault->error);
+        struct call call = {fake, n, node, &effect->commands, i, replies, 0};
+        carry_out(&call);
+        if (call.code != 0) {
+            return fail_with(event, call.code);
         }
     }
     return 0;

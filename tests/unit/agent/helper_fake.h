@@ -46,6 +46,7 @@ struct fake_node {
     int current_epoch; /* the highest that it has heard of */
     int failing_slots; /* of the primary that it sees failing: */
     int failing_node;
+    int64_t clock_ms; /* how far its clock is ahead of the others' */
     int64_t maxmemory_bytes;
     const char *policy;
 };
@@ -62,6 +63,7 @@ struct fake {
     int fault_count;
     struct strbuf
         log; /* "1 CLUSTER SETSLOT 7 IMPORTING <0>\n": node, command; node ids as <index> */
+    struct strbuf events;             /* names of what the mover logged, a line each */
     struct agent_effect flights[256]; /* Redis requests on their way, oldest first; owned */
     int flight_count;
     int64_t now_ms;

@@ -232,6 +232,7 @@ static void claims_nothing_for_a_target_that_was_replaced(void **state)
             assert_int_equal(status.state, ORDER_FAILED);
             assert_int_equal(status.reason_code, ERR_CONFLICT);
             assert_non_null(strstr(status.reason, "says that it is a primary"));
+            assert_non_null(strstr(status.reason, "; up to 30 keys may be lost"));
             assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
             assert_int_equal(fake->nodes[0].migrating[7], 1); /* a key has moved: it stays open */
         } else {

@@ -312,7 +312,9 @@ static void waits_out_errors_that_pass(void **state)
                                            "CLUSTER SETSLOT 7 MIGRATING",
                                            "CLUSTER SETSLOT 7 NODE",
                                            "CLUSTER NODES",
-                                           "INFO"};
+                                           "INFO",
+                                           "TIME",
+                                           "EVAL"};
     for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
         for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
             for (int node = 0; node < 2; node++) {
@@ -348,7 +350,7 @@ static void survives_answers_lost_after_the_deed(void **state)
     (void)state;
     static const char *const commands[] = {"CLUSTER SETSLOT 7 IMPORTING",
                                            "CLUSTER SETSLOT 7 MIGRATING", "MIGRATE",
-                                           "CLUSTER SETSLOT 7 NODE"};
+                                           "CLUSTER SETSLOT 7 NODE", "EVAL"};
     for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
         for (int node = 0; node < 3; node++) {
             fake_release(fake);
