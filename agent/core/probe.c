@@ -204,15 +204,27 @@ static void read_links(struct node_report *report, const struct nodes_view *view
     }
 }
 
-/* The coordinator keeps one text a digest and reads from it who is held to be down, too: views that
- * differ in that are different texts. */
+static uint64_t mix(uint64_t digest, uint64_t flags, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        digest = (digest ^ (flags << 8 | (unsigned char)*c)) * UINT64_C(0x100000001b3);
+    }
+    return digest;
+}
+
+/* The coordinator keeps one text a digest and reads from it who is held to be down and with whom a
+ * meeting has not ended, too: views that differ in that are different texts. A node that is being
+ * met has another id at each try, so it is known by its address. */
 static uint64_t text_digest(const struct nodes_view *view)
 {
     uint64_t digest = nodes_view_digest(view);
     for (int i = 0; i < view->row_count; i++) {
-        uint64_t down = view->rows[i].flags & (NODES_FLAG_FAIL | NODES_FLAG_PFAIL);
-        for (const char *c = view->rows[i].id.text; down != 0 && *c != '\0'; c++) {
-            digest = (digest ^ (down << 8 | (unsigned char)*c)) * UINT64_C(0x100000001b3);
+        const struct nodes_row *row = &view->rows[i];
+        uint64_t down = row->flags & (NODES_FLAG_FAIL | NODES_FLAG_PFAIL);
+        if ((row->flags & NODES_FLAG_HANDSHAKE) != 0) {
+            digest = mix(digest, (uint64_t)NODES_FLAG_HANDSHAKE << 16 | row->port, row->host);
+        } else if (down != 0) {
+            digest = mix(digest, down, row->id.text);
         }
     }
     return digest == 0 ? 1 : digest;
