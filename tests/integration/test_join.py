@@ -7,12 +7,14 @@ Each refusal says what is wrong, with names, comes before anything was changed (
 knows nobody), and goes away with its cause: the same command then lets the node in.
 """
 
+import json
+import os
 import shutil
 import time
 import unittest
 
 from fleet import Distributed
-from harness import Cluster, Folder, Hosts, Node, can_make_hosts, end_all, log, run, wait_for
+from harness import SLOTS, Cluster, Folder, Hosts, Node, can_make_hosts, end_all, log, run, wait_for
 
 EXIT_REFUSED, EXIT_AUTH, EXIT_VERSION = 7, 11, 18
 HAS_VALKEY = shutil.which("valkey-server") is not None
@@ -71,6 +73,9 @@ class Join(unittest.TestCase):
     def joins(self, node):
         """It is let in, every view shows it, and it leaves again in the fastest way there is for a test."""
         self.fleet.run("add", node.address, "--no-slots", "--yes", timeout=300)
+        self.is_in(node)
+
+    def is_in(self, node):
         own = node.id()
         for view in self.views():
             self.assertIn(own, view)
@@ -136,6 +141,30 @@ class Join(unittest.TestCase):
         node = self.newcomer()
         node.call("ACL", "SETUSER", "default", "-acl")
         self.joins(node)
+
+    def test_loads_its_data(self):
+        """It is waited for while it cannot be asked what it holds, and nobody is told of it meanwhile."""
+        node = self.newcomer(conf={"loading-process-events-interval-bytes": 1024})
+        node.call("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        wait_for("the lone node to serve", lambda: node.call("SET", "{a}", "1", "PX", 1) == "OK")
+        until = time.time() + 3
+        node.call("EVAL", "for i = 1, 3000 do redis.call('SET', '{a}' .. i, string.rep('x', 100), 'PX', 3000) end", 0)
+        node.call("SAVE")
+        node.call("CLUSTER", "DELSLOTSRANGE", 0, SLOTS - 1)
+        node.kill()
+        wait_for("its keys to be over, so that it is empty once it has read them", lambda: time.time() > until + 1)
+        with open(os.path.join(node.process.folder, "node.conf"), "a") as file:
+            file.write("key-load-delay 50000\n")  # us: longer in all than anybody waits
+        views = self.views()
+        node.process.start()
+        wait_for("it to load", lambda: node.info("persistence")["loading"] == "1", 60)
+        operation = self.fleet.start("add", node.address, "--no-slots")
+        wait_for("drover to wait for it", lambda: "loads its data" in json.dumps(self.fleet.operation(operation)), 60)
+        self.assertEqual(self.views(), views)
+        self.assertEqual(node.info("persistence")["loading"], "1")
+        node.call("CONFIG", "SET", "key-load-delay", 0)
+        self.fleet.wait_operation(operation)
+        self.is_in(node)
 
     @unittest.skipUnless(HAS_VALKEY, "valkey-server is not installed")
     def test_version_that_cannot_read_the_data(self):

@@ -2,7 +2,7 @@
 
 Proves, on real servers in namespace hosts: `drover scale` lets an agent start a server on a host with room, the server joins
 and gets its share; scale in empties it, everybody forgets it, and only then its agent stops it and puts its folder aside;
-agents and coordinators killed with -9 in between change nothing of that; checked clients see no error and no lost key.
+the folder of one that died is put aside, too, once it was removed as dead; agents and coordinators killed with -9 in between change nothing of that; checked clients see no error and no lost key.
 """
 
 import glob
@@ -53,6 +53,7 @@ class ProvisioningFleet(Distributed):
 @unittest.skipUnless(can_make_hosts(), "network namespaces need root and iproute2")
 class Provision(unittest.TestCase):
     SERVER = "redis-server"
+    DIES_IN = 1  # the turn in which our server dies before it is removed
 
     def setUp(self):
         self.folder = Folder()
@@ -78,7 +79,7 @@ class Provision(unittest.TestCase):
         self.assertEqual(code, 0, text)
 
     def start_load(self):
-        return Load(self.folder, self.cluster, "--rate", "500", "--keys", "2500", "--size", "100", "--mix",
+        return Load(self.folder, self.cluster, "--rate", "200", "--keys", "1000", "--size", "100", "--mix",
                     "all").start()
 
     def wait_hosts_offer(self):
@@ -108,14 +109,32 @@ class Provision(unittest.TestCase):
                 mine = {node.address for node in self.cluster.nodes}
                 ours = next(row["address"] for row in self.cluster.nodes[0].view().values() if row["address"] not in mine)
                 log("out %d: %s in %s" % (turn, ours, list(servers)[0].split("/")[-3]))
-                self.fleet.run("remove", ours, "--yes", timeout=300)
+                if turn == self.DIES_IN:
+                    self.dies_and_is_removed(ours, servers)
+                else:
+                    self.fleet.run("remove", ours, "--yes", timeout=300)
                 self.assertEqual(self.fleet.servers(), {}, "the server that left still runs")
+                self.assertFalse(os.path.exists(list(servers)[0]), "its folder is where the next one looks")
                 self.assertEqual([len(node.view()) for node in self.cluster.nodes], [3] * 3)
                 aside = glob.glob(os.path.join(self.folder.path, "agent*", "servers", "aside", "*", "server.conf"))
                 self.assertEqual(len(aside), turn + 1, aside)
             self.cluster.check_at_rest()
 
         self.guarded(steps)
+
+    def dies_and_is_removed(self, ours, servers):
+        """Without a slot, so that nothing is lost with it; while it lives it is not taken for dead."""
+        self.fleet.run("drain", ours, "--yes", timeout=300)
+        refused = self.fleet.run("remove", ours, "--dead", "--yes", check=False)
+        self.assertIn("answers", refused.stderr)
+        self.assertEqual(self.fleet.servers(), servers)
+        os.kill(list(servers.values())[0], signal.SIGKILL)
+        wait_for("everybody to see it dead", lambda: all(
+            "fail" in row["flags"] for node in self.cluster.nodes for row in node.view().values()
+            if row["address"] == ours), 60, 0.3)
+        wait_for("drover to see it, too", lambda: next(
+            n for n in self.fleet.json("nodes")["nodes"] if n["address"] == ours)["state"] == "failed", 60, 0.3)
+        self.fleet.run("remove", ours, "--dead", "--yes", timeout=300)
 
     def test_actors_killed(self):
         def steps():
@@ -136,6 +155,7 @@ class Provision(unittest.TestCase):
 @unittest.skipUnless(shutil.which("valkey-server"), "valkey-server is not installed")
 class ProvisionValkey(Provision):
     SERVER = "valkey-server"
+    DIES_IN = None
     # What differs is the program; one story shows it.
     test_actors_killed = None
 

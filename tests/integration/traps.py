@@ -93,6 +93,14 @@ class Traps:
 
 def holder_of(port, processes):
     """The process among these whose end of a connection has this local port: who sent the command."""
+    until = time.monotonic() + 10
+    found = None
+    while found is None and time.monotonic() < until:  # the list is read in pieces, and may miss a line
+        found = find_holder(port, processes)
+    return found
+
+
+def find_holder(port, processes):
     inodes = set()
     with open("/proc/net/tcp") as file:
         for line in file.readlines()[1:]:
