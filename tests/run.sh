@@ -47,7 +47,7 @@ if [ "$quick" = no ]; then
     cmake --build --preset clang -j "$jobs" || die "build with clang failed"
 
     stage "clang-tidy and cppcheck" tests/tools/analyse.sh build/clang
-    stage "unit and contract tests under ASan and UBSan" ctest --preset clang -L 'unit|contract' -j "$((3 * jobs))"
+    stage "unit and contract tests under ASan and UBSan" ctest --preset clang -L 'unit|contract' -j "$((2 * jobs))"
 
     if compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
         # Libraries of their own: what the fuzzer has to see makes the tests three times as slow.
@@ -61,7 +61,7 @@ if [ "$quick" = no ]; then
 fi
 
 # More at once than there are processors: those that wait run beside each other (tests/CMakeLists.txt).
-stage "tests" ctest --preset release -L "$labels" -j "$((3 * jobs))"
+stage "tests" ctest --preset release -L "$labels" -j "$((2 * jobs))"
 
 step "finished"
 for name in "${failed[@]}"; do
