@@ -56,7 +56,7 @@ _ports_used = set()
 def free_port(span=1):
     """A TCP port that is free together with the 'span' - 1 ports after it and the cluster bus port (+10000)."""
     for _ in range(2000):
-        port = random.randrange(20000, 30000)
+        port = random.randrange(11000, 22500)  # its bus port, too, lies below those that clients are given (32768)
         wanted = [port + i for i in range(span)] + [port + 10000]
         if _ports_used.intersection(wanted):
             continue
