@@ -206,7 +206,9 @@ static void wait_for_server(struct node_task *t, const char *what, const struct 
 static void hear_functions(struct node_task *t, enum join_act act, const struct agent_event *ev)
 {
     if (ev->code != 0 || ev->replies->count != 1) {
-        return; /* asked again next round */
+        /* Asked again next round; what was to be copied may be there already. */
+        t->join.functions = act == JOIN_RESTORE ? FUNCTIONS_UNKNOWN : t->join.functions;
+        return;
     }
     const struct reply *reply = &ev->replies->replies[0];
     /* NOLINTNEXTLINE(bugprone-branch-clone): the last case is another one */

@@ -254,8 +254,14 @@ class Story(threading.Thread):
             assert again <= 3, "asked for %d times" % again
             if last["state"] == "held":
                 self.fleet.run("op", "cancel", last["id"], "--yes", check=False)
-            done = self.fleet.run(*command, "--yes", check=False, timeout=PATIENCE)
+            done = wait_for("%s: a leader that takes the command" % step, lambda: self.ask_again(command), PATIENCE, 0.5)
             last = {"state": "done"} if done.returncode == 0 else {"state": "failed", "reason": done.stderr, "id": "-"}
+
+    def ask_again(self, command):
+        """None while there is nobody to ask: on a busy machine leases are lost, and journals take their time."""
+        done = self.fleet.run(*command, "--yes", check=False, timeout=PATIENCE)
+        words = ("has just begun to lead", "one runs at a time")
+        return None if done.returncode != 0 and any(word in done.stderr for word in words) else done
 
     # ---- what must hold ----
 

@@ -359,6 +359,10 @@ static void functions(struct call *call)
     } else {
         size_t len = strlen(call->words[2]);
         assert_true(len > 10);
+        if (call->node->functions[0] != '\0') {
+            say(call, REPLY_ERROR, "ERR Library lib already exists");
+            return;
+        }
         (void)snprintf(call->node->functions, sizeof(call->node->functions), "%.*s",
                        (int)(len - 10), call->words[2]);
         say(call, REPLY_STATUS, "OK");
