@@ -26,7 +26,10 @@ FILL = ["--keys", 3000, "--size", 100, "--mix", "all", "--seed", 7]
 PATIENCE = 240  # s for one state, on a machine that is busy
 AFTER_BAN = 65  # s; members refuse a forgotten node for 60
 WATCHED = 12  # s that a node with an old disk has for coming back; it pings every member within 3
-LATE_MS_MAX = 60000  # of a key's expiry, for each time that it moves
+# How much later a key may expire for each time that it moves: four steps of a MIGRATE, connect, send, restore, answer, which
+# may take a quarter of the node timeout (5 s) each before the call has failed. Seen on a machine with 50 waiting for two
+# processors: 0.1 s.
+LATE_MS_MAX = 5000
 EXPIRIES = """local found = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
     local at = redis.call('PEXPIRETIME', key)
@@ -157,9 +160,10 @@ class Story(threading.Thread):
         words = self.load.process.log_text()
         assert code == 0, "clients: " + words[-1500:]
         self.say(words.strip().splitlines()[-1].strip())
-        code, text = load_tool("verify", *self.cluster.seed_args(), *FILL, "--ttl-tolerance-ms", 60000)
+        moves = sum(step.operation in ("add", "remove") for step in self.steps)
+        code, text = load_tool("verify", *self.cluster.seed_args(), *FILL, "--ttl-tolerance-ms", moves * LATE_MS_MAX)
         assert code == 0, text
-        self.check_expiries()
+        self.check_expiries(moves * LATE_MS_MAX)
 
     def read_expiries(self):
         """{key: wall clock in ms}, as the servers have it: no clock of ours comes in."""
@@ -169,15 +173,14 @@ class Story(threading.Thread):
             found.update(zip(rows[::2], rows[1::2]))
         return found
 
-    def check_expiries(self):
+    def check_expiries(self, late_ms_max):
         """MIGRATE carries the time that is left: each move adds what the call took, and nothing takes any away."""
         now = self.read_expiries()
         late = sorted(now[key] - at for key, at in self.expiries.items())
-        moves = sum(step.operation in ("add", "remove") for step in self.steps)
         self.say("%d keys expire %d to %d ms later than they did, most by %d" % (
             len(late), late[0], late[-1], late[len(late) // 2]))
         assert late[0] >= 0, "a key expires %d ms too early" % -late[0]
-        assert late[-1] <= moves * LATE_MS_MAX, "a key expires %d ms late" % late[-1]
+        assert late[-1] <= late_ms_max, "a key expires %d ms late" % late[-1]
 
     def take(self, step):
         command = self.prepare(step)
@@ -225,10 +228,12 @@ class Story(threading.Thread):
             "bystander": lambda: [self.first[2]],
             "receiver": lambda: [next(node for node in everyone if node.process.pid == event.pid)],
         }[step.actor]()
-        assert None not in victims, "whoever sent %s is none of ours" % event.word
+        if None in victims:
+            return False  # on a busy machine its connection may be closed by now: it waits 5 s for an answer
         for victim in victims:
             victim.kill()
         self.dead = victims
+        return True
 
     def revive(self):
         for victim in self.dead:

@@ -39,7 +39,10 @@ class Traps:
         return {"LD_PRELOAD": LIBRARY, "DROVER_TRAP": self.path}
 
     def set(self, when, word, nth, act):
-        """act(event) runs while the server that got the nth such command of all servers stands still."""
+        """act(event) runs while the server that got the nth such command of all servers stands still.
+
+        It says False when whoever sent the command has given up meanwhile: the next such command is as good.
+        """
         with self.lock:
             self.trap = [when, word, nth - 1, act]
             self.sprung.clear()
@@ -84,7 +87,10 @@ class Traps:
                 return
             act, self.trap = self.trap[3], None
         try:
-            act(event)
+            if act(event) is False:
+                with self.lock:
+                    self.trap = [event.when, event.word, 0, act]
+                return
         except Exception as error:  # told to whoever waits
             self.fault = error
         self._watch(event.word, False)
@@ -93,14 +99,6 @@ class Traps:
 
 def holder_of(port, processes):
     """The process among these whose end of a connection has this local port: who sent the command."""
-    until = time.monotonic() + 10
-    found = None
-    while found is None and time.monotonic() < until:  # the list is read in pieces, and may miss a line
-        found = find_holder(port, processes)
-    return found
-
-
-def find_holder(port, processes):
     inodes = set()
     with open("/proc/net/tcp") as file:
         for line in file.readlines()[1:]:
