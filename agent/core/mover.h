@@ -509,8 +509,8 @@ enum claim_outcome mover_claim_answer(struct slot_mover *m,
 void mover_risk_add(struct slot_mover *m, int slot, int keys);
 /* The target's replicas have all of the burst. */
 void mover_risk_clear(struct slot_mover *m, const struct burst *burst);
-/* 'what' tells that the target failed over; adds what may be lost by that. */
-void mover_say_failover(const struct slot_mover *m, const char *what, char text[TEXT_SIZE]);
+/* 'what' tells that the target failed over, or is gone; adds what may be lost by that. */
+void mover_say_loss(const struct slot_mover *m, const char *what, char text[TEXT_SIZE]);
 
 /* ---- mover_commit.c ---- */
 /* The target has nothing against a claim: claims if the source's proof is there, too. */

@@ -306,7 +306,7 @@ static bool has_taken_over(struct slot_mover *m,
     char text[TEXT_SIZE];
     (void)snprintf(what, sizeof(what), "%.12s, a replica of the target, says that it is a primary",
                    m->replicas[request->index].id.text);
-    mover_say_failover(m, what, text);
+    mover_say_loss(m, what, text);
     mover_retry(m, fx, FAULT_OWNERSHIP, text);
     return true;
 }

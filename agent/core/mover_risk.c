@@ -24,7 +24,7 @@ void mover_risk_clear(struct slot_mover *m, const struct burst *burst)
     }
 }
 
-void mover_say_failover(const struct slot_mover *m, const char *what, char text[TEXT_SIZE])
+void mover_say_loss(const struct slot_mover *m, const char *what, char text[TEXT_SIZE])
 {
     uint64_t keys = 0;
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
@@ -34,6 +34,7 @@ void mover_say_failover(const struct slot_mover *m, const char *what, char text[
         (void)snprintf(text, TEXT_SIZE, "%s", what);
         return;
     }
-    (void)snprintf(text, TEXT_SIZE, "%.80s; up to %llu keys may be lost with the old target", what,
-                   (unsigned long long)keys);
+    (void)snprintf(text, TEXT_SIZE,
+                   "%.80s; up to %llu keys that its replicas were not seen to have may be lost",
+                   what, (unsigned long long)keys);
 }

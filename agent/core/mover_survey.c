@@ -136,9 +136,15 @@ static void judge_silence(struct slot_mover *m,
                           const struct mover_node *node)
 {
     char address[ADDRESS_TEXT_SIZE];
+    char what[TEXT_SIZE];
     char text[TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "%s %.40s: %.90s", which,
+    (void)snprintf(what, sizeof(what), "%s %.40s: %.90s", which,
                    address_format(&node->address, address), side->err.text);
+    if (node == &m->target.node) {
+        mover_say_loss(m, what, text);
+    } else {
+        (void)snprintf(text, sizeof(text), "%s", what);
+    }
     mover_retry(m, fx, side->code == ERR_AUTH ? FAULT_AUTH : FAULT_IO, text);
 }
 
@@ -597,7 +603,7 @@ static bool judge_ends(struct slot_mover *m, struct agent_effects *fx)
     }
     if (!is_primary(&survey->target)) {
         char text[TEXT_SIZE];
-        mover_say_failover(m, "target is a replica now", text);
+        mover_say_loss(m, "target is a replica now", text);
         end_with(m, fx, ERR_CONFLICT, text);
         return false;
     }

@@ -54,6 +54,7 @@ enum fault {
     X(SIGHT_ELECTION, true, "leaders elected")                                  \
     X(SIGHT_FENCE_SAVED, true, "fences saved by agents")                        \
     X(SIGHT_SLOT_CLAIMED, true, "slots claimed by a target")                    \
+    X(SIGHT_LATE_CLAIM, false, "claims that a node got too late")               \
     X(SIGHT_KEY_MOVED, true, "MIGRATE calls")                                   \
     X(SIGHT_FAULT_IN_MOVE, true, "faults while a slot was open")                \
     X(SIGHT_ASK, true, "ASK redirects")                                         \

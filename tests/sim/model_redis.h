@@ -258,7 +258,7 @@ struct model_redis {
     int ask_count, moved_count, tryagain_count, busykey_count, ioerr_count, nokey_count,
         failover_count, dirty_count;
     int clusterdown_count, migrate_count, resync_count, target_moved_count, oom_count,
-        collision_count;
+        collision_count, late_claim_count;
 };
 
 /* model_redis.c: life of the cluster and its nodes */

@@ -73,6 +73,7 @@ void model_command_eval(struct model_node *node,
         return;
     }
     if (clock_us(node) < first_us || clock_us(node) > last_us) {
+        node->redis->late_claim_count++;
         model_reply_error(replies, "LATE the claim is not of this time");
         return;
     }

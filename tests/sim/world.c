@@ -212,6 +212,7 @@ static void count_sights(struct world *world)
     coverage_add(coverage, SIGHT_STANDALONE, world->setup.is_standalone);
     coverage_add(coverage, SIGHT_REDIS_FAULTS, world->setup.has_redis_faults);
     coverage_add(coverage, SIGHT_KEY_MOVED, (uint64_t)redis->migrate_count);
+    coverage_add(coverage, SIGHT_LATE_CLAIM, (uint64_t)redis->late_claim_count);
     coverage_add(coverage, SIGHT_ASK, (uint64_t)redis->ask_count);
     coverage_add(coverage, SIGHT_MOVED, (uint64_t)redis->moved_count);
     coverage_add(coverage, SIGHT_BUSYKEY, (uint64_t)redis->busykey_count);

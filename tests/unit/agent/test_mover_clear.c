@@ -232,13 +232,40 @@ static void claims_nothing_for_a_target_that_was_replaced(void **state)
             assert_int_equal(status.state, ORDER_FAILED);
             assert_int_equal(status.reason_code, ERR_CONFLICT);
             assert_non_null(strstr(status.reason, "says that it is a primary"));
-            assert_non_null(strstr(status.reason, "; up to 30 keys may be lost"));
+            assert_non_null(strstr(status.reason, "; up to 30 keys that its replicas"));
             assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT 7 NODE"), -1);
             assert_int_equal(fake->nodes[0].migrating[7], 1); /* a key has moved: it stays open */
         } else {
             assert_int_equal(status.state, ORDER_DONE);
             assert_int_equal(fake->nodes[1].owner[7], 1);
         }
+    }
+}
+
+/* Keys that a target took with it are counted: those of slots that were not handed over yet. What
+ * its replica has is none of them. */
+static void says_how_many_keys_a_dead_target_has(void **state)
+{
+    (void)state;
+    for (int is_synced = 0; is_synced < 2; is_synced++) {
+        fake_release(fake);
+        fake_init(fake);
+        slot_mover_free(mover);
+        fake->target_has_replica = true;
+        fake_add_keys(fake, 0, 7, 30);
+        mover = fake_mover(fake, "7");
+        const char *moment = is_synced != 0 ? "2 ROLE" : "0 MIGRATE";
+        while (fake_said(fake, moment) < 0) {
+            fake_run(fake, mover, 1);
+        }
+        fake->nodes[1].is_down = true;
+        fake_run(fake, mover, -1);
+        slot_mover_status(mover, &status);
+        assert_int_equal(status.state, ORDER_FAILED);
+        assert_int_equal(status.reason_code, ERR_UNAVAILABLE);
+        assert_non_null(strstr(status.reason, "target 10.0.0.2:7000"));
+        bool is_told = strstr(status.reason, "; up to 30 keys that its replicas") != NULL;
+        assert_int_equal(is_told, is_synced == 0);
     }
 }
 
@@ -342,6 +369,7 @@ int main(void)
         TEST(goes_on_while_another_primary_is_failing),
         TEST(waits_until_the_source_knows_its_successor),
         TEST(claims_nothing_for_a_target_that_was_replaced),
+        TEST(says_how_many_keys_a_dead_target_has),
         TEST(asks_both_ends_once_before_each_claim),
         TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
