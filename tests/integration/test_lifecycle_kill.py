@@ -127,6 +127,18 @@ class Story(threading.Thread):
         except BaseException as error:  # reported by the main thread
             self.say("FAILED: %s" % error)
             self.fault = error
+        self.leave_stage()
+
+    def leave_stage(self):
+        """Its processes end with it, lest the later stories run beside those of all earlier ones; logs stay."""
+        fleet = getattr(self, "fleet", None)
+        cluster = getattr(self, "cluster", None)
+        parts = [*fleet.agents, *(c.process for c in fleet.coordinators)] if fleet else []
+        parts += [*cluster.nodes, *(node for node, _, _ in self.removed)] if cluster else []
+        parts += [part for part in (getattr(self, "subject", None), getattr(getattr(self, "load", None), "process", None))
+                  if part is not None]
+        for part in parts:
+            part.kill()
 
     # ---- the plot ----
 
