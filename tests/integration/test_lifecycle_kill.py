@@ -275,9 +275,9 @@ class Story(threading.Thread):
             last = {"state": "done"} if done.returncode == 0 else {"state": "failed", "reason": done.stderr, "id": "-"}
 
     def ask_again(self, command):
-        """None while there is nobody to ask: on a busy machine leases are lost, and journals take their time."""
+        """None while there is nobody to ask: on a busy machine leases are lost, and journals and reports take their time."""
         done = self.fleet.run(*command, "--yes", check=False, timeout=PATIENCE)
-        words = ("has just begun to lead", "one runs at a time")
+        words = ("has just begun to lead", "one runs at a time", "no node is named")
         return None if done.returncode != 0 and any(word in done.stderr for word in words) else done
 
     # ---- what must hold ----

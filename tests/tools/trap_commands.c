@@ -39,6 +39,7 @@ static const struct watched words[] = {
     {"SETSLOT", "\r\nSETSLOT\r\n"},
     {"ADDSLOTS", "\r\nADDSLOTS"},
     {"EPOCH", "\r\nSET-CONFIG-EPOCH\r\n"},
+    {"EPOCH", "\r\nBUMPEPOCH\r\n"}, /* of a node that knows others */
     {"MIGRATE", "\r\n$7\r\nMIGRATE\r\n"},
     {"RESET", "\r\nRESET\r\n"},
     {"FORGET", "\r\nFORGET\r\n"},

@@ -419,10 +419,25 @@ static void leave_finds_the_node_by_its_id(void **state)
     int face = town->nodes[4].face;
     town_task(town, &task, TASK_LEAVE, 4, 0);
     task.node_address = (struct address){0};
+    int64_t begun_ms = town->now_ms;
     run_task(&task);
     check_done();
     check_gone(face);
     assert_int_equal(town_said_count(town, "4 CLUSTER RESET HARD"), 1);
+    assert_true(town->now_ms - begun_ms < 65000); /* it is asked as soon as that is known */
+}
+
+/* Nobody knows where it is, nor what it is: it has left. */
+static void leave_of_one_whom_nobody_knows_is_done(void **state)
+{
+    (void)state;
+    struct task task;
+    town_task(town, &task, TASK_LEAVE, 4, 0);
+    task.node_address = (struct address){0};
+    task.flags = TASK_DEAD;
+    run_task(&task);
+    check_done();
+    check_untouched();
 }
 
 /* Our route to it is broken, not the node. */
@@ -570,6 +585,7 @@ int main(void)
         EACH(leave_waits_for_a_node_that_loads),
         EACH(leave_says_that_the_login_is_refused),
         EACH(leave_finds_the_node_by_its_id),
+        EACH(leave_of_one_whom_nobody_knows_is_done),
         EACH(leave_believes_the_members_that_it_lives),
         EACH(leave_waits_for_every_member),
         EACH(leave_that_is_stopped_is_finished_but_for_the_ban),
