@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_FAST_MS 100 /* at first: small operations end at once */
+#define POLL_FAST_MS 25 /* at first: small operations end at once */
 #define POLL_SCREEN_MS 250
 #define POLL_PLAIN_MS 500
 #define FAST_FOR_MS 2000

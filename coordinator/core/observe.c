@@ -504,8 +504,12 @@ static int64_t build_due_ms(const struct coordinator *c)
     if (c->observe.built_ms == NEVER) {
         return c->turn.now_ms;
     }
-    return c->observe.built_ms +
-           (executor_active(c) != NULL ? TOPOLOGY_INTERVAL_MS : TOPOLOGY_IDLE_INTERVAL_MS);
+    int64_t interval_ms = TOPOLOGY_IDLE_INTERVAL_MS;
+    if (executor_active(c) != NULL) {
+        interval_ms = TOPOLOGY_NODE_MS * (int64_t)c->observe.topology.node_count;
+        interval_ms = interval_ms < TOPOLOGY_INTERVAL_MS ? interval_ms : TOPOLOGY_INTERVAL_MS;
+    }
+    return c->observe.built_ms + interval_ms;
 }
 
 void observe_tick(struct coordinator *c, bool is_now)

@@ -14,8 +14,11 @@
     64 /* parsed views; 220 KiB each at 1,000 nodes, so 14 MiB at the very most */
 #define VIEWS_WANTED_MAX 8 /* texts asked for at a time */
 #define VIEW_ASK_AGAIN_MS 5000
-#define TOPOLOGY_INTERVAL_MS \
-    250 /* between two builds while an operation runs: failovers are noticed this fast */
+/* Between two builds while an operation runs: what waits for news, a failover or the end of the
+ * operation, waits for this. A build costs more the more nodes there are, so few nodes are looked
+ * at sooner. */
+#define TOPOLOGY_INTERVAL_MS 250
+#define TOPOLOGY_NODE_MS 5 /* of that, a node */
 #define TOPOLOGY_IDLE_INTERVAL_MS 1000
 #define UNSERVED_MS 6000 /* a node that no agent reports for so long is given to one */
 #define SUCCESSIONS_MAX 256

@@ -324,9 +324,11 @@ static void test_lost_request_is_a_persons(void **state)
             world_agent_start(&w, 1);
             world_run(&w, 5000);
         } else {
-            world_start(&w, 1); /* another leader knows it as well */
+            /* Another leader knows it as well, or finds out anew when that was not written yet. */
+            world_start(&w, 1);
             world_kill(&w, 0);
             WORLD_UNTIL(&w, 15000, world_leader(&w) == 1);
+            WORLD_UNTIL(&w, 200000, world_state(&w) == OPERATION_HELD);
             WORLD_UNTIL(&w, 20000, strstr(world_why(&w), words) != NULL);
         }
         (void)world_verb(&w, world_leader(&w), COMMAND_CANCEL, id);
