@@ -160,6 +160,7 @@ class SystemdHost:
             self.write("etc/" + name, text)
         self.write("make.sh", MAKE)
         self.write("enter.sh", ENTER)
+        self.first_pid = None
         _live.append(self)
         self.process = Process(self.name, [
             "unshare", "--mount", "--propagation", "private", "sh", "-c", IN_GROUP, "sh", os.path.join(self.path, "groups"),
@@ -184,16 +185,23 @@ class SystemdHost:
         """Pid, as this machine counts, of the host's systemd; None while it has none."""
         if not self.process.is_running():
             raise AssertionError("%s ended: %s" % (self.name, self.process.log_text()[-3000:]))
+        if self.is_systemd(self.first_pid):
+            return self.first_pid
         pids = [self.process.pid]
         while pids:
             pid = pids.pop()
-            try:
-                if os.readlink("/proc/%d/exe" % pid).endswith("/systemd"):
-                    return pid
-            except OSError:
-                pass
+            if self.is_systemd(pid):
+                self.first_pid = pid
+                return pid
             pids += self.children(pid)
         return None
+
+    @staticmethod
+    def is_systemd(pid):
+        try:
+            return os.readlink("/proc/%s/exe" % pid).endswith("/systemd")
+        except OSError:
+            return False
 
     def run(self, *argv, check=True, timeout=120):
         """Runs a command inside, as root; returns the completed process with all it said."""

@@ -91,6 +91,13 @@ class Boot(unittest.TestCase):
         subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
         subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", self.key("certificate.pub")], check=True)
 
+    def ansible_config(self):
+        """It looks for answers a thousand times a second unless told otherwise."""
+        path = os.path.join(self.folder.path, "ansible.cfg")
+        with open(path, "w") as file:
+            file.write("[defaults]\ninternal_poll_interval = 0.05\n")
+        return path
+
     def inventory(self):
         here = {"hosts": {"box": {}}}
         path = os.path.join(self.folder.path, "inventory.json")
@@ -99,7 +106,7 @@ class Boot(unittest.TestCase):
                 "ansible_user": "root", "ansible_host": self.box.address, "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_ssh_private_key_file": self.key("user"), "ansible_ssh_common_args":
                     "-o GSSAPIAuthentication=no -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-                "drover_cluster": "shop", "drover_maxmemory": "64mb", "drover_node_timeout_ms": 5000, "drover_wait_s": 300,
+                "drover_cluster": "shop", "drover_maxmemory": "64mb", "drover_node_timeout_ms": 5000, "drover_wait_s": 600,
                 "drover_certificate_key": self.key("certificate.pem"), "drover_instance_memory": "1gb",
                 "drover_certificate_public_key": self.key("certificate.pub"), "drover_agent_settings": self.settings,
                 **self.variables}, "children": {group: here for group in ("coordinators", "agents", "redis")}}}, file)
@@ -110,11 +117,11 @@ class Boot(unittest.TestCase):
         env = dict(os.environ, ANSIBLE_HOST_KEY_CHECKING="False", ANSIBLE_NOCOLOR="1", LC_ALL="C.UTF-8",
                    ANSIBLE_LOCAL_TEMP=self.folder.sub("local"), ANSIBLE_PIPELINING="True", ANSIBLE_SSH_RETRIES="3",
                    ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s",
-                   ANSIBLE_SSH_CONTROL_PATH_DIR=self.folder.sub("cp"))
+                   ANSIBLE_SSH_CONTROL_PATH_DIR=self.folder.sub("cp"), ANSIBLE_CONFIG=self.ansible_config())
         env.pop("DROVER_API", None)
         begin = time.monotonic()
         done = subprocess.run(["ansible-playbook", "-i", self.inventory(), os.path.join(DEPLOY, "ansible", book), *args],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=600)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=900)
         self.assertEqual(done.returncode, 0, done.stdout[-8000:])
         if os.environ.get("DROVER_TEST_VERBOSE"):
             print(done.stdout)
@@ -155,7 +162,7 @@ class Boot(unittest.TestCase):
     def set_up(self):
         changed, text = self.play("site.yml")
         self.assertGreater(changed, 0)
-        self.fleet.wait_sees(4)
+        self.fleet.wait_sees(4, 180)
         for name in (*DAEMONS, self.unit(ROLE_PORT)):
             self.check_sandbox(name)
             self.assertEqual(self.box.show(name, "UnitFileState"), "enabled", name)
@@ -170,22 +177,27 @@ class Boot(unittest.TestCase):
         log("second run: changed=0")
 
     def change_settings(self):
-        """A new setting is for the agent, a new unit file for the coordinator; the node is nobody's to restart."""
+        """A new setting is for the agent, a new unit file for the coordinator; a node is not restarted for its unit."""
         before = self.pids()
         self.settings["log-level"] = "debug"
         units = os.path.join(self.folder.path, "units")
         shutil.copytree(os.path.join(DEPLOY, "systemd"), units)
         self.variables["drover_units"] = units
-        with open(os.path.join(units, "drover-coordinator.service"), "a") as file:
-            file.write("\n[Service]\nNice=1\n")
-        self.play("site.yml")
+        for name in ("drover-coordinator.service", "drover-redis@.service"):
+            with open(os.path.join(units, name), "a") as file:
+                file.write("\n[Service]\nNice=1\n")
+        changed, text = self.play("site.yml")
+        self.assertEqual(changed, 4, text)  # settings, unit files, two restarts
         after = self.pids()
         self.assertEqual([name for name in before if before[name] != after[name]], list(DAEMONS))
         self.assertEqual(self.box.show("drover-coordinator", "Nice", "NeedDaemonReload"), ("1", "no"))
         log("new settings and a new unit: their daemons were restarted, the node was not")
 
     def provision(self):
-        self.fleet.run("scale", "--primaries", "5", "--yes", timeout=300)
+        scale = ["scale", "--primaries", "5"]
+        wait_for("a host that can start servers", lambda: "start a server" in self.fleet.run("plan", *scale, check=False).stdout,
+                 90, 0.5)
+        self.fleet.run(*scale, "--yes", timeout=600)
         unit = self.unit(MADE_PORT)
         self.check_sandbox(unit)
         self.assertIn(unit, self.box.run("cat", "/proc/%d/cgroup" % self.box.pid_of(unit)).stdout)
@@ -205,17 +217,17 @@ class Boot(unittest.TestCase):
                 agent = now
                 self.box.run("kill", "-KILL", agent)
                 wait_for("the agent to be started anew",
-                         lambda: self.box.show("drover-agent", "NRestarts") == "1", 60, 0.2)
+                         lambda: self.box.show("drover-agent", "NRestarts") == "1", 90, 0.5)
         log("the server outlives its agent")
         self.box.run("kill", "-KILL", server)
-        wait_for("the server to be started anew", lambda: self.box.show(unit, "NRestarts") == "1", 60, 0.2)
+        wait_for("the server to be started anew", lambda: self.box.show(unit, "NRestarts") == "1", 90, 0.5)
         server = self.box.wait_active(unit)
         self.box.run("kill", "-TERM", server)
-        wait_for("the server to end", lambda: self.box.show(unit, "ActiveState") not in ("active", "deactivating"), 60, 0.1)
+        wait_for("the server to end", lambda: self.box.show(unit, "ActiveState") not in ("active", "deactivating"), 90, 0.2)
         self.assertEqual(self.box.show(unit, "ActiveState", "SubState", "Result"), ("inactive", "dead", "success"))
         self.box.run("systemctl", "start", unit)
         self.assertEqual(self.node_id(MADE_PORT), node_id)
-        self.fleet.wait_sees(5, 120)
+        self.fleet.wait_sees(5, 180)
         log("a killed server comes back, one that ended in order does not")
 
     def check_rights(self):
@@ -250,7 +262,7 @@ class Boot(unittest.TestCase):
         operation = self.fleet.start("remove", "%s:%d" % (self.box.address, ROLE_PORT))
         self.check_rights()
         self.check_valkey()
-        self.fleet.wait_operation(operation)
+        self.fleet.wait_operation(operation, timeout=600)
         self.assertEqual(self.box.show(unit, "ActiveState", "Result"), ("inactive", "success"))
         aside = self.box.run("ls", INSTANCES + "/aside").stdout.split()
         self.assertEqual([name.split(".")[0] for name in aside], [str(ROLE_PORT)])
@@ -270,7 +282,7 @@ class Boot(unittest.TestCase):
             self.box.wait_active(name)
         self.box.wait_active(self.unit(MADE_PORT))
         self.assertEqual(self.box.show(self.unit(ROLE_PORT), "ActiveState"), "inactive")
-        self.fleet.wait_sees(4, 120)
+        self.fleet.wait_sees(4, 180)
         self.assertGreater(self.slots_of(MADE_PORT), 0)
         log("after a reboot daemons and drover's server are there, the node that left is not")
 
@@ -282,6 +294,19 @@ class Boot(unittest.TestCase):
         self.assertEqual(self.box.run("systemctl", "--failed", "--plain", "--no-legend").stdout, "")
         log("the daemons stop in order")
 
+    def stand_alone(self):
+        """The coordinator's unit with an agent inside, which finds the server by itself."""
+        text = "cluster: shop\napi: %s:7411\nstore: sqlite:///var/lib/drover/alone.db\n" % self.box.address
+        self.box.run("sh", "-c", 'printf %s "$1" > /etc/drover/coordinator.yaml', "sh", text)
+        self.box.run("systemctl", "start", "drover-coordinator")
+        address = "%s:%d" % (self.box.address, MADE_PORT)
+        wait_for("a coordinator alone to find the server", lambda: [
+            row for row in json.loads(self.fleet.run("nodes", "-o", "json", check=False).stdout)["nodes"]
+            if row["address"] == address and row["is_reachable"]], 90, 0.5)
+        self.box.run("systemctl", "stop", "drover-coordinator")
+        self.assertEqual(self.box.show("drover-coordinator", "ActiveState", "Result"), ("inactive", "success"))
+        log("a coordinator alone works in its unit")
+
     def test_life(self):
         try:
             self.set_up()
@@ -292,6 +317,7 @@ class Boot(unittest.TestCase):
             self.leave()
             self.reboot()
             self.stop()
+            self.stand_alone()
         except BaseException:
             self.box.dump_logs()
             raise
