@@ -13,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, SLOTS, Folder, Hosts, Process, can_make_hosts, end_all, log, wait_for
+from harness import BUILD, SLOTS, Folder, Hosts, Process, ansible_config, can_make_hosts, end_all, log, wait_for
 from resp import Client
 
 DEPLOY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "deploy"))
@@ -152,6 +152,7 @@ class Ansible(unittest.TestCase):
         env = dict(os.environ, ANSIBLE_HOST_KEY_CHECKING="False", ANSIBLE_NOCOLOR="1", LC_ALL="C.UTF-8",
                    ANSIBLE_LOCAL_TEMP=self.folder.sub("local"), ANSIBLE_PIPELINING="True", ANSIBLE_SSH_RETRIES="3",
                    ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=120s", ANSIBLE_FORKS="5",
+                   ANSIBLE_CONFIG=ansible_config(self.folder),
                    ANSIBLE_SSH_CONTROL_PATH_DIR=self.folder.sub("cp"),
                    DROVER_TERRAFORM_DIR=os.path.join(self.folder.path, "terraform"))
         env.pop("DROVER_API", None)

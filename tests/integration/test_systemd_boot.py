@@ -16,7 +16,7 @@ import types
 import unittest
 
 from fleet import Fleet
-from harness import Cluster, Folder, Hosts, end_all, log, wait_for
+from harness import Cluster, Folder, Hosts, ansible_config, end_all, log, wait_for
 from resp import Client
 from systemd_host import SystemdHost, why_not
 
@@ -91,13 +91,6 @@ class Boot(unittest.TestCase):
         subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
         subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", self.key("certificate.pub")], check=True)
 
-    def ansible_config(self):
-        """It looks for answers a thousand times a second unless told otherwise."""
-        path = os.path.join(self.folder.path, "ansible.cfg")
-        with open(path, "w") as file:
-            file.write("[defaults]\ninternal_poll_interval = 0.05\n")
-        return path
-
     def inventory(self):
         here = {"hosts": {"box": {}}}
         path = os.path.join(self.folder.path, "inventory.json")
@@ -117,7 +110,7 @@ class Boot(unittest.TestCase):
         env = dict(os.environ, ANSIBLE_HOST_KEY_CHECKING="False", ANSIBLE_NOCOLOR="1", LC_ALL="C.UTF-8",
                    ANSIBLE_LOCAL_TEMP=self.folder.sub("local"), ANSIBLE_PIPELINING="True", ANSIBLE_SSH_RETRIES="3",
                    ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s",
-                   ANSIBLE_SSH_CONTROL_PATH_DIR=self.folder.sub("cp"), ANSIBLE_CONFIG=self.ansible_config())
+                   ANSIBLE_SSH_CONTROL_PATH_DIR=self.folder.sub("cp"), ANSIBLE_CONFIG=ansible_config(self.folder))
         env.pop("DROVER_API", None)
         begin = time.monotonic()
         done = subprocess.run(["ansible-playbook", "-i", self.inventory(), os.path.join(DEPLOY, "ansible", book), *args],
