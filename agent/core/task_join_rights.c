@@ -150,6 +150,11 @@ void task_rights_hear(struct node_task *t, const struct agent_event *ev)
         return; /* asked again next round */
     }
     const struct reply *replies = ev->replies->replies;
+    for (int i = 0; i < ev->replies->count; i++) {
+        if (reply_is_error(&replies[i]) && reply_has_prefix(&replies[i], "LOADING")) {
+            return; /* nothing was judged: likewise */
+        }
+    }
     if (t->join.rights == RIGHTS_UNKNOWN) {
         hear_user(t, &replies[0]);
         return;

@@ -83,7 +83,7 @@ void command_desk_end_term(struct coordinator *c)
 
 /* ---- what must hold before anything is accepted ---- */
 
-static int check_ready(const struct coordinator *c, struct err *err)
+int coordinator_check_ready(const struct coordinator *c, struct err *err)
 {
     if (!election_is_leading(&c->election)) {
         return not_leader(c, err);
@@ -539,7 +539,7 @@ void command_desk_take(struct coordinator *c,
                        const struct coordinator_command *command)
 {
     struct err err = {0};
-    int code = check_ready(c, &err);
+    int code = coordinator_check_ready(c, &err);
     if (code == 0) {
         switch (command->kind) {
         case COMMAND_PLAN:

@@ -149,6 +149,9 @@ int64_t coordinator_fence(const struct coordinator *coordinator); /* 0 when not 
 /* Leading with its journal read and the store taking writes, or standing by with a known leader:
  * what /readyz asks. */
 bool coordinator_is_ready(const struct coordinator *coordinator);
+/* 0 when it leads and has read its journal: before that it knows of no operation. Otherwise
+ * ERR_NOT_LEADER or ERR_UNAVAILABLE, and who or when to ask. */
+int coordinator_check_ready(const struct coordinator *coordinator, struct err *err);
 int64_t coordinator_term_end_ms(
     const struct coordinator *coordinator); /* monotonic; NEVER when not leading */
 const struct spec_record *coordinator_spec(

@@ -335,6 +335,18 @@ json_t *api_operation_json(struct api *api, const struct operation *operation, b
 
 /* ---- handlers ---- */
 
+/* A leader that still reads its journal must not say that there is no such operation: whoever
+ * follows one would believe it. */
+static bool refuse_unready(struct api *api, struct http_request *request)
+{
+    struct err err = {0};
+    if (coordinator_check_ready(api_core(api), &err) == 0) {
+        return false;
+    }
+    api_respond_error(api, request, &err);
+    return true;
+}
+
 void api_get_operations(struct api *api, struct http_request *request, const char *rest)
 {
     (void)rest;
@@ -344,6 +356,9 @@ void api_get_operations(struct api *api, struct http_request *request, const cha
     int64_t limit = 0;
     if (api_query_int(request, "limit", 1, 10000, 100, &limit, &err) != 0) {
         api_respond_error(api, request, &err);
+        return;
+    }
+    if (refuse_unready(api, request)) {
         return;
     }
     json_t *operations = json_array();
@@ -376,6 +391,9 @@ static const struct operation *find_operation(const struct coordinator *core,
 
 void api_get_operation(struct api *api, struct http_request *request, const char *rest)
 {
+    if (refuse_unready(api, request)) {
+        return;
+    }
     struct err err = {0};
     const struct operation *operation = find_operation(api_core(api), rest, &err);
     if (operation == NULL) {
@@ -420,6 +438,9 @@ void api_post_operation_verb(struct api *api, struct http_request *request, cons
     if (len < sizeof(command.operation_id)) {
         memcpy(command.operation_id, rest, len);
         command.operation_id[len] = '\0';
+    }
+    if (refuse_unready(api, request)) {
+        return;
     }
     if (find_operation(api_core(api), command.operation_id, &err) == NULL) {
         api_respond_error(api, request, &err);

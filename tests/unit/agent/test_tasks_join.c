@@ -55,6 +55,19 @@ static void who_loads_when_it_is_told_something_is_waited_for(void **state)
     }
 }
 
+/* Who loads has not said that everything is allowed. */
+static void rights_are_asked_again_when_it_loads(void **state)
+{
+    (void)state;
+    town->nodes[4].has_no_dryrun = true;
+    town->nodes[4].denied = "CLUSTER MEET";
+    struct town_fault *fault = town_fault(town, 4, "ACL", LOADING, 24); /* who it is, and rights */
+    run(TASK_JOIN, 4, 0, 0);
+    check_refused(ERR_AUTH, "may not run cluster|meet");
+    assert_int_equal(fault->count, 0);
+    check_untouched();
+}
+
 /* Nor is that for ever. */
 static void who_never_ends_to_load_is_given_up(void **state)
 {
@@ -96,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(a_node_that_shows_its_view_while_it_loads_is_waited_for),
         EACH(who_loads_when_it_is_told_something_is_waited_for),
+        EACH(rights_are_asked_again_when_it_loads),
         EACH(who_never_ends_to_load_is_given_up),
         EACH(who_loads_when_it_is_introduced_is_waited_for),
         EACH(who_loads_when_it_is_to_take_over_is_waited_for),

@@ -184,9 +184,15 @@ static void test_takeover(void **state)
     (void)drain_half_way(&w);
     char id[OPERATION_ID_SIZE];
     memcpy(id, world_operation(&w)->id, sizeof(id));
+    struct err err = {0};
+    assert_int_equal(coordinator_check_ready(w.coordinators[0].core, &err), 0);
+    assert_int_equal(coordinator_check_ready(w.coordinators[1].core, &err), ERR_NOT_LEADER);
     world_kill(&w, 0);
-    WORLD_UNTIL(&w, 12000, world_leader(&w) == 1);
-    WORLD_UNTIL(&w, 3000, world_state(&w) == OPERATION_RUNNING);
+    WORLD_UNTIL(&w, 12000, coordinator_is_leader(w.coordinators[1].core));
+    /* It may not know of the operation yet, and does not say that there is none. */
+    assert_int_equal(coordinator_check_ready(w.coordinators[1].core, &err), ERR_UNAVAILABLE);
+    WORLD_UNTIL(&w, 3000, coordinator_check_ready(w.coordinators[1].core, &err) == 0);
+    assert_int_equal(world_state(&w), OPERATION_RUNNING);
     assert_string_equal(world_operation(&w)->id, id);
     WORLD_UNTIL(&w, 60000, world_state(&w) == OPERATION_DONE);
     assert_int_equal(world_slots_of(&w, 0), 0);
