@@ -31,6 +31,8 @@ mkdir "$1/upper/files" "$1/upper/work"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper/files,workdir=$1/upper/work" overlay "$root"
 rm -rf "$root/etc/drover" "$root/var/lib/drover" "$root/var/log/journal"
 rm -f "$root"/usr/bin/drover*
+# What this machine runs whenever root logs in is not of the host.
+rm -f "$root"/root/.bashrc "$root"/root/.profile "$root"/root/.bash_profile "$root"/root/.bash_login
 DESTDIR=$root cmake --install "$2" --prefix /usr > /dev/null
 echo "$3" > "$root/etc/hostname"
 tr -d - < /proc/sys/kernel/random/uuid > "$root/etc/machine-id"

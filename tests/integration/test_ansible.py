@@ -94,9 +94,12 @@ class Ansible(unittest.TestCase):
             file.write("Port 22\nListenAddress %s\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nStrictModes no\n"
                        "PermitRootLogin yes\nUsePAM no\nUseDNS no\nPidFile none\nSubsystem sftp internal-sftp\n" %
                        (self.hosts.address(i), self.keys, self.keys))
-        # A host sees its own processes only, and they all end with its first one.
-        return Process("sshd%d" % i, ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", SSHD, "-D", "-e", "-f",
-                                      conf], self.folder.path, self.hosts.names[i]).start()
+        # A host sees its own processes only, and they all end with its first one. What this machine runs whenever root
+        # logs in is not of the host.
+        bare = 'for file in ~root/.bashrc ~root/.profile ~root/.bash_profile ~root/.bash_login; do ' \
+               '[ ! -e $file ] || mount --bind /dev/null $file; done; exec "$@"'
+        return Process("sshd%d" % i, ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", bare, "sh",
+                                      SSHD, "-D", "-e", "-f", conf], self.folder.path, self.hosts.names[i]).start()
 
     def host(self, i):
         return {"ansible_host": self.hosts.address(i), "drover_host": self.hosts.address(i)}
