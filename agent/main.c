@@ -229,7 +229,7 @@ static int run(struct daemon *daemon, struct err *err)
     if (program->shell == NULL) {
         return err->code;
     }
-    loop_run(daemon->loop);
+    daemon_loop(daemon);
     agent_shell_free(program->shell);
     *err = daemon->exit_err;
     return err->code;

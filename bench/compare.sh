@@ -74,8 +74,11 @@ load=$(program drover-load)
 
 load_pid=
 drover_pid=
+is_told=no # the table
 cleanup() {
     local pid
+    # What was measured before something broke is worth as much.
+    [ "$is_told" = yes ] || [ ! -s "${cluster_dir:-}/results" ] || table
     for pid in $load_pid $drover_pid; do
         kill -KILL "$pid" 2>/dev/null || true
     done
@@ -241,8 +244,8 @@ check_result() {
 }
 
 # measure SCENE MOVER: appends one line of results to $cluster_dir/results:
-# scene mover ms slots keys p50 p99 p999 max before_p99 errors wrong cpu_servers cpu_mover (latencies in us, "-" without
-# load; processor time in ms, of all servers with what the load asks of them)
+# scene mover ms slots keys p50 p99 p999 max before_p99 errors wrong cpu_servers cpu_mover cpu_load (latencies in us, "-"
+# without load; processor time in ms, of all servers with what the load asks of them)
 measure() {
     scene=$1 mover=$2
     local kind=${mover%%-*} setting before after primaries=3 watched=0 code=0
@@ -258,7 +261,8 @@ measure() {
     "${kind}_start"
     [ "$watched" -eq 0 ] || load_begin "$watched"
     [ "$watched" -eq 0 ] || echo during >"$cluster_dir/phase"
-    local servers mover_before
+    local servers mover_before load_ms
+    load_ms=$(cpu_ms ${load_pid:-})
     servers=$(cpu_ms "${cluster_pids[@]}")
     mover_before=$(mover_cpu_ms)
     before=$(now_ms)
@@ -266,6 +270,7 @@ measure() {
     after=$(now_ms)
     servers=$(($(cpu_ms "${cluster_pids[@]}") - servers))
     mover_before=$(($(mover_cpu_ms) - mover_before))
+    load_ms=$(($(cpu_ms ${load_pid:-}) - load_ms))
     [ "$watched" -eq 0 ] || echo after >"$cluster_dir/phase"
     local numbers="- - - - - 0 0"
     if [ "$watched" -gt 0 ]; then
@@ -276,7 +281,7 @@ measure() {
         [ -z "$out_dir" ] || cp "$cluster_dir/load.json" "$out_dir/$scene-$mover-$round.json"
     fi
     check_result
-    echo "$scene $mover $((after - before)) $(slots_of "$server_port") $(rcli "$server_port" DBSIZE) $numbers $servers $mover_before" \
+    echo "$scene $mover $((after - before)) $(slots_of "$server_port") $(rcli "$server_port" DBSIZE) $numbers $servers $mover_before $load_ms" \
         >>"$cluster_dir/results"
     "${kind}_stop"
     local port
@@ -295,14 +300,15 @@ table() {
             n = split(list, a, " ")
             for (i = 2; i <= n; i++) for (j = i; j > 1 && a[j] + 0 < a[j - 1] + 0; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
             low = a[1]; high = a[n]
-            return a[int((n + 1) / 2)]
+            if (low == "-") return low
+            return n % 2 ? a[(n + 1) / 2] : (a[n / 2] + a[n / 2 + 1]) / 2
         }
         function ms(us) { return us == "-" ? "-" : sprintf("%.2f", us / 1000) }
         { id = $1 " " $2; seen[id] = 1; errors[id] += $11; wrong[id] += $12
-          for (i = 3; i <= 14; i++) list[id, i] = list[id, i] " " $i }
+          for (i = 3; i <= 15; i++) list[id, i] = list[id, i] " " $i }
         END {
-            printf "%-11s %-11s %9s %15s %8s %8s %8s %8s | %8s %7s %7s %7s %7s | %7s %6s | %6s %5s | %s\n", "scene", "mover", "time s",
-                "min-max", "slots", "slots/s", "keys", "keys/s", "p99 idle", "p50", "p99", "p99.9", "max", "servers", "mover", "errors", "wrong", "ratio"
+            printf "%-11s %-11s %9s %15s %8s %8s %8s %8s | %8s %7s %7s %7s %7s | %7s %6s %5s | %6s %5s | %s\n", "scene", "mover", "time s",
+                "min-max", "slots", "slots/s", "keys", "keys/s", "p99 idle", "p50", "p99", "p99.9", "max", "servers", "mover", "load", "errors", "wrong", "ratio"
             ns = split(scenes, s, ","); nm = split(movers, m, ",")
             for (i = 1; i <= ns; i++) {
                 best = 0
@@ -317,10 +323,10 @@ table() {
                     if (!(id in seen)) continue
                     slots = median(list[id, 4]); keys = median(list[id, 5])
                     t = median(list[id, 3]); span = sprintf("%.2f-%.2f", low / 1000, high / 1000)
-                    printf "%-11s %-11s %9.2f %15s %8d %8.0f %8d %8.0f | %8s %7s %7s %7s %7s | %7.1f %6.1f | %6d %5d | %s\n", s[i], m[k],
+                    printf "%-11s %-11s %9.2f %15s %8d %8.0f %8d %8.0f | %8s %7s %7s %7s %7s | %7.1f %6.1f %5.1f | %6d %5d | %s\n", s[i], m[k],
                         t / 1000, span, slots, slots * 1000 / t, keys, keys * 1000 / t, ms(median(list[id, 10])),
                         ms(median(list[id, 6])), ms(median(list[id, 7])), ms(median(list[id, 8])), ms(median(list[id, 9])),
-                        median(list[id, 13]) / 1000, median(list[id, 14]) / 1000,
+                        median(list[id, 13]) / 1000, median(list[id, 14]) / 1000, median(list[id, 15]) / 1000,
                         errors[id], wrong[id], best ? sprintf("%.2f", best / t) : "-"
                 }
             }
@@ -346,4 +352,5 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done
 table
+is_told=yes
 [ "$bad" -eq 0 ] || { echo "$bad check(s) failed, see above" >&2; exit 1; }

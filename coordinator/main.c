@@ -387,7 +387,7 @@ static int run(struct daemon *daemon, struct err *err)
     code = code == 0 ? open_store(daemon, err) : code;
     code = code == 0 ? start_parts(daemon, &config, &http, err) : code;
     if (code == 0) {
-        loop_run(daemon->loop);
+        daemon_loop(daemon);
         *err = daemon->exit_err;
     }
     stop_parts(daemon);

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_FAST_MS 25 /* at first: small operations end at once */
-#define POLL_SCREEN_MS 250
-#define POLL_PLAIN_MS 500
-#define FAST_FOR_MS 2000
+#define POLL_MS_MIN 25 /* small operations end at once */
+#define POLL_SCREEN_MS_MAX 250
+#define POLL_PLAIN_MS_MAX 500
+#define POLL_AGE_SHARE 50    /* the end is noticed late by a fiftieth of the whole, at most */
 #define PLAIN_LINE_MS 5000   /* at most one line so often where lines stay */
 #define STALL_MS 5000        /* nothing moved for so long: say why */
 #define STALL_AGAIN_MS 15000 /* and again after */
@@ -236,10 +236,10 @@ static int say_detached(struct follow *follow)
 
 static int64_t poll_ms(const struct follow *follow, int64_t now_ms)
 {
-    if (now_ms - follow->begun_ms < FAST_FOR_MS) {
-        return POLL_FAST_MS;
-    }
-    return follow->ctl->terminal.is_out_screen ? POLL_SCREEN_MS : POLL_PLAIN_MS;
+    int64_t max_ms = follow->ctl->terminal.is_out_screen ? POLL_SCREEN_MS_MAX : POLL_PLAIN_MS_MAX;
+    int64_t ms = (now_ms - follow->begun_ms) / POLL_AGE_SHARE;
+    ms = ms < max_ms ? ms : max_ms;
+    return ms > POLL_MS_MIN ? ms : POLL_MS_MIN;
 }
 
 /* True when watching goes on although this answer failed: leaders change, and a new one needs a

@@ -30,8 +30,6 @@ step "build with gcc (release)"
 cmake --preset release > /dev/null || die "configure failed"
 cmake --build --preset release -j "$jobs" || die "build failed"
 
-labels='arch|unit|contract|sim|integration'
-[ "$quick" = no ] || labels='arch|unit|contract'
 failed=()
 # stage NAME COMMAND...: goes on after a failure, so that one run shows all there is; the end names what failed.
 stage() {
@@ -40,28 +38,39 @@ stage() {
     step "$name"
     "$@" || failed+=("$name")
 }
+# Yields to tests that run beside it.
+build() {
+    local preset=$1
+    cmake --preset "$preset" > /dev/null && nice -n 15 cmake --build --preset "$preset" -j "$jobs"
+}
 
-if [ "$quick" = no ]; then
-    step "build with clang, ASan and UBSan"
-    cmake --preset clang > /dev/null || die "configure failed"
-    cmake --build --preset clang -j "$jobs" || die "build with clang failed"
+if [ "$quick" = yes ]; then
+    stage "tests" ctest --preset release -L 'arch|unit|contract' -LE alone -j "$((3 * jobs))"
+else
+    # These wait more than they work: another compiler works meanwhile. What they print comes when they are done.
+    log=$(mktemp)
+    ctest --preset release -L 'arch|unit|contract|sim|integration' -LE alone -j "$((3 * jobs))" > "$log" 2>&1 &
+    beside=$!
+    # Cut off, it leaves nothing running.
+    trap 'kill "$beside" 2> /dev/null; wait "$beside"; rm -f "$log"' EXIT
 
-    stage "clang-tidy and cppcheck" tests/tools/analyse.sh build/clang
-    stage "unit and contract tests under ASan and UBSan" ctest --preset clang -L 'unit|contract' -j "$((2 * jobs))"
+    stage "build with clang, ASan and UBSan" build clang
+    stage "clang-tidy and cppcheck" nice -n 15 tests/tools/analyse.sh build/clang
+    stage "unit and contract tests under ASan and UBSan" ctest --preset clang -L 'unit|contract' -LE alone -j "$((3 * jobs))"
 
     if compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' > /dev/null; then
         # Libraries of their own: what the fuzzer has to see makes the tests three times as slow.
-        step "build of the fuzz targets"
-        cmake --preset fuzz > /dev/null || die "configure failed"
-        cmake --build --preset fuzz -j "$jobs" || die "build of the fuzz targets failed"
+        stage "build of the fuzz targets" build fuzz
         stage "fuzz targets, 5 s each" tests/fuzz/run.sh build/fuzz 5
     else
         echo "skipped: fuzz targets: libFuzzer (libclang-rt-14-dev) is not installed"
     fi
-fi
 
-# More at once than there are processors: those that wait run beside each other (tests/CMakeLists.txt).
-stage "tests" ctest --preset release -L "$labels" -j "$((2 * jobs))"
+    stage "tests that ran meanwhile" wait "$beside"
+    cat "$log"
+    trap 'rm -f "$log"' EXIT
+    stage "tests that run alone" ctest --preset release -L alone
+fi
 
 step "finished"
 for name in "${failed[@]}"; do

@@ -18,12 +18,14 @@ static const struct {
     int keys_max;
     int64_t bytes_max;
     int64_t call_us_aim;
-    int burst_slots;
-    int empty_burst_slots; /* the target announces each slot to every node: a long burst is felt */
+    struct {
+        int keyed;
+        int empty;
+    } burst_slots[2]; /* [1]: each slot is announced to every node, which a long burst makes felt */
 } speeds[] = {
-    [MOVE_SPEED_BALANCED] = {100, 256L * 1024, 500, 16, 32},
-    [MOVE_SPEED_SOFT] = {20, 64L * 1024, 200, 8, 8},
-    [MOVE_SPEED_FAST] = {300, 1536L * 1024, 2000, 32, 64}, /* measured: no gain beyond 64 */
+    [MOVE_SPEED_BALANCED] = {100, 256L * 1024, 500, {{16, 64}, {16, 8}}},
+    [MOVE_SPEED_SOFT] = {20, 64L * 1024, 200, {{8, 32}, {8, 2}}},
+    [MOVE_SPEED_FAST] = {300, 1536L * 1024, 2000, {{32, 64}, {32, 64}}}, /* no gain beyond 64 */
 };
 
 void governor_init(struct governor *governor, enum move_speed speed)
@@ -51,10 +53,12 @@ void governor_set_node_timeout(struct governor *governor, int64_t node_timeout_m
     }
 }
 
-int governor_batch_keys(const struct governor *governor)
+int governor_batch_keys(const struct governor *governor, int left)
 {
     int keys = governor->keys_max * governor->scale_percent / 100;
-    return keys > 1 ? keys : 1;
+    int keys_max = keys > 1 ? keys : 1;
+    int calls = left > keys_max ? (left + keys_max - 1) / keys_max : 1;
+    return left > calls ? (left + calls - 1) / calls : 1;
 }
 
 int64_t governor_batch_bytes(const struct governor *governor)
@@ -62,10 +66,11 @@ int64_t governor_batch_bytes(const struct governor *governor)
     return governor->bytes_max * governor->scale_percent / 100;
 }
 
-int governor_burst_slots(const struct governor *governor, bool is_empty)
+int governor_burst_slots(const struct governor *governor, bool is_empty, bool is_announced_singly)
 {
-    return is_empty ? speeds[governor->speed].empty_burst_slots
-                    : speeds[governor->speed].burst_slots;
+    int keyed = speeds[governor->speed].burst_slots[is_announced_singly].keyed;
+    int empty = speeds[governor->speed].burst_slots[is_announced_singly].empty;
+    return is_empty ? empty : keyed;
 }
 
 static int compare_us(const void *a, const void *b)

@@ -42,12 +42,14 @@ struct governor {
 void governor_init(struct governor *governor, enum move_speed speed);
 /* 0 restores the assumption above. */
 void governor_set_node_timeout(struct governor *governor, int64_t node_timeout_ms);
-int governor_batch_keys(const struct governor *governor);
+/* Keys of the next call when 'left' keys are left: as few calls as the limit allows, all of about
+ * the same size, since the longest is what clients feel. At least 1. */
+int governor_batch_keys(const struct governor *governor, int left);
 int64_t governor_batch_bytes(const struct governor *governor);
-/* Slots opened in one go: empty ones cost the same however many; with keys each open slot costs
- * clients an ASK. */
-int governor_burst_slots(const struct governor *governor, bool is_empty);
-/* A call of 'key_count' keys came back after latency_us. */
+/* Slots opened in one go: empty ones cost the same however many, unless the target announces each
+ * of them to every node; with keys each open slot costs clients an ASK. */
+int governor_burst_slots(const struct governor *governor, bool is_empty, bool is_announced_singly);
+/* A call came back after latency_us. */
 void governor_called(struct governor *governor, int64_t latency_us);
 /* A call was lost (IOERR): smaller batches, more patience. */
 void governor_lost(struct governor *governor);

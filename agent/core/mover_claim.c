@@ -79,7 +79,8 @@ static void claim_by_script(struct slot_mover *m, struct burst *burst, struct ag
                                     .lane = MOVER_NO_LANE,
                                     .is_script = true};
     struct command_list *commands = mover_ask_target(m, fx, &request);
-    mover_script_begin(commands, burst->target_time_us, last_us, &m->order.target);
+    mover_script_begin(commands, burst->target_time_us, last_us, &m->order.target,
+                       &m->order.source);
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
             commands_arg_int(commands, burst->slots[i].slot);

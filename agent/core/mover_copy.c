@@ -286,7 +286,7 @@ static void collect_normal(const struct slot_mover *m,
                            struct key_batch *batch)
 {
     struct key_listing *listing = &slot->listing;
-    int keys_max = governor_batch_keys(&m->governor);
+    int keys_max = governor_batch_keys(&m->governor, listing->count - listing->next);
     int64_t bytes_max = governor_batch_bytes(&m->governor);
     bool is_checked = mover_conflict_applies(m, slot->slot);
     while (listing->next < listing->sized && batch->count < keys_max &&

@@ -130,11 +130,16 @@ int mover_open_slot_count(const struct slot_mover *m)
 
 /* ---- opening ---- */
 
+static int burst_slots(const struct slot_mover *m, bool is_empty)
+{
+    return governor_burst_slots(&m->governor, is_empty, !mover_claims_by_script(m));
+}
+
 static void choose_slots(struct slot_mover *m, struct burst *burst)
 {
     bool is_empty = !slotset_is_empty(&m->todo_empty);
     struct slotset *todo = is_empty ? &m->todo_empty : &m->todo_keys;
-    int wanted = governor_burst_slots(&m->governor, is_empty);
+    int wanted = burst_slots(m, is_empty);
     burst->is_of_empty = is_empty;
     burst->slot_count = 0;
     /* Half moved slots first: they are what clients feel. */
@@ -291,7 +296,7 @@ static void migrating_answer(struct slot_mover *m,
         slot->phase = slot->keys_left == 0 ? COPY_EMPTY : COPY_UNKNOWN;
         empty_count += slot->phase == COPY_EMPTY;
     }
-    bool is_mostly_empty = empty_count >= governor_burst_slots(&m->governor, true) / 2;
+    bool is_mostly_empty = burst->is_of_empty && 2 * empty_count >= burst->slot_count;
     if (empty_count == burst->slot_count || is_mostly_empty) {
         hand_back_keyed(m, burst);
         /* Counted 0 at the owner after the mark was set, over the survey's own connection: this

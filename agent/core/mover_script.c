@@ -11,7 +11,8 @@
 void mover_script_begin(struct command_list *list,
                         int64_t first_us,
                         int64_t last_us,
-                        const struct node_id *target)
+                        const struct node_id *target,
+                        const struct node_id *source)
 {
     CHECK(first_us <= last_us);
     commands_begin(list);
@@ -21,6 +22,7 @@ void mover_script_begin(struct command_list *list,
     commands_arg_int(list, first_us);
     commands_arg_int(list, last_us);
     commands_arg_text(list, target->text);
+    commands_arg_text(list, source->text);
 }
 
 static bool read_number(const struct reply *reply, int64_t max, int64_t *number)

@@ -195,13 +195,14 @@ static bool is_waiting(const struct fetch_key *key)
 static bool choose(struct repair *r, bool is_comparing)
 {
     struct repair_fetch *f = &r->fetch;
-    int keys_max = is_comparing ? COMPARE_KEYS_MAX : governor_batch_keys(&r->governor);
     int64_t bytes_max = governor_batch_bytes(&r->governor);
     int first = 0;
     while (first < f->key_count &&
            !(is_waiting(&f->keys[first]) && (!is_comparing || !f->keys[first].is_compared))) {
         first++;
     }
+    int keys_max =
+        is_comparing ? COMPARE_KEYS_MAX : governor_batch_keys(&r->governor, f->key_count - first);
     f->batch_first = first;
     f->batch_count = 0;
     f->batch_bytes = 0;

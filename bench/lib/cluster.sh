@@ -121,16 +121,27 @@ cluster_create() {
         last=$(((i + 1) * 16384 / $1 - 1))
         rcli "${cluster_ports[i]}" CLUSTER ADDSLOTSRANGE "$first" "$last" >/dev/null
         rcli "${cluster_ports[i]}" CLUSTER SET-CONFIG-EPOCH $((i + 1)) >/dev/null
-        [ "$i" -eq 0 ] || rcli "${cluster_ports[i]}" CLUSTER MEET 127.0.0.1 "${cluster_ports[0]}" >/dev/null
     done
-    wait_until 60 "the new cluster agrees" cluster_agrees "$1"
+    wait_until 60 "the new cluster agrees" cluster_met "$1"
+}
+
+# cluster_met COUNT: as cluster_agrees; introduces everybody again every few seconds, since a handshake that is lost once
+# (it has a time limit) is not repeated by the servers.
+cluster_met() {
+    local port
+    if [ $((SECONDS % 5)) -eq 0 ] || [ "${cluster_met_for:-}" != "${cluster_ports[*]}" ]; then
+        cluster_met_for=${cluster_ports[*]}
+        for port in "${cluster_ports[@]:1}"; do
+            rcli "$port" CLUSTER MEET 127.0.0.1 "${cluster_ports[0]}" >/dev/null
+        done
+    fi
+    cluster_agrees "$1"
 }
 
 # cluster_join [OPTION...]: one more empty primary joins; its port is in $server_port.
 cluster_join() {
     server_start "$@"
-    rcli "$server_port" CLUSTER MEET 127.0.0.1 "${cluster_ports[0]}" >/dev/null
-    wait_until 60 "the new node is known" cluster_agrees "${#cluster_ports[@]}"
+    wait_until 60 "the new node is known" cluster_met "${#cluster_ports[@]}"
 }
 
 # node_id PORT

@@ -8,13 +8,15 @@
 #include "common/base/check.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READ_SIZE (64 * 1024)
@@ -32,8 +34,7 @@
 #define CONNECT_LIMIT_NS (2 * NS_PER_S)
 #define BACKOFF_FIRST_NS (50 * NS_PER_MS)
 #define BACKOFF_DOUBLINGS_MAX 4
-#define TAG_TIMER UINT64_MAX
-#define TAG_SIGNAL (UINT64_MAX - 1)
+#define TAG_SIGNAL UINT64_MAX
 
 static const char *const failure_words[FAILURE_NR] = {
 #define X(name, word) word,
@@ -85,10 +86,11 @@ int cluster_init(struct cluster *c, const struct cluster_config *cfg, struct err
     nodes_init(&c->nodes, cfg->connections_per_node);
     c->buffer = xmalloc(READ_SIZE);
     c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (c->epoll_fd < 0 || c->timer_fd < 0 || watch_fd(c, c->timer_fd, TAG_TIMER) != 0) {
-        return err_set(err, ERR_IO, "cannot make epoll or timer: %s", strerror(errno));
+    if (c->epoll_fd < 0) {
+        return err_set(err, ERR_IO, "cannot make epoll: %s", strerror(errno));
     }
+    /* Requests leave when they are due, not up to 50 us later. */
+    (void)prctl(PR_SET_TIMERSLACK, 1UL);
     for (unsigned i = 0; i < cfg->seed_count; i++) {
         const char *host = NULL;
         size_t host_len = 0;
@@ -107,9 +109,6 @@ void cluster_release(struct cluster *c)
     free(c->buffer);
     if (c->signal_fd >= 0) {
         close(c->signal_fd);
-    }
-    if (c->timer_fd >= 0) {
-        close(c->timer_fd);
     }
     if (c->epoll_fd >= 0) {
         close(c->epoll_fd);
@@ -593,11 +592,6 @@ static void upkeep(struct cluster *c)
 
 static void on_event(struct cluster *c, const struct epoll_event *event)
 {
-    if (event->data.u64 == TAG_TIMER) {
-        uint64_t expirations = 0;
-        (void)!read(c->timer_fd, &expirations, sizeof(expirations));
-        return;
-    }
     if (event->data.u64 == TAG_SIGNAL) {
         struct signalfd_siginfo info;
         c->stopped = c->stopped || read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
@@ -623,19 +617,27 @@ static void on_event(struct cluster *c, const struct epoll_event *event)
     }
 }
 
+/* One call of the kernel a turn, two before Linux 5.11: what the load takes of the processors, the
+ * servers cannot have. */
+static int wait_events(struct cluster *c, int64_t rest_ns, struct epoll_event *events)
+{
+    struct timespec rest = {.tv_sec = rest_ns / NS_PER_S, .tv_nsec = rest_ns % NS_PER_S};
+    int count = epoll_pwait2(c->epoll_fd, events, EVENTS_MAX, &rest, NULL);
+    if (count < 0 && errno == ENOSYS) {
+        struct pollfd any = {.fd = c->epoll_fd, .events = POLLIN};
+        (void)ppoll(&any, 1, &rest, NULL);
+        count = epoll_wait(c->epoll_fd, events, EVENTS_MAX, 0);
+    }
+    return count;
+}
+
 void cluster_wait(struct cluster *c, int64_t until_ns)
 {
     upkeep(c);
     int64_t now = now_ns();
     int64_t wake = until_ns < now + UPKEEP_NS ? until_ns : now + UPKEEP_NS;
-    if (wake > now) {
-        struct itimerspec timer = {
-            .it_value = {.tv_sec = wake / NS_PER_S, .tv_nsec = wake % NS_PER_S},
-        };
-        (void)timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
-    }
     struct epoll_event events[EVENTS_MAX];
-    int count = epoll_wait(c->epoll_fd, events, EVENTS_MAX, wake > now ? -1 : 0);
+    int count = wait_events(c, wake > now ? wake - now : 0, events);
     for (int i = 0; i < count; i++) {
         on_event(c, &events[i]);
     }

@@ -98,7 +98,6 @@ struct cluster {
     bool stopped;         /* a watched signal came */
     /* Private. */
     int epoll_fd;
-    int timer_fd;
     int signal_fd; /* -1 unless cluster_watch_signals() */
     bool map_known;
     bool map_asked; /* an answer is on its way */

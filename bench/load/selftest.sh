@@ -291,14 +291,18 @@ addresses_and_credentials() {
     expect 3 "a wrong password is told" "$load" fill --seed-node "$seed" "${local_data[@]}" --password wrong
     verdict "... with the reason" 1 "$(grep -c WRONGPASS "$log")"
     expect 0 "fill with a password" "$load" fill --seed-node "$seed" "${local_data[@]}" --password secret
-    announce cluster-announce-ip ::1
-    wait_until 20 "IPv6 is announced" announces ::1
-    expect 0 "verify over IPv6 as a user" "$load" verify --seed-node "[::1]:${cluster_ports[0]}" \
-        "${local_data[@]}" "${user[@]}"
-    start_load --keys 32 --rate 2000 "${user[@]}"
-    hold_slot_open load:1
-    end_load 0 "a load meets ASK and MOVED with IPv6 addresses"
-    above_zero "... and followed" "$(member ask)"
+    if grep -q ' lo$' /proc/net/if_inet6 2>/dev/null; then
+        announce cluster-announce-ip ::1
+        wait_until 20 "IPv6 is announced" announces ::1
+        expect 0 "verify over IPv6 as a user" "$load" verify --seed-node "[::1]:${cluster_ports[0]}" \
+            "${local_data[@]}" "${user[@]}"
+        start_load --keys 32 --rate 2000 "${user[@]}"
+        hold_slot_open load:1
+        end_load 0 "a load meets ASK and MOVED with IPv6 addresses"
+        above_zero "... and followed" "$(member ask)"
+    else
+        echo "skipped: IPv6: this machine has no ::1"
+    fi
     announce cluster-announce-hostname localhost cluster-preferred-endpoint-type hostname
     wait_until 20 "the name is announced" announces localhost
     start_load --keys 32 --rate 2000 "${user[@]}"

@@ -131,4 +131,10 @@ bool daemon_checks_only(const struct daemon *daemon);
 /* Makes loop, log and signal handlers. */
 int daemon_start(struct daemon *daemon, struct err *err) WARN_UNUSED;
 
+/* Runs the loop until loop_stop(). What must last is written by then: from here on the process has
+ * DAEMON_CLOSE_S seconds to tidy up, then it ends with the exit code of daemon->exit_err all the
+ * same. */
+#define DAEMON_CLOSE_S 5
+void daemon_loop(struct daemon *daemon);
+
 #endif

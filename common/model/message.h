@@ -95,7 +95,9 @@ struct order {
     struct node_id target; /* MOVE */
     struct address source_address;
     struct address target_address;
-    char source_run_id[RUN_ID_SIZE]; /* when the plan was made; "" = not known */
+    /* When the batch was first ordered; "" = not known, or not the owner without a break since.
+     * Told, not acted upon: an agent vouches only for slots that it has opened itself. */
+    char source_run_id[RUN_ID_SIZE];
     struct slotset slots;
     enum move_speed speed;
     int64_t big_key_bytes_max; /* a larger key holds its slot; 0 = no limit */

@@ -31,8 +31,10 @@ void batch_slots_left(const struct coordinator *c,
     struct slotset open = {0};
     for (int i = 0; i < topology->open_count; i++) {
         const struct topology_open *item = &topology->opens[i];
-        const struct node_id *node = &topology->nodes[item->node].id;
-        if (node_id_is_equal(node, &batch->source) || node_id_is_equal(node, &batch->target)) {
+        /* The other way round it is somebody else's: done by us, and opened again. Not by the peer:
+         * a failover leaves marks that name the predecessor. */
+        const struct node_id *end = item->is_importing ? &batch->target : &batch->source;
+        if (node_id_is_equal(&topology->nodes[item->node].id, end)) {
             slotset_add(&open, item->slot);
         }
     }

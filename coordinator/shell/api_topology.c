@@ -108,6 +108,7 @@ void api_get_nodes(struct api *api, struct http_request *request, const char *re
     }
     json_t *out = json_object();
     api_set(out, "nodes", nodes);
+    api_set(out, "views_missing", json_integer(topology->views_missing));
     api_respond(api, request, 200, out);
 }
 

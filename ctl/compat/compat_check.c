@@ -95,7 +95,7 @@ static char *signature(const struct compat_node *node)
     return strbuf_detach(&out);
 }
 
-static bool views_agree(const struct compat_cluster *cluster)
+bool compat_views_agree(const struct compat_cluster *cluster)
 {
     char *first = signature(&cluster->nodes[0]);
     bool is_same = true;
@@ -214,7 +214,7 @@ void compat_check_print(const struct compat_cluster *cluster,
         compat_write("%s", strbuf_text(&text));
         strbuf_release(&text);
     }
-    out->views_differ = !views_agree(cluster);
+    out->views_differ = !compat_views_agree(cluster);
     if (out->views_differ) {
         compat_say(COMPAT_BAD, "[ERR] Nodes don't agree about configuration!");
     } else {

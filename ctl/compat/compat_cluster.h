@@ -78,6 +78,9 @@ int compat_info_print(struct compat_cluster *cluster,
                       struct compat_link *link,
                       const struct compat_options *options);
 
+/* Whether all nodes name the same owners of all slots. */
+bool compat_views_agree(const struct compat_cluster *cluster);
+
 /* Prints the check as the original does it; 'has_nodes': with the list of nodes. 'searches_owners'
  * adds the search for slots that several nodes claim. */
 void compat_check_print(const struct compat_cluster *cluster,

@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "ctl/compat/compat_print.h"
+#include "ctl/terminal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,14 +13,24 @@
 #define NODE_TIMEOUT_MS_MIN 100
 #define STDIN_BYTES_MAX (512 * 1024 * 1024)
 
+/* Nodes are asked one after another: while slots change hands they disagree for a moment. */
+#define AGREE_LOOKS 8
+#define AGREE_AGAIN_MS 250
+
 int compat_load(struct compat_run *run, struct compat_cluster *cluster)
 {
-    struct err err = {0};
-    if (compat_cluster_load(cluster, run->link, run->options, &run->seed, &err) != 0) {
-        compat_complain("%s", err.text);
-        return 1;
+    for (int look = 1;; look++) {
+        struct err err = {0};
+        if (compat_cluster_load(cluster, run->link, run->options, &run->seed, &err) != 0) {
+            compat_complain("%s", err.text);
+            return 1;
+        }
+        if (run->options->is_strict || look == AGREE_LOOKS || compat_views_agree(cluster)) {
+            return 0;
+        }
+        compat_cluster_release(cluster);
+        terminal_wait(AGREE_AGAIN_MS);
     }
-    return 0;
 }
 
 /* ---- check, info ---- */

@@ -5,6 +5,7 @@ generous limit; no test sleeps for luck.
 """
 
 import atexit
+import fcntl
 import json
 import os
 import random
@@ -53,6 +54,20 @@ def wait_for(what, check, timeout=60.0, interval=0.05):
 _ports_used = set()
 
 
+def lease_port(port):
+    """The port stays ours until this process ends, also while its server is down: tests/tools/port_lease.h."""
+    folder = "/tmp/drover-test-ports-%d" % os.getuid()
+    os.makedirs(folder, 0o700, exist_ok=True)
+    lease = os.open(os.path.join(folder, str(port)), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        os.close(lease)
+        return False
+
+
+
 def free_port(span=1):
     """A TCP port that is free together with the 'span' - 1 ports after it and the cluster bus port (+10000)."""
     for _ in range(2000):
@@ -66,6 +81,8 @@ def free_port(span=1):
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("0.0.0.0", candidate))
         except OSError:
+            continue
+        if not all([lease_port(candidate) for candidate in wanted]):
             continue
         _ports_used.update(wanted)
         return port

@@ -62,8 +62,9 @@ class Doctor(unittest.TestCase):
 
         def is_known():
             status = self.fleet.json("status")
-            members = [n for n in self.fleet.json("nodes")["nodes"] if n["is_member"]]
-            return len(members) == 6 and status["settled"]
+            seen = self.fleet.json("nodes")
+            members = [n for n in seen["nodes"] if n["is_member"]]
+            return len(members) == 6 and seen["views_missing"] == 0 and status["settled"]
 
         wait_for("the adopted cluster to be known and settled", is_known, 60, 0.3)
 

@@ -1,6 +1,8 @@
 /* helper_cluster.c — see helper_cluster.h. */
 #include "helper_cluster.h"
 
+#include "tests/tools/port_lease.h"
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -67,8 +69,11 @@ static uint16_t choose_port(void)
     }
     for (;;) {
         last++;
-        uint16_t port = (uint16_t)(21000 + last % 20000);
-        if (port_is_free(port) && port_is_free((uint16_t)(port + BUS_PORT_OFFSET))) {
+        /* The bus port, too, lies below those that the kernel gives to clients. */
+        uint16_t port = (uint16_t)(11000 + last % 11500);
+        uint16_t bus_port = (uint16_t)(port + BUS_PORT_OFFSET);
+        if (port_is_free(port) && port_is_free(bus_port) && port_lease(port) &&
+            port_lease(bus_port)) {
             return port;
         }
     }

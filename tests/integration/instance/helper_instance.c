@@ -9,6 +9,7 @@
 #include "agent/shell/instance_facts.h"
 #include "common/io/clock.h"
 #include "common/model/removal_proof.h"
+#include "tests/tools/port_lease.h"
 
 #include <arpa/inet.h>
 #include <ftw.h>
@@ -36,8 +37,9 @@ static bool is_free(uint16_t port)
 static uint16_t choose_port(void)
 {
     for (;;) {
-        uint16_t port = (uint16_t)(20000 + clock_random_u64() % 10000);
-        if (is_free(port) && is_free((uint16_t)(port + 10000))) {
+        uint16_t port = (uint16_t)(11000 + clock_random_u64() % 11500);
+        uint16_t bus_port = (uint16_t)(port + 10000);
+        if (is_free(port) && is_free(bus_port) && port_lease(port) && port_lease(bus_port)) {
             return port;
         }
     }

@@ -2,7 +2,6 @@
 #include "helper_fake.h"
 
 #include "agent/core/mover_script.h"
-#include "common/base/alloc.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,99 +13,6 @@
 #include <string.h>
 
 #define FAKE_EPOCH_MS INT64_C(1700000000000) /* what clocks show when the fake's time is 0 */
-
-void fake_init(struct fake *fake)
-{
-    memset(fake, 0, sizeof(*fake));
-    fake->now_ms = 1000;
-    for (int n = 0; n < FAKE_NODES; n++) {
-        struct fake_node *node = &fake->nodes[n];
-        memset(node->id.text, 'a' + n, NODE_ID_LEN);
-        (void)snprintf(node->address.host, sizeof(node->address.host), "10.0.0.%d", n + 1);
-        node->address.port = 7000;
-        node->policy = "noeviction";
-        node->connection_id = 1;
-        node->config_epoch = n + 1;
-        node->current_epoch = FAKE_NODES;
-        fake_restart(fake, n);
-        for (int slot = 0; slot < SLOT_COUNT; slot++) {
-            node->owner[slot] = slot < SLOT_COUNT / 2 ? 0 : 2;
-            node->importing[slot] = -1;
-            node->migrating[slot] = -1;
-        }
-    }
-}
-
-void fake_release(struct fake *fake)
-{
-    for (int i = 0; i < fake->flight_count; i++) {
-        commands_release(&fake->flights[i].commands);
-    }
-    strbuf_release(&fake->log);
-    strbuf_release(&fake->events);
-}
-
-void fake_restart(struct fake *fake, int node)
-{
-    struct fake_node *found = &fake->nodes[node];
-    found->connection_id += 100;
-    (void)snprintf(found->run_id, sizeof(found->run_id), "%039d%d", (int)found->connection_id,
-                   node);
-}
-
-void fake_add_keys(struct fake *fake, int node, int slot, int count)
-{
-    for (int i = 0; i < count; i++) {
-        assert_true(fake->key_count < FAKE_KEYS_MAX);
-        struct fake_key *key = &fake->keys[fake->key_count++];
-        *key = (struct fake_key){.slot = slot, .node = node, .value = 1, .bytes = 100};
-        (void)snprintf(key->name, sizeof(key->name), "k%d-%d", slot, fake->key_count);
-    }
-}
-
-struct fake_fault *fake_fault(struct fake *fake,
-                              int node,
-                              const char *command,
-                              const char *error,
-                              int count)
-{
-    assert_true(fake->fault_count < FAKE_FAULTS_MAX);
-    struct fake_fault *fault = &fake->faults[fake->fault_count++];
-    *fault = (struct fake_fault){.node = node, .count = count};
-    (void)snprintf(fault->command, sizeof(fault->command), "%s", command);
-    (void)snprintf(fault->error, sizeof(fault->error), "%s", error);
-    return fault;
-}
-
-int fake_count(const struct fake *fake, int node, int slot)
-{
-    int count = 0;
-    for (int i = 0; i < fake->key_count; i++) {
-        count += fake->keys[i].node == node && fake->keys[i].slot == slot;
-    }
-    return count;
-}
-
-long fake_said(const struct fake *fake, const char *text)
-{
-    const char *log = strbuf_text(&fake->log);
-    for (const char *at = log; (at = strstr(at, text)) != NULL; at++) {
-        if (at == log || at[-1] == '\n') {
-            return at - log;
-        }
-    }
-    return -1;
-}
-
-int fake_said_count(const struct fake *fake, const char *text)
-{
-    int count = 0;
-    const char *log = strbuf_text(&fake->log);
-    for (const char *at = log; (at = strstr(at, text)) != NULL; at++) {
-        count += at == log || at[-1] == '\n';
-    }
-    return count;
-}
 
 /* ---- commands ---- */
 
@@ -419,6 +325,25 @@ static void tell_time(struct call *call)
 }
 
 static void carry_out(struct call *call);
+static void execute(struct call *call);
+
+/* The marks that the script sets and takes away: no lines in the log. True unless it is an error.
+ */
+static bool script_mark(struct call *call, int arg, const char *verb)
+{
+    struct command_list commands = {0};
+    struct reply_list replies = {0};
+    struct call inner = {call->fake, call->n, call->node, &commands, 0, &replies, 0};
+    bool has_source = strcmp(verb, "IMPORTING") == 0;
+    commands_add(&commands, "CLUSTER", "SETSLOT", word(call, arg), verb,
+                 has_source ? word(call, 6) : NULL, (char *)NULL);
+    (void)replies_add(&replies);
+    execute(&inner);
+    bool is_done = !reply_is_error(&replies.replies[0]);
+    commands_release(&commands);
+    replies_release(&replies);
+    return is_done;
+}
 
 /* One command of the script, with a line of the log and faults of its own. */
 static void script_setslot(struct call *call, int arg, struct reply *answer)
@@ -450,11 +375,26 @@ static void eval(struct call *call)
         say(call, REPLY_ERROR, "LATE the claim is not of this time");
         return;
     }
-    int slots = call->commands->commands[call->index].arg_count - 6;
+    int slots = call->commands->commands[call->index].arg_count - 7;
     struct reply *reply = &call->replies->replies[call->replies->count - 1];
     reply_set_array(call->replies, reply, (size_t)slots);
+    bool is_marked[SLOT_COUNT];
+    int last = -1;
+    assert_in_range(slots, 1, SLOT_COUNT);
+    for (int i = 0; i < slots; i++) {
+        is_marked[i] = script_mark(call, i + 7, "IMPORTING");
+        last = is_marked[i] ? i : last;
+    }
     for (int i = 0; i < slots && call->code == 0; i++) {
-        script_setslot(call, i + 6, &reply->items[i]);
+        if (i != last && is_marked[i]) {
+            (void)script_mark(call, i + 7, "STABLE");
+        }
+        if (i != last) {
+            script_setslot(call, i + 7, &reply->items[i]);
+        }
+    }
+    if (last >= 0 && call->code == 0) {
+        script_setslot(call, last + 7, &reply->items[last]);
     }
 }
 
@@ -647,27 +587,4 @@ void fake_run(struct fake *fake, struct slot_mover *mover, int steps)
         replies_release(&replies);
     }
     assert_true(steps >= 0 || slot_mover_is_over(mover));
-}
-
-void fake_order(struct fake *fake, struct order *order, const char *slots)
-{
-    *order = (struct order){.id = {.operation_id = "op-1-1", .attempt = 1},
-                            .fence = 1,
-                            .valid_for_ms = 30000,
-                            .kind = ORDER_MOVE,
-                            .source = fake->nodes[0].id,
-                            .target = fake->nodes[1].id,
-                            .source_address = fake->nodes[0].address,
-                            .target_address = fake->nodes[1].address};
-    struct err err = {0};
-    assert_int_equal(slotset_parse(&order->slots, slots, &err), 0);
-}
-
-struct slot_mover *fake_mover(struct fake *fake, const char *slots)
-{
-    static uint32_t serial = 10;
-    struct order order;
-    fake_order(fake, &order, slots);
-    struct mover_login login = {.user = ""};
-    return slot_mover_new(&order, &login, ++serial, 7, fake->now_ms);
 }

@@ -15,7 +15,7 @@
 
 #define DEADLINE_MS 400
 #define SLOW_DEADLINE_MS 1500
-#define SLOTS_FROM 6 /* the first argument of EVAL that is a slot */
+#define SLOTS_FROM 7 /* the first argument of EVAL that is a slot */
 
 static struct fake *fake;
 static struct slot_mover *mover;

@@ -135,7 +135,8 @@ static void gives_up_on_epochs_that_stay_unsettled(void **state)
 }
 
 /* The source raises its config epoch (by a move onto it, or by a collision) while its keys travel,
- * with slots of either kind, at any time before it gives its proof: seen, and waited for. */
+ * with slots of either kind, at any time before it gives its proof: seen, and waited for. Few
+ * empty slots on Valkey, where they go in short bursts, so that none is proved by then. */
 static void sees_the_source_raise_its_epoch(void **state)
 {
     (void)state;
@@ -153,7 +154,7 @@ static void sees_the_source_raise_its_epoch(void **state)
         slot_mover_free(mover);
         fake->is_valkey = i % 2 != 0;
         fake_add_keys(fake, 0, 7, 30);
-        mover = fake_mover(fake, "7,100-299");
+        mover = fake_mover(fake, fake->is_valkey ? "7,100-101" : "7,100-299");
         while (fake_said(fake, moments[i / 2]) < 0) {
             fake_run(fake, mover, 1);
         }
@@ -165,7 +166,7 @@ static void sees_the_source_raise_its_epoch(void **state)
         fake_run(fake, mover, -1);
         slot_mover_status(mover, &status);
         check_done(7, 30);
-        check_done(299, 0);
+        check_done(fake->is_valkey ? 101 : 299, 0);
     }
 }
 

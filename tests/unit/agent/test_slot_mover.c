@@ -239,6 +239,7 @@ static void compares_values_after_a_restart(void **state)
         fake_add_keys(fake, 1, 7, 1);
         memcpy(fake->keys[30].name, fake->keys[3].name, sizeof(fake->keys[3].name));
         fake->keys[30].value = is_different ? 2 : 1;
+        int64_t began_ms = fake->now_ms;
         fake_run(fake, mover, -1);
         slot_mover_status(mover, &status);
         assert_true(fake_said(fake, "1 DUMP") >= 0);
@@ -247,6 +248,7 @@ static void compares_values_after_a_restart(void **state)
         } else {
             assert_int_equal(status.state, ORDER_HELD);
             assert_int_equal(status.reason_code, ERR_CONFLICT);
+            assert_in_range(fake->now_ms - began_ms, 0, 5000); /* decided, not timed out */
             assert_int_equal(fake->nodes[0].owner[7], 0);
             assert_int_equal(fake->keys[30].value, 2);
         }

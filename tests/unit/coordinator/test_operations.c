@@ -138,6 +138,39 @@ static void test_cancel(void **state)
     world_release(&w);
 }
 
+/* A slot that is the target's already and that somebody has opened the other way since: cancelling
+ * leaves it alone and ends all the same. */
+static void test_cancel_beside_a_move_back(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w, 3, 0, 1);
+    w.agents[0].moves_per_tick = 2;
+    int start = world_drain(&w, 0, 0);
+    WORLD_UNTIL(&w, 20000,
+                world_state(&w) == OPERATION_RUNNING && world_operation(&w)->slots_moved > 20);
+    const struct plan *plan = coordinator_plan(world_core(&w), world_operation(&w)->id);
+    int live = 0;
+    while (live < plan->batch_count && plan->batches[live].state != BATCH_ORDERED) {
+        live++;
+    }
+    assert_true(live < plan->batch_count);
+    int slot = SLOT_NONE;
+    SLOTSET_FOREACH (last, &plan->batches[live].slots) {
+        slot = last;
+    }
+    int target = node_id_is_equal(&w.nodes[1].id, &plan->batches[live].target) ? 1 : 2;
+    w.owner[slot] = (int16_t)target;
+    w.nodes[target].open_slot = slot;
+    w.nodes[target].open_peer = 0;
+    int orders = w.agents[0].orders_received;
+    (void)world_verb(&w, 0, COMMAND_CANCEL, world_answer(&w, start)->operation_id);
+    WORLD_UNTIL(&w, 10000, world_state(&w) == OPERATION_CANCELLED);
+    assert_int_equal(w.agents[0].orders_received, orders);
+    assert_int_equal(w.nodes[target].open_slot, slot);
+    world_release(&w);
+}
+
 /* An operation that needs approval waits for it, and may be cancelled or approved. */
 static void test_approval(void **state)
 {
@@ -464,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_pause_resume),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel_beside_a_move_back),
         cmocka_unit_test(test_approval),
         cmocka_unit_test(test_approval_too_late),
         cmocka_unit_test(test_command_errors),
