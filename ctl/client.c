@@ -156,14 +156,19 @@ static int answer_err(const char *url, long status, const json_t *answer, struct
     return code;
 }
 
-/* 'leader' (API_URL_SIZE) gets what an answer "not_leader" says about who leads. */
+/* What a failure says about asking again. */
+struct advice {
+    char leader[API_URL_SIZE]; /* who leads, of an answer "not_leader" */
+    bool is_soon;              /* Retry-After: nothing was carried out, and soon it can be */
+};
+
 static int exchange(struct client *client,
                     const char *base,
                     const char *method,
                     const char *path,
                     const char *body,
                     json_t **out,
-                    char *leader,
+                    struct advice *advice,
                     struct err *err)
 {
     char detail[CURL_ERROR_SIZE] = "";
@@ -171,7 +176,8 @@ static int exchange(struct client *client,
     struct curl_slist *headers = prepare(client, base, path, "Accept: application/json");
     CURL *curl = client->curl;
     long status = 0;
-    leader[0] = '\0';
+    curl_off_t retry_after_s = 0;
+    *advice = (struct advice){0};
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)client->timeout_ms);
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
@@ -183,6 +189,7 @@ static int exchange(struct client *client,
     }
     CURLcode result = curl_easy_perform(curl);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after_s);
     curl_slist_free_all(headers);
     int code = 0;
     if (result != CURLE_OK) {
@@ -192,7 +199,8 @@ static int exchange(struct client *client,
         (void)snprintf(client->last, sizeof(client->last), "%s", base);
         if (status >= 300 || !json_is_object(parsed)) {
             code = answer_err(base, status, parsed, err);
-            (void)snprintf(leader, API_URL_SIZE, "%s", field_text(parsed, "leader"));
+            (void)snprintf(advice->leader, API_URL_SIZE, "%s", field_text(parsed, "leader"));
+            advice->is_soon = retry_after_s > 0;
             json_decref(parsed);
         } else {
             *out = parsed;
@@ -206,7 +214,7 @@ static int exchange(struct client *client,
 
 /* What one round over the addresses came to. */
 struct round {
-    bool has_follower; /* somebody answered that it does not lead */
+    bool is_passing; /* somebody does not lead, or not quite yet */
     int code;
     struct err err;
 };
@@ -218,21 +226,24 @@ static int ask_from(struct client *client,
                     const char *path,
                     const char *body,
                     json_t **out,
+                    bool *is_soon,
                     struct err *err)
 {
     char base[API_URL_SIZE];
-    char leader[API_URL_SIZE];
+    struct advice advice = {0};
     (void)snprintf(base, sizeof(base), "%s", url);
     int code = 0;
     for (int hop = 0; hop < HOPS_MAX; hop++) {
-        code = exchange(client, base, method, path, body, out, leader, err);
+        code = exchange(client, base, method, path, body, out, &advice, err);
+        *is_soon = advice.is_soon;
         if (code == 0) {
             (void)snprintf(client->leader, sizeof(client->leader), "%s", base);
         }
-        if (code != ERR_NOT_LEADER || leader[0] == '\0' || strcmp(leader, base) == 0) {
+        if (code != ERR_NOT_LEADER || advice.leader[0] == '\0' ||
+            strcmp(advice.leader, base) == 0) {
             return code;
         }
-        memcpy(base, leader, sizeof(base));
+        memcpy(base, advice.leader, sizeof(base));
     }
     return code;
 }
@@ -251,8 +262,9 @@ static void ask_round(struct client *client,
         if (url[0] == '\0' || (i >= 0 && strcmp(url, client->leader) == 0)) {
             continue;
         }
-        int code = ask_from(client, url, method, path, body, out, &err);
-        round->has_follower = round->has_follower || code == ERR_NOT_LEADER;
+        bool is_soon = false;
+        int code = ask_from(client, url, method, path, body, out, &is_soon, &err);
+        round->is_passing = round->is_passing || code == ERR_NOT_LEADER || is_soon;
         /* Of several failures the one that says most is told: a follower's word over silence. */
         if (round->err.code == 0 || code == 0 || round->err.code == ERR_UNAVAILABLE) {
             round->code = code;
@@ -281,7 +293,8 @@ int client_ask(struct client *client,
     struct round round;
     do {
         ask_round(client, method, path, text, out, &round);
-        if (!round.has_follower || round.code != ERR_NOT_LEADER || terminal_is_interrupted()) {
+        bool is_kind = round.code == ERR_NOT_LEADER || round.code == ERR_UNAVAILABLE;
+        if (!round.is_passing || !is_kind || terminal_is_interrupted()) {
             break;
         }
         terminal_wait(RETRY_MS);
@@ -315,10 +328,10 @@ int client_ask_any(struct client *client, const char *path, json_t **out, struct
     (void)snprintf(base, sizeof(base), "%s", field_text(field_object(answer, "leader"), "api_url"));
     if (!field_is(answer, "leading") && base[0] != '\0' && strcmp(base, client->last) != 0) {
         json_t *led = NULL;
-        char ignored[API_URL_SIZE];
+        struct advice ignored;
         char first[API_URL_SIZE];
         memcpy(first, client->last, sizeof(first));
-        if (exchange(client, base, "GET", path, NULL, &led, ignored, NULL) == 0) {
+        if (exchange(client, base, "GET", path, NULL, &led, &ignored, NULL) == 0) {
             json_decref(answer);
             answer = led;
             memcpy(client->leader, base, sizeof(base));

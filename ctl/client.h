@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define CLIENT_ANSWER_SIZE_MAX (64UL * 1024 * 1024) /* a plan of 16,384 batches is about 8 MiB */
-#define CLIENT_PATIENCE_MS 5000 /* how long a lead that changes hands is waited for */
+#define CLIENT_PATIENCE_MS 5000 /* a lead that changes hands, until the new leader is ready */
 
 struct client;
 

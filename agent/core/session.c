@@ -1,6 +1,8 @@
 /* session.c — see session.h. */
 #include "agent/core/session.h"
 
+#include "common/base/check.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +32,7 @@ void session_init(struct session *s,
                   uint32_t serial,
                   int64_t now_ms)
 {
+    CHECK(config->coordinator_count <= SESSION_COORDINATORS_MAX);
     *s = (struct session){.ids = {.serial = serial},
                           .config = config,
                           .interval_ms = INTERVAL_MS_DEFAULT,
@@ -139,6 +142,7 @@ static void hear_welcome(struct session *s,
     s->hello_req = 0;
     s->id = welcome->session;
     s->attempts = 0;
+    memset(s->told, 0, sizeof(s->told));
     s->was_ever_open = true;
     s->interval_ms =
         welcome->report_interval_ms > 0 ? welcome->report_interval_ms : INTERVAL_MS_DEFAULT;
@@ -177,11 +181,17 @@ static void hear_instructions(struct session *s,
     s->held_due_ms = s->held_sent_ms + gap_ms > ev->now_ms ? s->held_sent_ms + gap_ms : ev->now_ms;
 }
 
+/* Each reason is warned of once a coordinator: it may change, as when one comes up again with a
+ * certificate that is not trusted. */
 static void hear_failure(struct session *s, const struct agent_event *ev, struct agent_effects *fx)
 {
-    struct log_event *log = log_add(s, fx, s->attempts == 0 ? LOG_WARN : LOG_DEBUG, "session.lost");
-    log_event_add(log, "reason",
-                  ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code));
+    const char *reason =
+        ev->err != NULL && ev->err->text[0] != '\0' ? ev->err->text : err_word(ev->code);
+    char *told = s->told[s->coordinator];
+    bool is_news = strncmp(told, reason, SESSION_TOLD_SIZE - 1) != 0;
+    struct log_event *log = log_add(s, fx, is_news ? LOG_WARN : LOG_DEBUG, "session.lost");
+    log_event_add(log, "reason", reason);
+    (void)snprintf(told, SESSION_TOLD_SIZE, "%s", reason);
     rotate(s, ev->now_ms);
 }
 

@@ -16,6 +16,9 @@
 #include "common/base/prng.h"
 #include "common/base/statemachine.h"
 
+#define SESSION_COORDINATORS_MAX 8
+#define SESSION_TOLD_SIZE 160
+
 enum session_state { SESSION_RESTING, SESSION_GREETING, SESSION_OPEN, SESSION_STATE_NR };
 
 struct session {
@@ -37,6 +40,8 @@ struct session {
     int64_t progress_sent_ms;
     int64_t held_due_ms; /* when the next held report may go; NEVER while one is on its way */
     bool is_urgent;      /* progress must not wait for its turn */
+    /* Why each coordinator was lost, as last warned of since the session was open; "" = not. */
+    char told[SESSION_COORDINATORS_MAX][SESSION_TOLD_SIZE];
 };
 
 /* What came of an event that was for the session. */

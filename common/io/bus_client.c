@@ -235,17 +235,17 @@ static void request_ended(void *user)
             link->heard_ms = clock_now_ms();
         } else {
             code = bus_transport_code(request->error);
-            long long waited_ms = (long long)(clock_now_ms() - request->start_ms);
+            long long limit_ms = (long long)(request->deadline_ms - request->start_ms);
             if (code == ERR_TIMEOUT && !request->was_sent) {
                 const char *why = link->has_dialer ? bus_transport_why(link->dialer) : NULL;
                 err_set(&err, code, "coordinator %s: not connected within %lld ms%s%s", link->url,
-                        waited_ms, why != NULL ? ": " : "", why != NULL ? why : "");
+                        limit_ms, why != NULL ? ": " : "", why != NULL ? why : "");
                 err_hint(
                     &err,
                     "check that it runs and listens there, and that its certificate is trusted");
             } else if (code == ERR_TIMEOUT) {
                 err_set(&err, code, "coordinator %s: no reply within %lld ms", link->url,
-                        waited_ms);
+                        limit_ms);
             } else if (code == ERR_LIMIT) {
                 err_set(&err, code,
                         "coordinator %s: the message is over %d bytes or %d requests are in flight",

@@ -53,12 +53,12 @@ static void count_answer(struct api *api, int status)
     api->answers[status >= 200 && status < 600 ? status / 100 : 0]++;
 }
 
-/* 'allow' (may be NULL) becomes the header of that name. */
+/* 'extra' (may be NULL): one more header. */
 static void respond(struct api *api,
                     struct http_request *request,
                     int status,
                     json_t *body,
-                    const char *allow)
+                    const struct http_header *extra)
 {
     bool is_pretty = http_request_query(request, "pretty") != NULL;
     char *text =
@@ -67,11 +67,15 @@ static void respond(struct api *api,
     struct strbuf out = {0};
     strbuf_add_text(&out, text);
     strbuf_add_char(&out, '\n');
-    struct http_header headers[] = {{"Cache-Control", "no-store"}, {"Allow", allow}};
+    struct http_header headers[2] = {{"Cache-Control", "no-store"}};
+    int header_count = 1;
+    if (extra != NULL) {
+        headers[header_count++] = *extra;
+    }
     struct http_response response = {.status = status,
                                      .content_type = "application/json",
                                      .headers = headers,
-                                     .header_count = allow == NULL ? 1 : 2,
+                                     .header_count = header_count,
                                      .body = out.data,
                                      .size = out.len};
     count_answer(api, status);
@@ -134,7 +138,11 @@ json_t *api_error_json(const struct api *api, const struct err *err)
 
 void api_respond_error(struct api *api, struct http_request *request, const struct err *err)
 {
-    api_respond(api, request, api_status_of(err->code), api_error_json(api, err));
+    /* A leader that still reads its journal says when to come again: soon, and nothing was done. */
+    bool is_soon = err->code == ERR_UNAVAILABLE &&
+                   coordinator_check_ready(api_core(api), NULL) == ERR_UNAVAILABLE;
+    respond(api, request, api_status_of(err->code), api_error_json(api, err),
+            is_soon ? &(struct http_header){"Retry-After", "1"} : NULL);
 }
 
 static void respond_not_leader(struct api *api, struct http_request *request)
@@ -176,7 +184,7 @@ static void respond_not_allowed(struct api *api,
     err_set(&err, ERR_INVALID, "%.20s is not possible at %.200s", http_request_method(request),
             http_request_path(request));
     err_hint(&err, "possible here: %s", allow);
-    respond(api, request, 405, api_error_json(api, &err), allow);
+    respond(api, request, 405, api_error_json(api, &err), &(struct http_header){"Allow", allow});
 }
 
 /* Browsers name the page that a request comes from: a page of another site must not start or stop

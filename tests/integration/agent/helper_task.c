@@ -207,11 +207,29 @@ void crew_wait_word(struct crew *crew, int number, int64_t limit_ms, const char 
     }
 }
 
+/* What the servers of a failed task say, for whoever reads the failure. */
+static void tell_views(const struct task *task)
+{
+    const struct address *const addresses[] = {&task->node_address, &task->peer_address};
+    for (int i = 0; i < 2; i++) {
+        redisContext *link = redisConnect(addresses[i]->host, addresses[i]->port);
+        redisReply *reply =
+            link != NULL && link->err == 0 ? redisCommand(link, "CLUSTER NODES") : NULL;
+        print_message("CLUSTER NODES of %s:%d:\n%s\n", addresses[i]->host, addresses[i]->port,
+                      reply != NULL ? reply->str : "no answer");
+        if (reply != NULL) {
+            freeReplyObject(reply);
+        }
+        redisFree(link);
+    }
+}
+
 void crew_do(struct crew *crew, const struct task *task)
 {
     struct order_status status;
     (void)crew_wait(crew, crew_start(crew, task), 100000, &status);
     if (status.state != ORDER_DONE) {
+        tell_views(task);
         fail_msg("%s: %s", order_state_name(status.state), status.reason);
     }
 }

@@ -216,17 +216,6 @@ static void check_refused(void)
 
 /* ---- joining ---- */
 
-/* A node whose bus port nobody can reach: the join ends after a minute; looked at far below. */
-static void begins_a_join_that_cannot_end(void **state)
-{
-    (void)state;
-    for (struct town *town = next_town(NULL); town != NULL; town = next_town(town)) {
-        struct task task;
-        make(&task, town, TASK_JOIN, LONE_SHUT, FIRST);
-        town->join_shut = crew_start(crew, &task);
-    }
-}
-
 /* DESIGN 7: everybody lists it, functions are there, and a second run changes nothing. */
 static void joins_a_virgin_node(void **state)
 {
@@ -315,6 +304,19 @@ static void makes_a_cluster(void **state)
         make(&task, town, TASK_MEET, NEW_SECOND, FIRST);
         expect_refused(town, &task, ERR_REFUSED, "two owners");
         check_refused();
+    }
+}
+
+/* A node whose bus port nobody can reach: the join ends after a minute; looked at far below. Not in
+ * the cluster of SPARE: half way in the node would go on meeting members whom it has heard of, and
+ * a server that was reset by hand takes over all nodes that such a MEET names. */
+static void begins_a_join_that_cannot_end(void **state)
+{
+    (void)state;
+    for (struct town *town = next_town(NULL); town != NULL; town = next_town(town)) {
+        struct task task;
+        make(&task, town, TASK_JOIN, LONE_SHUT, NEW_FIRST);
+        town->join_shut = crew_start(crew, &task);
     }
 }
 
@@ -509,7 +511,9 @@ static void undid_the_join_that_could_not_end(void **state)
         assert_int_equal(status.state, ORDER_FAILED);
         assert_int_equal(status.reason_code, ERR_TIMEOUT);
         assert_non_null(strstr(status.reason, "undone"));
-        assert_int_equal(listing_count(town, &node_of(town, LONE_SHUT)->id), 0);
+        for (int i = NEW_FIRST; i <= NEW_REPLICA; i++) {
+            assert_false(lists(node_of(town, i), &node_of(town, LONE_SHUT)->id));
+        }
         redisReply *reply = node_ask(node_of(town, LONE_SHUT), "CLUSTER INFO");
         assert_non_null(strstr(reply->str, "cluster_known_nodes:1\r"));
         freeReplyObject(reply);
@@ -519,10 +523,10 @@ static void undid_the_join_that_could_not_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(begins_a_join_that_cannot_end),
         cmocka_unit_test(ends_a_join_that_was_cut_anywhere),
         cmocka_unit_test(joins_a_virgin_node),
         cmocka_unit_test(makes_a_cluster),
+        cmocka_unit_test(begins_a_join_that_cannot_end),
         cmocka_unit_test(refuses_used_nodes),
         cmocka_unit_test(refuses_nodes_that_cannot_be_members),
         cmocka_unit_test(replicates_and_takes_over),

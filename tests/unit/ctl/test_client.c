@@ -48,8 +48,8 @@ static int listen_anywhere(char *url, size_t size)
 }
 
 /* Reads a request's head and what of the body came with it, answers, closes. An empty answer hangs
- * up. */
-static void serve(int fd, const char *answer, int *requests)
+ * up. 'early' goes to the first 'early_count'. */
+static void serve(int fd, const char *early, const char *late, int early_count, int *requests)
 {
     for (;;) {
         char head[8192];
@@ -66,6 +66,7 @@ static void serve(int fd, const char *answer, int *requests)
                 break;
             }
         }
+        const char *answer = *requests < early_count ? early : late;
         (*requests)++;
         if (write(peer, answer, strlen(answer)) < 0) {
             _exit(1);
@@ -90,19 +91,40 @@ static struct server *server_open(void)
     return server;
 }
 
+static void answer_make(char *answer, size_t size, int status, const char *header, const char *body)
+{
+    answer[0] = '\0';
+    if (status > 0) {
+        (void)snprintf(answer, size,
+                       "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                       "%sConnection: close\r\n\r\n%s",
+                       status, strlen(body), header, body);
+    }
+}
+
 static void server_start(struct server *server, int status, const char *body)
 {
-    char answer[4096] = "";
-    if (status > 0) {
-        (void)snprintf(answer, sizeof(answer),
-                       "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                       "Connection: close\r\n\r\n%s",
-                       status, strlen(body), body);
-    }
+    char answer[4096];
+    answer_make(answer, sizeof(answer), status, "", body);
     server->pid = fork();
     assert_true(server->pid >= 0);
     if (server->pid == 0) {
-        serve(server->fd, answer, server->requests);
+        serve(server->fd, answer, answer, 0, server->requests);
+    }
+}
+
+/* The first 'unready' requests are told to come again. */
+static void server_start_unready(struct server *server, int unready, const char *header)
+{
+    char early[4096];
+    char ready[4096];
+    answer_make(early, sizeof(early), 503, header,
+                "{\"error\": {\"code\": \"unavailable\", \"text\": \"reads its journal\"}}");
+    answer_make(ready, sizeof(ready), 200, "", "{\"a\": 7}");
+    server->pid = fork();
+    assert_true(server->pid >= 0);
+    if (server->pid == 0) {
+        serve(server->fd, early, ready, unready, server->requests);
     }
 }
 
@@ -274,6 +296,35 @@ static void test_no_leader(void **state)
     client_free(client);
 }
 
+/* A leader that still reads its journal says so and is asked again: nothing was carried out. Who is
+ * unavailable for another reason is believed at once. */
+static void test_leader_that_is_not_ready(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"GET", "POST"};
+    for (int i = 0; i < 2; i++) {
+        struct server *server = server_open();
+        struct err err = {0};
+        json_t *out = NULL;
+        server_start_unready(server, 2, "Retry-After: 1\r\n");
+        struct client *client = client_of(server->url, 5000);
+        assert_int_equal(client_ask(client, methods[i], "/x", NULL, &out, &err), 0);
+        assert_int_equal(field_int(out, "a"), 7);
+        assert_int_equal(*server->requests, 3);
+        json_decref(out);
+        client_free(client);
+    }
+    struct server *server = server_open();
+    struct err err = {0};
+    json_t *out = NULL;
+    server_start_unready(server, 2, "");
+    struct client *client = client_of(server->url, 5000);
+    assert_int_equal(client_ask(client, "GET", "/x", NULL, &out, &err), ERR_UNAVAILABLE);
+    assert_string_equal(err.text, "reads its journal");
+    assert_int_equal(*server->requests, 1);
+    client_free(client);
+}
+
 /* Status and why: the leader's word if it can be had, else anybody's. */
 static void test_ask_any(void **state)
 {
@@ -342,6 +393,7 @@ int main(void)
         cmocka_unit_test_teardown(test_lost_answer_of_a_post, teardown),
         cmocka_unit_test_teardown(test_timeout, teardown),
         cmocka_unit_test_teardown(test_no_leader, teardown),
+        cmocka_unit_test_teardown(test_leader_that_is_not_ready, teardown),
         cmocka_unit_test_teardown(test_ask_any, teardown),
         cmocka_unit_test_teardown(test_stream, teardown),
     };
