@@ -244,8 +244,7 @@ static void request_ended(void *user)
                     &err,
                     "check that it runs and listens there, and that its certificate is trusted");
             } else if (code == ERR_TIMEOUT) {
-                err_set(&err, code, "coordinator %s: no reply within %lld ms", link->url,
-                        limit_ms);
+                err_set(&err, code, "coordinator %s: no reply within %lld ms", link->url, limit_ms);
             } else if (code == ERR_LIMIT) {
                 err_set(&err, code,
                         "coordinator %s: the message is over %d bytes or %d requests are in flight",

@@ -28,6 +28,7 @@ static int64_t fence_asked; /* a SAVE_FENCE waits for its answer; 0 = none */
 static bool fence_is_slow;  /* the test answers SAVE_FENCE itself */
 static bool has_exited;
 static struct err exit_err;
+static int lost_warnings; /* "session.lost" at level warn */
 
 static void take(struct agent_effects *fx)
 {
@@ -44,6 +45,8 @@ static void take(struct agent_effects *fx)
         } else if (effect->kind == AGENT_FX_EXIT) {
             has_exited = true;
             exit_err = effect->err;
+        } else if (effect->kind == AGENT_FX_LOG && effect->log.level == LOG_WARN) {
+            lost_warnings += strcmp(effect->log.name, "session.lost") == 0;
         }
     }
     agent_effects_clear(fx);
@@ -181,6 +184,7 @@ static int set_up(void **state)
     fence_asked = 0;
     fence_is_slow = false;
     has_exited = false;
+    lost_warnings = 0;
     struct agent_config config = {.id = {"host1"},
                                   .incarnation = 5,
                                   .seed = 3,
@@ -264,6 +268,37 @@ static void rotates_when_nobody_answers(void **state)
         reply(0, NULL, ERR_TIMEOUT);
         pass(2500);
     }
+}
+
+static void lose(int code, const char *why)
+{
+    struct err err = {0};
+    err_set(&err, code, "%s", why);
+    assert_int_equal(post_count, 1);
+    uint64_t req_id = posts[0].req_id;
+    message_release(&posts[--post_count].message);
+    feed(&(struct agent_event){.kind = AGENT_MESSAGE, .req_id = req_id, .code = code, .err = &err});
+    pass(2500);
+}
+
+/* A reason is warned of once a coordinator, a new one again, and all of them after a session. */
+static void warns_of_each_reason_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        lose(ERR_TIMEOUT, "one: nobody listens");
+        lose(ERR_TIMEOUT, "two: nobody listens");
+    }
+    assert_int_equal(lost_warnings, 2);
+    lose(ERR_TIMEOUT, "one: not trusted");
+    lose(ERR_TIMEOUT, "two: nobody listens");
+    lose(ERR_TIMEOUT, "one: not trusted");
+    assert_int_equal(lost_warnings, 3);
+    welcome(4);
+    pass(50);
+    lose_posts();
+    pass(2500);
+    assert_int_equal(lost_warnings, 4);
 }
 
 /* An agent that was never let in ends with the reason, so that a person sees it. */
@@ -544,6 +579,7 @@ int main(void)
         TEST(reports_its_nodes),
         TEST(follows_the_leader),
         TEST(rotates_when_nobody_answers),
+        TEST(warns_of_each_reason_once),
         TEST(exits_when_its_credential_is_refused),
         TEST(greets_again_when_told),
         TEST(carries_out_an_order_once),
