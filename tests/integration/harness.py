@@ -421,6 +421,16 @@ class Cluster:
         rows = self.nodes[0].view()
         return {node.name: len(rows[node.id()]["slots"]) for node in self.live() if node.id() in rows}
 
+    def first_difference(self, maps):
+        slot = next(s for s in range(SLOTS) if len({m.get(s) for m in maps}) > 1)
+        words = ["slot %d of %d" % (slot, sum(len({m.get(s) for m in maps}) > 1 for s in range(SLOTS)))]
+        for node in self.live():
+            view = node.view()
+            owner = next((i for i, row in view.items() if slot in row["slots"]), "nobody")
+            rows = ["%s epoch %s %s" % (i[:8], row["epoch"], "/".join(sorted(row["flags"]))) for i, row in view.items()]
+            words.append("%s says %s of %s" % (node.name, owner[:8], ", ".join(rows)))
+        return "\n  ".join(words)
+
     def check_at_rest(self, timeout=60):
         """Every slot has one owner, all views agree, nothing is open, config epochs are unique (invariants 1, 4, 5, 11)."""
 
@@ -438,7 +448,7 @@ class Cluster:
                     if "myself" in row["flags"] and row["is_primary"]:
                         epochs.setdefault(row["epoch"], []).append(node.name)
             if any(m != maps[0] for m in maps):
-                return "views differ"
+                return "views differ: " + self.first_difference(maps)
             shared = {e: names for e, names in epochs.items() if len(names) > 1}
             if shared:
                 return "config epochs collide: %s" % shared

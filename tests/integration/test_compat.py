@@ -8,6 +8,7 @@ owns which slot. Where the original misleads (docs/redis_cli.md) the case names 
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,8 @@ def plain(cluster, text):
     for i, node in enumerate(cluster.nodes):
         if node.process.is_running():
             text = text.replace(node.id(), "ID%d" % i).replace(node.id()[:8], "ID%d" % i)
-        text = text.replace(node.address, "NODE%d" % i).replace(str(node.port), "PORT%d" % i)
+        # A port may be 16384, too.
+        text = re.sub(r"\b%d\b(?! slots)" % node.port, "PORT%d" % i, text.replace(node.address, "NODE%d" % i))
     return sorted(text.splitlines())
 
 
@@ -202,7 +204,11 @@ class Twins:
             runs = []
             for cluster, tool in zip(self.clusters, (self.bench.original, self.bench.drover)):
                 runs.append(tool(*make(cluster), answers=answers))
-                cluster.check_at_rest()
+                try:
+                    cluster.check_at_rest()
+                except AssertionError as error:
+                    cluster.dump_logs()
+                    raise AssertionError("%s\nafter %s: %r" % (error, tool.__name__, runs[-1]))
             self.bench.test.assertEqual([run.code for run in runs], [code, code], "%r\n%r" % tuple(runs))
             if lines:
                 self.bench.test.assertEqual(plain(self.clusters[0], runs[0].out), plain(self.clusters[1], runs[1].out))
