@@ -74,8 +74,9 @@ server_start() {
         if ! port_is_free "$port" || ! port_is_free $((port + 10000)); then
             continue
         fi
+        # A port that served before is passed over: its server would come up with the cluster of then.
         dir=$cluster_dir/$port
-        mkdir -p "$dir"
+        mkdir "$dir" 2>/dev/null || continue
         "${REDIS_SERVER:-redis-server}" --port "$port" --cluster-enabled yes --dir "$dir" --logfile "$dir/log" \
             --save "" --appendonly no --cluster-node-timeout "${CLUSTER_NODE_TIMEOUT:-15000}" \
             --repl-diskless-sync-delay 0 --daemonize no ${CLUSTER_AUTH:+--requirepass "$CLUSTER_AUTH"} \

@@ -192,23 +192,31 @@ def refusals(bench, cluster):
 class Twins:
     """Two clusters with the same nodes, slots and keys: one for the original, one for drover."""
 
-    def __init__(self, bench):
+    def __init__(self, bench, name="twin"):
         self.bench = bench
-        self.clusters = [Cluster(bench.folder_of(i), bench.server).create(3, 1) for i in range(2)]
+        self.broken = None  # how the original left its cluster
+        self.clusters = [Cluster(bench.folder_of("%s%d" % (name, i)), bench.server).create(3, 1) for i in range(2)]
         for cluster in self.clusters:
             fill(cluster)
 
     def both(self, name, make, answers="", compares="layout", code=0, lines=True):
         """make(cluster) gives the arguments."""
+        if self.broken:
+            return
         with self.bench.case(name):
-            runs = []
-            for cluster, tool in zip(self.clusters, (self.bench.original, self.bench.drover)):
-                runs.append(tool(*make(cluster), answers=answers))
-                try:
-                    cluster.check_at_rest()
-                except AssertionError as error:
-                    cluster.dump_logs()
-                    raise AssertionError("%s\nafter %s: %r" % (error, tool.__name__, runs[-1]))
+            theirs = self.bench.original(*make(self.clusters[0]), answers=answers)
+            try:
+                self.clusters[0].check_at_rest()
+            except AssertionError as error:
+                self.clusters[0].dump_logs()
+                self.broken = "%s: %s\n%r" % (name, error, theirs)
+                return
+            runs = [theirs, self.bench.drover(*make(self.clusters[1]), answers=answers)]
+            try:
+                self.clusters[1].check_at_rest()
+            except AssertionError:
+                self.clusters[1].dump_logs()
+                raise
             self.bench.test.assertEqual([run.code for run in runs], [code, code], "%r\n%r" % tuple(runs))
             if lines:
                 self.bench.test.assertEqual(plain(self.clusters[0], runs[0].out), plain(self.clusters[1], runs[1].out))
@@ -252,7 +260,7 @@ def moving(bench, twins):
     twins.both("rebalance by weight", lambda c: ["rebalance", seed(c), "--cluster-weight", id_of(c, 0)[:12] + "=1.1"],
                compares="counts", lines=False)
     twins.both("rebalance back", lambda c: ["rebalance", seed(c)], compares="counts", lines=False)
-    for cluster in twins.clusters:
+    for cluster in () if twins.broken else twins.clusters:
         cluster.add_empty()
     twins.both("rebalance leaves empty primaries alone", lambda c: ["rebalance", seed(c)], compares="counts")
     twins.both("rebalance onto an empty primary", lambda c: [
@@ -260,6 +268,18 @@ def moving(bench, twins):
         compares="counts", lines=False)
     twins.both("rebalance, weight 0 empties", lambda c: [
         "rebalance", seed(c), "--cluster-weight", id_of(c, 6) + "=0"], compares="counts", lines=False)
+
+
+def with_twins(bench, twins, cases):
+    """The twins that went through the cases. The original leaves nodes that disagree for good where gossip comes late,
+    which machines under load have shown; there is nothing to compare with then, and new twins begin again."""
+    cases(bench, twins)
+    if twins.broken:
+        print("    begun again: the original broke its own cluster: %s" % twins.broken, flush=True)
+        twins = Twins(bench, "again")
+        cases(bench, twins)
+    bench.test.assertIsNone(twins.broken)
+    return twins
 
 
 def interruptions(bench, cluster):
@@ -394,7 +414,7 @@ class Compat(unittest.TestCase):
         errors_of_the_command_line(bench, twins.clusters[0].nodes[0].address)
         reading(bench, twins.clusters[0])
         refusals(bench, twins.clusters[0])
-        moving(bench, twins)
+        twins = with_twins(bench, twins, moving)
         interruptions(bench, twins.clusters[1])
         dead_replica(bench, twins.clusters[1])
         bench.tell()
@@ -409,7 +429,7 @@ class Compat(unittest.TestCase):
         seed = twins.clusters[0].nodes[0].address
         bench.same("alias --cluster-only-primaries", "call", seed, "PING", "--cluster-only-primaries")
         bench.same("alias --cluster-use-empty-primaries", "rebalance", seed, "--cluster-use-empty-primaries")
-        moving_little(bench, twins)
+        with_twins(bench, twins, moving_little)
         bench.tell()
 
 
