@@ -25,7 +25,7 @@ Usage: bench/compare.sh [--quick] [--scenes LIST] [--movers LIST] [--rounds N] [
   --size B       bytes of a value (100)
   --rate R       requests a second of the load (10000)
   --bin DIR      where drover, drover-coordinator and drover-load are; default: the search path
-  --out DIR      keep the JSON report of every measurement there
+  --out DIR      keep the JSON report and the log of every measurement there
 
 Environment: REDIS_SERVER and REDIS_CLI name other binaries.
 Exit codes: 0 measured, 1 a client saw an error or a check failed, 2 usage or something is missing.
@@ -158,14 +158,15 @@ floor_stop() { :; }
 
 # --- one measurement --------------------------------------------------------------------------------------------------
 
-# load_begin LOAD_KEYS: the load in the background, its first phase over when this returns.
+# load_begin LOAD_KEYS: the load in the background, its first phase over when this returns. In real time, so that it
+# asks when it should and measures the servers, not its own wait for a processor.
 load_begin() {
     rm -f "$cluster_dir/ready" "$cluster_dir/stop"
     echo before >"$cluster_dir/phase"
     local filled=()
     [ "$1" != "$keys" ] || filled=(--filled)
     "$load" run --seed-node "127.0.0.1:${cluster_ports[0]}" --keys "$1" --size "$size" --rate "$rate" "${filled[@]}" \
-        --get-ratio 0.8 --connections-per-node 4 --mark-file "$cluster_dir/phase" \
+        --get-ratio 0.8 --connections-per-node 4 --realtime --mark-file "$cluster_dir/phase" \
         --ready-file "$cluster_dir/ready" --until-file "$cluster_dir/stop" --json "$cluster_dir/load.json" \
         2>"$cluster_dir/load.log" &
     load_pid=$!
@@ -284,6 +285,7 @@ measure() {
     echo "$scene $mover $((after - before)) $(slots_of "$server_port") $(rcli "$server_port" DBSIZE) $numbers $servers $mover_before $load_ms" \
         >>"$cluster_dir/results"
     "${kind}_stop"
+    [ -z "$out_dir" ] || [ ! -s "$cluster_dir/drover.log" ] || mv "$cluster_dir/drover.log" "$out_dir/$scene-$mover-$round.log"
     local port
     for port in "${cluster_ports[@]}"; do
         cluster_kill "$port" KILL

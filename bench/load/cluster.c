@@ -617,8 +617,7 @@ static void on_event(struct cluster *c, const struct epoll_event *event)
     }
 }
 
-/* One call of the kernel a turn, two before Linux 5.11: what the load takes of the processors, the
- * servers cannot have. */
+/* One call of the kernel a turn, two before Linux 5.11. */
 static int wait_events(struct cluster *c, int64_t rest_ns, struct epoll_event *events)
 {
     struct timespec rest = {.tv_sec = rest_ns / NS_PER_S, .tv_nsec = rest_ns % NS_PER_S};
@@ -641,6 +640,14 @@ void cluster_wait(struct cluster *c, int64_t until_ns)
     for (int i = 0; i < count; i++) {
         on_event(c, &events[i]);
     }
+}
+
+void cluster_rest(struct cluster *c, int64_t until_ns)
+{
+    upkeep(c);
+    struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+    cluster_wait(c, 0);
 }
 
 int cluster_connect(struct cluster *c, int64_t limit_ms, struct err *err)

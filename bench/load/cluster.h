@@ -129,5 +129,7 @@ void cluster_submit(struct cluster *c, struct request *request);
 
 /* Sends what is queued, waits until something happens or 'until_ns' is reached, and handles it. */
 void cluster_wait(struct cluster *c, int64_t until_ns);
+/* The same, but sleeps until then whatever happens. */
+void cluster_rest(struct cluster *c, int64_t until_ns);
 
 #endif
