@@ -210,6 +210,7 @@ Still running (processes: ${pids[*]}), in $folder. Try:
   drover rebalance       then, in another terminal, kill -9 the drover-coordinator and start it again:
     drover-coordinator --bus inproc://drover --store sqlite://$folder/drover.db --api $api ${nodes[*]}
   drover why             one sentence: what it does, or why it waits
+  http://$api/   the same in a browser
 Stop it all with:  kill ${pids[*]}; rm -rf $folder
 TEXT
 fi

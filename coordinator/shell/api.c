@@ -1,6 +1,7 @@
 /* api.c — see api.h. Routes, answers and the life of the server; what each route says is in
  * api_<noun>.c. */
 #include "coordinator/shell/api_internal.h"
+#include "coordinator/shell/api_web.h"
 
 #include "common/base/alloc.h"
 #include "common/base/check.h"
@@ -204,7 +205,13 @@ static void on_request(void *user, struct http_request *request)
 {
     struct api *api = user;
     const char *rest = "";
+    const char *method = http_request_method(request);
+    bool is_get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     const struct api_route *route = find_route(http_request_path(request), &rest);
+    if (route == NULL && is_get && api_web_respond(request)) {
+        count_answer(api, 200);
+        return;
+    }
     if (route == NULL) {
         struct err err = {0};
         err_set(&err, ERR_NOT_FOUND, "there is nothing at %.200s", http_request_path(request));
@@ -212,8 +219,6 @@ static void on_request(void *user, struct http_request *request)
         api_respond_error(api, request, &err);
         return;
     }
-    const char *method = http_request_method(request);
-    bool is_get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     api_handler *handler = is_get ? route->get : strcmp(method, "POST") == 0 ? route->post : NULL;
     if (handler == NULL) {
         respond_not_allowed(api, request, route);
