@@ -242,12 +242,15 @@ static bool all_met(void *user)
     return true;
 }
 
+/* Also the roles are gossip: a view that still has a replica as a primary misleads who looks. */
 static bool all_well(void *user)
 {
     struct cluster *cluster = user;
+    int replicas = cluster->options.replicas;
     for (int i = 0; i < cluster->count; i++) {
         bool is_replica = i >= cluster->options.primaries + cluster->options.empty_primaries;
         if (!has_text(&cluster->nodes[i], "CLUSTER INFO", "cluster_state:ok", 1) ||
+            !has_text(&cluster->nodes[i], "CLUSTER NODES", "slave ", replicas) ||
             (is_replica &&
              !has_text(&cluster->nodes[i], "INFO replication", "master_link_status:up", 1))) {
             return false;

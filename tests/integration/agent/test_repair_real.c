@@ -181,7 +181,45 @@ static void both_marked(void **state)
     repairs_to(&both, 1, 120);
 }
 
-/* The slot is node 1's in every view. */
+/* Node 1's config epoch as each of the nodes has it. */
+static bool has_heard_of_epoch(void *user)
+{
+    (void)user;
+    char own[32] = "";
+    char start[NODE_ID_LEN + 8]; /* of its line: marks name it too */
+    (void)snprintf(start, sizeof(start), "%s 127", three.nodes[1].id.text);
+    for (int i = 0; i < 3; i++) {
+        int asked = (i + 1) % 3; /* itself first */
+        redisReply *reply = node_ask(&three.nodes[asked], "CLUSTER NODES");
+        char epoch[32] = "";
+        const char *line = strstr(reply->str, start);
+        assert_non_null(line);
+        assert_int_equal(sscanf(line, "%*s %*s %*s %*s %*s %*s %31s", epoch), 1);
+        freeReplyObject(reply);
+        if (i == 0) {
+            (void)snprintf(own, sizeof(own), "%s", epoch);
+        } else if (strcmp(own, epoch) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct place handed_over;
+
+static bool is_handed_over(void *user)
+{
+    for (int i = 0; i < 3; i++) {
+        struct node_id seen = owner_in_view(&three.nodes[i], handed_over.slot);
+        if (strcmp(seen.text, three.nodes[1].id.text) != 0) {
+            return false;
+        }
+    }
+    return has_heard_of_epoch(user);
+}
+
+/* The slot is node 1's in every view, for good: until all know its new config epoch, a message that
+ * node 0 sent before may take the slot back in the view of node 2. */
 static void hand_over(const struct place *place)
 {
     mark(1, "IMPORTING", place, 0);
@@ -189,6 +227,8 @@ static void hand_over(const struct place *place)
     mark(1, "NODE", place, 1);
     mark(0, "NODE", place, 1);
     mark(2, "NODE", place, 1);
+    handed_over = *place;
+    assert_true(wait_until(is_handed_over, NULL));
 }
 
 static void target_owns_and_keys_left(void **state)
