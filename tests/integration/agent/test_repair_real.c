@@ -78,6 +78,19 @@ static void check_keys(int node, const struct place *place, int first, int last)
     }
 }
 
+struct wanted_owner {
+    struct cluster_node *node;
+    int slot;
+    const struct node_id *owner;
+};
+
+static bool shows_owner(void *user)
+{
+    const struct wanted_owner *wanted = user;
+    struct node_id seen = owner_in_view(wanted->node, wanted->slot);
+    return strcmp(seen.text, wanted->owner->text) == 0;
+}
+
 /* One owner in every view, no mark for the slot, no key elsewhere. */
 static void check_clean(const struct place *place, int owner)
 {
@@ -89,8 +102,9 @@ static void check_clean(const struct place *place, int owner)
         if (strstr(marks, wanted) != NULL) {
             fail_msg("node %d still has %s", i, marks);
         }
-        struct node_id seen = owner_in_view(&three.nodes[i], place->slot);
-        assert_string_equal(seen.text, three.nodes[owner].id.text);
+        /* The other views follow by gossip. */
+        struct wanted_owner seen = {&three.nodes[i], place->slot, &three.nodes[owner].id};
+        assert_true(wait_until(shows_owner, &seen));
         if (i != owner) {
             assert_int_equal(keys_in_slot(&three.nodes[i], place->slot), 0);
         }
