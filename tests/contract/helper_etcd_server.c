@@ -217,10 +217,13 @@ void etcd_member_wait(struct etcd_cluster *cluster, int index)
 {
     int64_t limit_ms = store_now_ms() + START_MS_MAX;
     while (store_now_ms() < limit_ms) {
-        /* Any answer of etcd's own counts: with authentication on, the read is refused. */
+        /* Deletes what is not there: needs the log, leaves nothing. A read would not do: etcd asks
+         * again for it, while a write meets a change of leader or a peer that is only now dialled
+         * and is lost in silence. Any answer of etcd's own counts: with authentication on, the
+         * request is refused. */
         char *answer = NULL;
-        long status =
-            etcd_member_post(cluster, index, "/v3/kv/range", "{\"key\":\"AA==\"}", NULL, &answer);
+        long status = etcd_member_post(cluster, index, "/v3/kv/deleterange", "{\"key\":\"AA==\"}",
+                                       NULL, &answer);
         bool is_up = status == 200 || (status == 400 && answer != NULL &&
                                        strstr(answer, "user name is empty") != NULL);
         free(answer);

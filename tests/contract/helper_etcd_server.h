@@ -43,7 +43,7 @@ char *etcd_cluster_url(const struct etcd_cluster *cluster, int first, const char
 void etcd_member_start(struct etcd_cluster *cluster, int index);
 void etcd_member_signal(struct etcd_cluster *cluster, int index, int number); /* SIGSTOP, SIGCONT */
 void etcd_member_kill(struct etcd_cluster *cluster, int index);               /* kill -9 */
-/* Waits until 'index' answers a read that needs a majority. */
+/* Waits until 'index' has had a write agreed by a majority. */
 void etcd_member_wait(struct etcd_cluster *cluster, int index);
 /* The member that leads, waited for. */
 int etcd_cluster_leader(struct etcd_cluster *cluster);
