@@ -48,6 +48,7 @@ struct etcd_auth {
     char *header;   /* "Authorization: <token>"; owned; NULL unless READY */
     struct http_call *http;
     int endpoint; /* asked last */
+    int timeouts; /* in a row, counted up to a limit: gives the next try more time */
 };
 
 struct etcd_store {

@@ -11,7 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUTHENTICATE_MS_MAX 2000 /* etcd hashes the password with bcrypt: about 100 ms of CPU */
+/* etcd hashes the password with bcrypt: about 100 ms of CPU, seconds where that is scarce. What we
+ * give up goes on there and makes the next try slower still, so after each round of endpoints that
+ * all were too slow a try gets twice the time: one gets through in the end. */
+#define AUTHENTICATE_MS_FIRST 2000
+#define AUTHENTICATE_DOUBLINGS_MAX 3
 #define TOKEN_ANSWER_SIZE_MAX 65536
 #define GRPC_FAILED_PRECONDITION 9
 
@@ -69,9 +73,11 @@ static void authenticate(struct etcd_store *store)
 {
     struct etcd_auth *auth = &store->auth;
     char *body = etcd_encode_authenticate(auth->user, auth->password);
+    int rounds = auth->timeouts / store->endpoint_count;
+    int doublings = rounds < AUTHENTICATE_DOUBLINGS_MAX ? rounds : AUTHENTICATE_DOUBLINGS_MAX;
     struct http_request request = {.body = body,
                                    .body_size = strlen(body),
-                                   .timeout_ms = AUTHENTICATE_MS_MAX,
+                                   .timeout_ms = (int64_t)AUTHENTICATE_MS_FIRST << doublings,
                                    .response_size_max = TOKEN_ANSWER_SIZE_MAX,
                                    .done = authenticate_done,
                                    .user = store};
@@ -96,6 +102,11 @@ static void authenticate_done(void *user, struct http_response *response)
     struct err err = response->err;
     auth->http = NULL;
     auth->state = ETCD_AUTH_NONE;
+    if (response->code != ERR_TIMEOUT) {
+        auth->timeouts = 0;
+    } else if (auth->timeouts < AUTHENTICATE_DOUBLINGS_MAX * store->endpoint_count) {
+        auth->timeouts++;
+    }
     char *token = NULL;
     if (response->code == 0 && response->status == 200 &&
         etcd_decode_token(&response->body, &token, &err) == 0) {

@@ -26,6 +26,7 @@
 
 #define ETCD_BINARY "/usr/bin/etcd"
 #define START_MS_MAX 30000
+#define LOG_END_BYTES 8000
 
 bool etcd_is_installed(void)
 {
@@ -140,6 +141,22 @@ void etcd_cluster_stop(struct etcd_cluster *cluster)
     free(cluster->key_file);
     free(cluster->other_ca_file);
     *cluster = (struct etcd_cluster){0};
+}
+
+void etcd_cluster_print_logs(const struct etcd_cluster *cluster)
+{
+    for (int i = 0; i < cluster->count; i++) {
+        char *path = xasprintf("%s/m%d.log", cluster->dir, i);
+        FILE *log = fopen(path, "r");
+        char text[LOG_END_BYTES + 1] = "";
+        if (log != NULL) {
+            (void)(fseek(log, -LOG_END_BYTES, SEEK_END) == 0 || fseek(log, 0, SEEK_SET) == 0);
+            text[fread(text, 1, LOG_END_BYTES, log)] = '\0';
+            (void)fclose(log);
+        }
+        print_message("---- end of %s\n%s\n", path, text);
+        free(path);
+    }
 }
 
 char *etcd_cluster_url(const struct etcd_cluster *cluster, int first, const char *prefix)

@@ -36,6 +36,8 @@ bool etcd_is_installed(void);
 void etcd_cluster_start(struct etcd_cluster *cluster, struct suite_loop *loop, int count);
 /* Kills what runs and removes the directory. */
 void etcd_cluster_stop(struct etcd_cluster *cluster);
+/* Prints the end of every member's log: why a test failed. */
+void etcd_cluster_print_logs(const struct etcd_cluster *cluster);
 
 /* A store URL with all members, beginning with 'first'. free() it. */
 char *etcd_cluster_url(const struct etcd_cluster *cluster, int first, const char *prefix);

@@ -40,8 +40,8 @@ int suite_run(struct suite_backend *backend);
 /* ---- helper_store_client.c: pieces of the cases and of the backends' own tests ---- */
 
 #define SUITE_ANSWER_MS_MAX \
-    20000 /* far beyond every timeout used: no answer at all is the failure looked for */
-#define SUITE_TIMEOUT_MS 5000 /* of a request that says nothing else */
+    60000 /* far beyond every timeout used: no answer at all is the failure looked for */
+#define SUITE_TIMEOUT_MS 15000 /* of a request that says nothing else */
 
 /* Where suite_answer_done() puts a copy of the result. */
 struct suite_answer {

@@ -358,6 +358,9 @@ int main(void)
         cmocka_unit_test(test_tls),
     };
     failed += cmocka_run_group_tests_name("etcd only", tests, NULL, NULL);
+    if (failed > 0) {
+        etcd_cluster_print_logs(&cluster);
+    }
     etcd_cluster_stop(&cluster);
     suite_loop_release(&loop);
     return failed == 0 ? 0 : 1;

@@ -23,10 +23,12 @@
 #define RANGE_OK "200 {" HEADER("5") "}"
 #define TXN_OK "200 {" HEADER("5") ",\"succeeded\":true}"
 #define LINES_MAX 8
+#define LATE_MS 3000
 
 struct line {
     const char *path;
-    const char *answer; /* "STATUS BODY"; "" = close the connection; NULL ends the script */
+    const char *answer; /* "STATUS BODY", sent LATE_MS later with a '~' before it; "" = close the
+                           connection; NULL ends the script */
 };
 
 struct gateway {
@@ -42,9 +44,18 @@ struct peer {
     uv_tcp_t tcp;
     struct gateway *gateway;
     struct strbuf in;
+    struct late *late; /* NULL = nothing is to be sent later */
     char buffer[16384];
 };
 
+/* An answer that waits for its time. */
+struct late {
+    uv_timer_t timer;
+    struct peer *peer; /* NULL = it has gone */
+    const char *answer;
+};
+
+static int late_count;
 static struct suite_loop loop;
 static struct suite_backend backend;
 static struct gateway gateways[2];
@@ -52,6 +63,9 @@ static struct gateway gateways[2];
 static void peer_closed(uv_handle_t *handle)
 {
     struct peer *peer = handle->data;
+    if (peer->late != NULL) {
+        peer->late->peer = NULL;
+    }
     strbuf_release(&peer->in);
     free(peer);
 }
@@ -95,6 +109,35 @@ static void peer_answer(struct peer *peer, const char *answer)
     (void)uv_write(write, (uv_stream_t *)&peer->tcp, &buf, 1, write_done);
 }
 
+static void late_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+    late_count--;
+}
+
+static void late_due(uv_timer_t *timer)
+{
+    struct late *late = timer->data;
+    if (late->peer != NULL) {
+        late->peer->late = NULL;
+        peer_answer(late->peer, late->answer);
+    }
+    uv_close((uv_handle_t *)timer, late_closed);
+}
+
+static void peer_answer_later(struct peer *peer, const char *answer)
+{
+    struct late *late = xcalloc(1, sizeof(*late));
+    late->peer = peer;
+    late->answer = answer;
+    late->timer.data = late;
+    assert_null(peer->late);
+    peer->late = late;
+    late_count++;
+    assert_int_equal(uv_timer_init(&loop.loop, &late->timer), 0);
+    assert_int_equal(uv_timer_start(&late->timer, late_due, LATE_MS, 0), 0);
+}
+
 static void peer_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct peer *peer = handle->data;
@@ -124,7 +167,12 @@ static void peer_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
     strbuf_add(&gateway->last, peer->in.data, need);
     strbuf_consume(&peer->in, need);
     gateway->requests++;
-    peer_answer(peer, script_next(gateway, strbuf_text(&gateway->last)));
+    const char *answer = script_next(gateway, strbuf_text(&gateway->last));
+    if (answer[0] == '~') {
+        peer_answer_later(peer, answer + 1);
+    } else {
+        peer_answer(peer, answer);
+    }
 }
 
 static void accepted(uv_stream_t *listener, int status)
@@ -381,6 +429,29 @@ static void test_grant_again(void **state)
     backend.close(store);
 }
 
+/* A server that is slow to hash the password: each try is given longer, so that one gets through,
+ * although the requests that wait for it have long ended. */
+static void test_slow_login(void **state)
+{
+    (void)state;
+    static const struct line script[] = {
+        {"/v3/auth/", "~200 {\"token\":\"t\"}"}, {"/v3/kv/range", RANGE_OK}, {NULL, NULL}};
+    struct store *store = open_scripts(script, NULL, true);
+    int64_t limit_ms = store_now_ms() + 60000;
+    struct store_result result = {0};
+    do {
+        store_result_release(&result);
+        result = ask(store, STORE_RANGE);
+    } while (result.code == ERR_UNAVAILABLE && store_now_ms() < limit_ms);
+    assert_int_equal(result.code, 0);
+    assert_int_equal(gateways[0].used[0], 2);
+    store_result_release(&result);
+    backend.close(store);
+    while (late_count > 0) {
+        (void)uv_run(&loop.loop, UV_RUN_ONCE);
+    }
+}
+
 static void close_all(uv_handle_t *handle, void *unused)
 {
     (void)unused;
@@ -401,7 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_txn_errors),     cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_lagging_member), cmocka_unit_test(test_token),
-        cmocka_unit_test(test_grant_again),
+        cmocka_unit_test(test_grant_again),    cmocka_unit_test(test_slow_login),
     };
     int failed = cmocka_run_group_tests_name("scripted gateway", tests, NULL, NULL);
     uv_walk(&loop.loop, close_all, NULL);
