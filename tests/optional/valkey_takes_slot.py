@@ -8,6 +8,7 @@ it back (IMPORTING there, MIGRATING here), as somebody would who undoes a move. 
 takes the slot at once, with a new config epoch and without any SETSLOT NODE, and the source drops its keys. With
 half a second it does not. Prints how often.
 """
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,9 +19,20 @@ SERVER = "valkey-server"
 KEYS = 10
 
 
+def connect(port):
+    limit = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.05)
+
+
 class Client:
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = connect(port)
         self.file = self.socket.makefile("rb")
 
     def __call__(self, *words):
@@ -61,6 +73,8 @@ def form(nodes, ports):
 
 
 def main():
+    if shutil.which(SERVER) is None:
+        sys.exit("%s is not installed: it comes with deploy/install-deps.sh test" % SERVER)
     pause = float(sys.argv[1]) if len(sys.argv) > 1 else 0
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 10
     ports = [free_port() for _ in range(3)]
@@ -70,7 +84,6 @@ def main():
                                      "--cluster-config-file", "nodes-%d.conf" % port, "--logfile", "%d.log" % port])
                    for port in ports]
         try:
-            time.sleep(1)
             nodes = [Client(port) for port in ports]
             form(nodes, ports)
             ids = [node("CLUSTER", "MYID") for node in nodes]

@@ -78,19 +78,6 @@ static void check_keys(int node, const struct place *place, int first, int last)
     }
 }
 
-struct wanted_owner {
-    struct cluster_node *node;
-    int slot;
-    const struct node_id *owner;
-};
-
-static bool shows_owner(void *user)
-{
-    const struct wanted_owner *wanted = user;
-    struct node_id seen = owner_in_view(wanted->node, wanted->slot);
-    return strcmp(seen.text, wanted->owner->text) == 0;
-}
-
 /* All views, for who has to find out why one of them is wrong. */
 static void print_views(const struct place *place, int node, int owner)
 {
@@ -113,9 +100,8 @@ static void check_clean(const struct place *place, int owner)
         if (strstr(marks, wanted) != NULL) {
             fail_msg("node %d still has %s", i, marks);
         }
-        /* The other views follow by gossip. */
-        struct wanted_owner seen = {&three.nodes[i], place->slot, &three.nodes[owner].id};
-        if (!wait_until(shows_owner, &seen)) {
+        struct node_id seen = owner_in_view(&three.nodes[i], place->slot);
+        if (strcmp(seen.text, three.nodes[owner].id.text) != 0) {
             print_views(place, i, owner);
         }
         if (i != owner) {
@@ -268,7 +254,8 @@ static bool has_talked(void *user)
 
 /* The nodes have heard each other anew. Valkey 8 needs it: a node that imports a slot takes it,
  * with a new config epoch, when it hears from the source that the source does not claim it, and a
- * word from before the source's claim says that. */
+ * word from before the source's claim says that. drover has no guard for it yet
+ * (docs/redis_facts.md 13f): this test keeps out of its way. */
 static void let_talk(void)
 {
     for (int i = 0; i < three.count; i++) {
