@@ -82,6 +82,7 @@ struct agent *agent_new(const struct agent_config *config, int64_t now_ms)
            sizeof(a->config.instances.password));
     probe_init(&a->probe, SERIAL_PROBE, config->serves_all, config->probe_interval_ms);
     order_book_init(&a->book, &login, config->seed + 1, &a->last_serial);
+    a->book.means.probe = &a->probe;
     a->book.means.instances = a->config.instances.folder[0] != '\0' ? &a->config.instances : NULL;
     struct outside_settings *outside = &a->config.outside;
     memcpy(outside->agent, config->id.text, sizeof(outside->agent));

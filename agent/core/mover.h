@@ -18,6 +18,7 @@
 #define DROVER_AGENT_CORE_MOVER_H
 
 #include "agent/core/governor.h"
+#include "agent/core/owned_watch.h"
 #include "agent/core/redis_words.h"
 #include "agent/core/request_ids.h"
 #include "agent/core/slot_mover.h"
@@ -269,6 +270,7 @@ struct slot_mover {
     int64_t source_epoch;     /* the source's config epoch */
     int64_t failing_slots;    /* of primaries that the target saw failing */
     struct node_id successor; /* found by tracing */
+    struct owned_watch owned; /* the source's slots, for how long */
 
     /* The slots. */
     uint8_t flags[SLOT_COUNT];
@@ -351,6 +353,8 @@ void mover_retry(struct slot_mover *m,
 /* The same for what is no failure and passes by itself, within a minute or never: gossip that has
  * not arrived. */
 void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *what);
+/* Surveys again at that time; no failure either. */
+void mover_rest(struct slot_mover *m, struct agent_effects *fx, int64_t until_ms, const char *what);
 /* Of an answer that did not come (code not 0) or is an error: picks the fault and the words, then
  * mover_retry(). */
 void mover_retry_reply(struct slot_mover *m,
@@ -462,6 +466,8 @@ bool mover_fan_answered(struct slot_mover *m,
  * yet, or since a claim might not hold. */
 bool mover_judge_successor(struct slot_mover *m, struct agent_effects *fx);
 bool mover_judge_epochs(struct slot_mover *m, struct agent_effects *fx);
+/* False when the mover waits: the target would take what it imports (Valkey), see owned_watch.h. */
+bool mover_judge_rest(struct slot_mover *m, struct agent_effects *fx);
 /* The last answer of 'ev' is the source's CLUSTER INFO: as surveyed? Otherwise the mover looks
  * again. */
 bool mover_source_is_clear(struct slot_mover *m,

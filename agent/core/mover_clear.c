@@ -12,6 +12,9 @@
  * what the survey saw: CLUSTER INFO of the source comes with the proof, that of the target is asked
  * for side by side with it. current_epoch only grows, and a node takes it from every message, so it
  * says what the target has heard of; it need not list the source's config epoch itself.
+ *
+ * Where the target runs Valkey from 8 on, nothing is imported before the source has had it for a
+ * while, see owned_watch.h.
  * Source: redis 7.0 cluster.c, clusterBumpConfigEpochWithoutConsensus(),
  * clusterUpdateSlotsConfigWith(), clusterHandleConfigEpochCollision(); docs/redis_facts.md. */
 #include "agent/core/mover.h"
@@ -99,6 +102,32 @@ bool mover_judge_epochs(struct slot_mover *m, struct agent_effects *fx)
     m->source_epoch = survey->source.cluster.my_epoch;
     m->failing_slots = survey->target.cluster.slots_pfail + survey->target.cluster.slots_fail;
     return true;
+}
+
+/* ---- may the target import? ---- */
+
+bool mover_judge_rest(struct slot_mover *m, struct agent_effects *fx)
+{
+    struct mover_survey *survey = m->survey;
+    owned_watch_see(&m->owned, &survey->source.view, m->now_ms);
+    if (!info_is_valkey_8(&survey->target.info)) {
+        return true;
+    }
+    struct slotset slots = m->todo_keys; /* less what is marked or claimed at the target already */
+    for (int i = 0; i < survey->target.view.open_count; i++) {
+        slotset_remove(&slots, survey->target.view.opens[i].slot);
+    }
+    SLOTSET_FOREACH (slot, &m->todo_keys) {
+        if ((m->flags[slot] & SLOT_CLAIMED) != 0) {
+            slotset_remove(&slots, slot);
+        }
+    }
+    int64_t ready_ms = owned_watch_ready_ms(&m->owned, &slots, m->now_ms);
+    if (slotset_is_empty(&slots) || ready_ms <= m->now_ms) {
+        return true;
+    }
+    mover_rest(m, fx, ready_ms, "old words of the source may still be on the cluster bus");
+    return false;
 }
 
 /* ---- before a claim ---- */

@@ -242,12 +242,6 @@ static void compare_run_ids(struct slot_mover *m)
     m->target.control_connection = m->survey->target.connection;
 }
 
-/* Valkey from 8 on passes each SETSLOT on to its replicas first. */
-static bool passes_on(const struct survey_side *side)
-{
-    return side->info.kind == SERVER_VALKEY && version_number(side->info.version) >= 80000;
-}
-
 static void judge_setslot(struct slot_mover *m)
 {
     bool has_replicas = false;
@@ -256,8 +250,8 @@ static void judge_setslot(struct slot_mover *m)
             has_replicas || (m->survey->target.view.rows[i].flags & NODES_FLAG_REPLICA) != 0;
     }
     mover_judge_scripts(m, &m->survey->target.info);
-    m->setslot_waits =
-        has_replicas && (passes_on(&m->survey->source) || passes_on(&m->survey->target));
+    m->setslot_waits = has_replicas && (info_is_valkey_8(&m->survey->source.info) ||
+                                        info_is_valkey_8(&m->survey->target.info));
 }
 
 /* ---- who else is there ---- */
@@ -646,7 +640,8 @@ static void judge(struct slot_mover *m, struct agent_effects *fx)
     if (!judge_state(m, fx)) {
         return;
     }
-    if (!slotset_is_empty(&m->todo_keys) && !mover_judge_epochs(m, fx)) {
+    if (!slotset_is_empty(&m->todo_keys) &&
+        (!mover_judge_epochs(m, fx) || !mover_judge_rest(m, fx))) {
         return;
     }
     mover_survey_release(m);

@@ -4,6 +4,7 @@
 #include "agent/core/instance.h"
 #include "agent/core/key_scan.h"
 #include "agent/core/outside.h"
+#include "agent/core/probe.h"
 #include "agent/core/reach.h"
 #include "agent/core/repair.h"
 #include "agent/core/task_runner.h"
@@ -92,9 +93,14 @@ struct order_work *order_work_new(const struct order *order,
                                   int64_t now_ms)
 {
     struct order_work *work = xcalloc(1, sizeof(*work));
+    const struct owned_watch *owned = NULL;
     switch (order->kind) {
     case ORDER_MOVE:
         work->mover = slot_mover_new(order, &means->login, serial, seed, now_ms);
+        owned = means->probe != NULL ? probe_owned(means->probe, &order->source) : NULL;
+        if (owned != NULL) {
+            slot_mover_know_owned(work->mover, owned);
+        }
         break;
     case ORDER_SCAN:
         work->scan = key_scan_new(order, serial, now_ms);

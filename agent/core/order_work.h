@@ -11,8 +11,11 @@
 
 struct order_work; /* owned by whoever called order_work_new() */
 
+struct probe;
+
 /* What the machines need besides the order. */
 struct order_means {
+    const struct probe *probe; /* not owned; NULL: of the nodes nothing is known beforehand */
     struct mover_login login;
     const struct instance_settings *instances; /* not owned; NULL: this agent starts no servers */
     struct instance_turn *instance_turn;       /* not owned; theirs */

@@ -24,6 +24,7 @@ static void node_release(struct probe_node *node)
 {
     node_report_release(&node->report);
     strbuf_release(&node->text);
+    free(node->owned);
 }
 
 void probe_release(struct probe *probe)
@@ -259,6 +260,17 @@ const struct probe_node *probe_find_view(const struct probe *probe, uint64_t dig
     return NULL;
 }
 
+const struct owned_watch *probe_owned(const struct probe *probe, const struct node_id *id)
+{
+    for (int i = 0; i < probe->count; i++) {
+        const struct probe_node *node = &probe->nodes[i];
+        if (node->owned != NULL && !node->is_alias && node_id_is_equal(&node->report.id, id)) {
+            return node->owned;
+        }
+    }
+    return NULL;
+}
+
 bool probe_is_view_due(const struct probe *probe, uint64_t digest)
 {
     for (int i = 0; i < probe->count; i++) {
@@ -332,6 +344,9 @@ static int read_text(struct probe *probe,
     node->text_hash = hash;
     strbuf_clear(&node->text);
     read_view(&node->report, &view);
+    if (node->owned != NULL) {
+        owned_watch_see(node->owned, &view, ev->now_ms);
+    }
     if (probe_find_view(probe, node->report.view_digest) == NULL) {
         strbuf_add(&node->text, reply->text, reply->len);
     } else {
@@ -378,7 +393,17 @@ static int read_facts(struct probe *probe, int index, const struct agent_event *
     report->known_nodes = cluster.known_nodes;
     report->current_epoch = cluster.current_epoch;
     uint64_t hash = hash_text(replies[2].text, replies[2].len);
+    if (!info_is_valkey_8(&info)) {
+        free(probe->nodes[index].owned);
+        probe->nodes[index].owned = NULL;
+    } else if (probe->nodes[index].owned == NULL) {
+        probe->nodes[index].owned = xcalloc(1, sizeof(struct owned_watch));
+        probe->nodes[index].text_hash = 0; /* this view must be read */
+    }
     if (hash == probe->nodes[index].text_hash) {
+        if (probe->nodes[index].owned != NULL) {
+            owned_watch_see_same(probe->nodes[index].owned, ev->now_ms);
+        }
         return 0;
     }
     return read_text(probe, index, ev, hash, err);

@@ -9,6 +9,7 @@
 #define DROVER_AGENT_CORE_PROBE_H
 
 #include "agent/core/agent.h"
+#include "agent/core/owned_watch.h"
 #include "agent/core/request_ids.h"
 
 #define PROBE_NODES_MAX REPORT_NODES_MAX
@@ -32,7 +33,8 @@ struct probe_node {
     int failures;  /* in a row */
     bool is_alias; /* another entry is the same node under another address: not asked, not reported
                     */
-    uint64_t text_hash; /* of CLUSTER NODES without its clocks; 0 = none seen */
+    uint64_t text_hash;        /* of CLUSTER NODES without its clocks; 0 = none seen */
+    struct owned_watch *owned; /* of Valkey from 8 on, else NULL; owned */
     struct strbuf text; /* CLUSTER NODES; empty when another node keeps a text of the same digest */
 };
 
@@ -74,6 +76,8 @@ bool probe_is_hurrying(const struct probe *probe);
 struct node_report *probe_reports(const struct probe *probe, int64_t now_ms, int *count);
 /* The node whose text with this digest is kept, or NULL. */
 const struct probe_node *probe_find_view(const struct probe *probe, uint64_t digest);
+/* For how long the node has owned its slots, if that was watched; or NULL. */
+const struct owned_watch *probe_owned(const struct probe *probe, const struct node_id *id);
 /* Sees to it that the text is there soon, if any node still has that view. */
 void probe_want_view(struct probe *probe, uint64_t digest, int64_t now_ms);
 

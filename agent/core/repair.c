@@ -361,6 +361,36 @@ static void await_epochs(struct repair *r, struct repair_verdict *verdict, bool 
     *is_waiting = true;
 }
 
+static uint32_t claim_mark(const struct repair_node *owner)
+{
+    uint32_t mark = 2166136261U ^ (uint32_t)owner->config_epoch;
+    for (const char *c = owner->id.text; *c != '\0'; c++) {
+        mark = (mark ^ (unsigned char)*c) * 16777619U;
+    }
+    return mark == 0 ? 1 : mark;
+}
+
+/* Who might take a slot by an old word of its owner is not told to import it before such words have
+ * passed. */
+static void await_rest(struct repair *r, struct repair_verdict *verdict, int slot)
+{
+    bool imports = verdict->step == REPAIR_IMPORT || verdict->step == REPAIR_REMARK;
+    if (!imports || !r->picture.nodes[verdict->at].takes_imports) {
+        return;
+    }
+    uint32_t mark = claim_mark(&r->picture.nodes[verdict->other]);
+    int64_t after_ms = r->now_ms - r->begun_ms;
+    if (r->claim_marks[slot] != mark) {
+        r->claim_marks[slot] = mark;
+        r->claimed_since_ms[slot] = (uint32_t)after_ms;
+    }
+    if (after_ms - r->claimed_since_ms[slot] < OWNED_REST_MS) {
+        verdict->step = REPAIR_WAIT;
+        (void)snprintf(verdict->reason, sizeof(verdict->reason),
+                       "old words of its owner may still be on the cluster bus");
+    }
+}
+
 void repair_decide(struct repair *r, struct agent_effects *fx)
 {
     int left = 0;
@@ -371,6 +401,7 @@ void repair_decide(struct repair *r, struct agent_effects *fx)
         struct repair_verdict *verdict = &r->verdicts[i];
         repair_judge(&r->picture, i, has_waited(r, slot), verdict);
         await_epochs(r, verdict, &awaits_epochs);
+        await_rest(r, verdict, slot);
         bool is_told = slotset_has(&r->replicas_told, slot);
         if (verdict->step == REPAIR_RETELL && is_told) {
             verdict->step = REPAIR_CLEAN; /* a replica's mark hurts nobody */

@@ -7,12 +7,14 @@
 #include "agent/core/repair_machine.h"
 
 #include "common/base/alloc.h"
+#include "common/model/info_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ASK_AT_ONCE 16      /* views asked for at a time: each may be some 100 KiB */
+#define LOOK_COMMANDS 2     /* before the counts of keys */
 #define MAP_FAILURES_MAX 10 /* rounds in which neither node named by the order answers */
 #define MAP_RETRY_MS_BASE 100
 #define MAP_RETRY_MS_CAP 3000
@@ -127,6 +129,7 @@ static void ask_nodes(struct repair *r, struct agent_effects *fx)
                                      .timeout_ms = REPAIR_ASK_TIMEOUT_MS};
         struct command_list *commands = repair_ask(r, fx, &request, &where);
         commands_add(commands, "CLUSTER", "NODES", (char *)NULL);
+        commands_add(commands, "INFO", "server", (char *)NULL);
         for (int i = 0; i < r->picture.slot_count; i++) {
             words_count_keys(commands, r->picture.slots[i]);
         }
@@ -211,7 +214,7 @@ static void hear_slots(struct repair *r,
         struct repair_say *say = &node->says[i];
         int row = view->owner[picture->slots[i]];
         say->owner = row == NODES_NO_ROW ? REPAIR_NOBODY : index_of(r, &view->rows[row].id);
-        say->keys = replies->replies[i + 1].integer;
+        say->keys = replies->replies[LOOK_COMMANDS + i].integer;
     }
     for (int i = 0; i < view->open_count; i++) {
         const struct open_slot *open = &view->opens[i];
@@ -252,7 +255,7 @@ static void hear_role(struct repair *r, struct repair_node *node, const struct n
 static void hear_node(struct repair *r, struct repair_node *node, const struct agent_event *ev)
 {
     if (ev->code != 0 || repair_first_error(ev->replies) != NULL ||
-        ev->replies->count != r->picture.slot_count + 1) {
+        ev->replies->count != r->picture.slot_count + LOOK_COMMANDS) {
         return;
     }
     struct nodes_view view = {0};
@@ -264,6 +267,10 @@ static void hear_node(struct repair *r, struct repair_node *node, const struct a
         hear_role(r, node, &view);
         hear_epochs(r, node, &view);
         hear_slots(r, node, &view, ev->replies);
+        struct info info;
+        const struct reply *server = &ev->replies->replies[1];
+        node->takes_imports =
+            info_parse(&info, server->text, server->len, NULL) == 0 && info_is_valkey_8(&info);
     }
     nodes_view_release(&view);
 }

@@ -10,6 +10,7 @@
 #define DROVER_AGENT_CORE_REPAIR_MACHINE_H
 
 #include "agent/core/governor.h"
+#include "agent/core/owned_watch.h"
 #include "agent/core/redis_words.h"
 #include "agent/core/repair.h"
 #include "agent/core/repair_rules.h"
@@ -115,7 +116,10 @@ struct repair {
     /* Many slots wait together: while some wait for gossip, others are looked at. */
     int64_t begun_ms;
     uint32_t waits_since_ms[SLOT_COUNT]; /* after begun_ms; 0 = not looked at since its last step */
-    int64_t silent_since_ms;             /* a primary does not answer since; NEVER = all do */
+    /* Who claimed it when it was last to be imported from there, as a mark, and since when so. */
+    uint32_t claim_marks[SLOT_COUNT];
+    uint32_t claimed_since_ms[SLOT_COUNT]; /* after begun_ms */
+    int64_t silent_since_ms;               /* a primary does not answer since; NEVER = all do */
     int64_t epochs_since_ms;         /* a move waits for config epochs since; NEVER = none does */
     struct repair_verdict *verdicts; /* [REPAIR_GROUP_MAX]; owned */
 

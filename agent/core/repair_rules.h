@@ -35,8 +35,9 @@ struct repair_node {
     bool is_primary;  /* in its own view if it answered, else on the map */
     bool is_answered; /* 'says' is filled */
     bool is_gone;     /* another id lives at its address, or it knows no other node: it was reset */
-    bool is_dead;     /* failed and without slots on the map: a leftover that nobody waits for */
-    int primary;      /* of a replica: index, or REPAIR_NOBODY */
+    bool takes_imports; /* Valkey from 8 on: what it imports it may take, see owned_watch.h */
+    bool is_dead;       /* failed and without slots on the map: a leftover that nobody waits for */
+    int primary;        /* of a replica: index, or REPAIR_NOBODY */
     uint64_t config_epoch; /* its own */
     /* [node_count]: each node's config epoch as this one lists it; EPOCH_UNKNOWN = not listed. NULL
      * = not heard. Owned by the picture. */

@@ -120,6 +120,12 @@ void slot_mover_share_ids(struct slot_mover *m, struct request_ids *ids)
     m->ids = ids;
 }
 
+void slot_mover_know_owned(struct slot_mover *m, const struct owned_watch *owned)
+{
+    CHECK(!m->is_begun);
+    m->owned = *owned;
+}
+
 /* ---- requests ---- */
 
 struct command_list *mover_ask(struct slot_mover *m,
@@ -281,6 +287,15 @@ void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *wha
     }
     int64_t delay_ms = lasted_ms < AWAIT_MS_MIN ? AWAIT_MS_MIN : lasted_ms;
     let_go(m, delay_ms < AWAIT_MS_MAX ? delay_ms : AWAIT_MS_MAX);
+    mover_say(m, "waits: %s", what);
+}
+
+void mover_rest(struct slot_mover *m, struct agent_effects *fx, int64_t until_ms, const char *what)
+{
+    struct log_event *log = mover_log(m, fx, LOG_INFO, "move.resting");
+    log_event_add_int(log, "delay_ms", until_ms - m->now_ms);
+    log_event_add(log, "reason", what);
+    let_go(m, until_ms - m->now_ms);
     mover_say(m, "waits: %s", what);
 }
 

@@ -10,6 +10,7 @@
 #define DROVER_AGENT_CORE_SLOT_MOVER_H
 
 #include "agent/core/agent.h"
+#include "agent/core/owned_watch.h"
 #include "agent/core/request_ids.h"
 
 #define MOVER_LOGIN_SIZE 128
@@ -33,6 +34,10 @@ void slot_mover_free(struct slot_mover *mover);
 /* For a mover that works for another machine of the agent: its request ids are taken from that
  * one's, which must live longer. To be called before the first step. */
 void slot_mover_share_ids(struct slot_mover *mover, struct request_ids *ids);
+
+/* What is known already of the source's slots; copied. Without it the mover finds out by itself,
+ * and waits for as long. To be called before the first step. */
+void slot_mover_know_owned(struct slot_mover *mover, const struct owned_watch *owned);
 
 /* Feeds AGENT_REDIS (answers to its own requests; others change nothing) or AGENT_TICK. */
 void slot_mover_step(struct slot_mover *mover,

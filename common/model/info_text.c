@@ -354,6 +354,11 @@ const char *server_kind_name(enum server_kind kind)
     return "unknown";
 }
 
+bool info_is_valkey_8(const struct info *info)
+{
+    return info->kind == SERVER_VALKEY && version_number(info->version) >= 80000;
+}
+
 int version_number(const char *version)
 {
     int parts[3] = {0};

@@ -96,6 +96,9 @@ struct cluster_info {
 int cluster_info_parse(struct cluster_info *info, const char *text, size_t len, struct err *err)
     WARN_UNUSED;
 
+/* Valkey from 8 on: SETSLOT goes to replicas first, and what it imports it may take by itself. */
+bool info_is_valkey_8(const struct info *info);
+
 /* "redis", "valkey" or "unknown". */
 const char *server_kind_name(enum server_kind kind);
 

@@ -254,8 +254,8 @@ static bool has_talked(void *user)
 
 /* The nodes have heard each other anew. Valkey 8 needs it: a node that imports a slot takes it,
  * with a new config epoch, when it hears from the source that the source does not claim it, and a
- * word from before the source's claim says that. drover has no guard for it yet
- * (docs/redis_facts.md 13f): this test keeps out of its way. */
+ * word from before the source's claim says that (docs/redis_facts.md 13f). drover waits until such
+ * words have passed (test_valkey_takes.c); the marks that this test sets by hand must wait, too. */
 static void let_talk(void)
 {
     for (int i = 0; i < three.count; i++) {

@@ -1,5 +1,5 @@
 /* test_probe.c — which views count as the same: the coordinator keeps one text for each, and asks
- * for another only when it is told another digest. */
+ * for another only when it is told another digest. And for how long a node has owned its slots. */
 #include "agent/core/probe.h"
 
 #include "common/model/reply.h"
@@ -18,6 +18,7 @@
 
 static struct probe probe;
 static int64_t now_ms;
+static const char *version; /* what INFO says of it */
 
 static void answer(struct reply_list *replies, const char *text)
 {
@@ -36,7 +37,10 @@ static uint64_t digest_of(const char *nodes)
             continue;
         }
         if (fx.items[i].commands.count > 1) {
-            answer(&replies, "redis_version:7.0.15\r\nrun_id:a\r\nrole:master\r\n");
+            char info[160];
+            (void)snprintf(info, sizeof(info),
+                           "%sredis_version:7.0.15\r\nrun_id:a\r\nrole:master\r\n", version);
+            answer(&replies, info);
             answer(&replies, "cluster_state:ok\r\ncluster_known_nodes:2\r\n");
             answer(&replies, nodes);
         } else {
@@ -73,6 +77,7 @@ static int set_up(void **state)
     (void)state;
     struct address address = {.host = "10.0.0.1", .port = 7000};
     now_ms = 1000;
+    version = "";
     probe_init(&probe, 1, false, 2000);
     probe_add(&probe, &address, PROBE_CONFIGURED, now_ms);
     return 0;
@@ -115,6 +120,31 @@ static void a_meeting_that_has_not_ended_makes_another_view(void **state)
     assert_true(digest_with("", 5, 0, 0) == digest);
 }
 
+/* So that a mover need not wait there; the text is read although it is the same. */
+static void a_valkey_nodes_slots_are_watched(void **state)
+{
+    (void)state;
+    struct node_id id = {"9c218d4754aee395897524909dcdbf0a5d587835"};
+    struct slotset slots = {0};
+    slotset_add_range(&slots, 0, 8191);
+    (void)digest_with("", 5, 0, 0);
+    assert_null(probe_owned(&probe, &id));
+    version = "server_name:valkey\r\nvalkey_version:8.0.1\r\n";
+    (void)digest_with("", 5, 0, 0);
+    const struct owned_watch *watch = probe_owned(&probe, &id);
+    assert_non_null(watch);
+    assert_true(owned_watch_ready_ms(watch, &slots, now_ms) > now_ms);
+    for (int i = 0; i < 4; i++) {
+        (void)digest_with("", 6 + i, 0, 0);
+    }
+    assert_true(owned_watch_ready_ms(watch, &slots, now_ms) <= now_ms);
+    slotset_add(&slots, 8192); /* the other node's */
+    assert_true(owned_watch_ready_ms(watch, &slots, now_ms) > now_ms);
+    version = "";
+    (void)digest_with("", 5, 0, 0);
+    assert_null(probe_owned(&probe, &id));
+}
+
 #define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -123,6 +153,7 @@ int main(void)
         EACH(pongs_do_not_make_another_view),
         EACH(who_is_held_to_be_down_makes_another_view),
         EACH(a_meeting_that_has_not_ended_makes_another_view),
+        EACH(a_valkey_nodes_slots_are_watched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,8 @@ static int answer(struct flights *flights, struct repair *machine, int64_t now_m
         if (commands_arg_is(&effect.commands, i, 1, "NODES")) {
             reply_set_text(&replies, reply, REPLY_STRING, strbuf_text(&text), text.len);
         } else {
-            assert_true(commands_arg_is(&effect.commands, i, 1, "COUNTKEYSINSLOT"));
+            assert_true(commands_arg_is(&effect.commands, i, 0, "INFO") ||
+                        commands_arg_is(&effect.commands, i, 1, "COUNTKEYSINSLOT"));
             *reply = (struct reply){.type = REPLY_INTEGER, .text = ""};
         }
     }
