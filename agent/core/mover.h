@@ -1,6 +1,7 @@
 /* mover.h — what the files of the slot mover share. Not for others: they use slot_mover.h.
  *
  *   slot_mover.c     the machine, its table, retries and endings
+ *   mover_status.c   what it says of itself in reports
  *   mover_survey.c   both nodes asked; where every slot stands
  *   mover_open.c     bursts: empty slots first; IMPORTING, then MIGRATING
  *   mover_copy.c     keys listed, sized, and MIGRATEd one call at a time
