@@ -14,6 +14,7 @@
  *   mover_risk.c     keys that the target's replicas may not have yet
  *   mover_failover.c the source is gone or demoted: find its successor, repair the target
  *   mover_close.c    all views checked at the end; slots that nothing was moved of are closed again
+ *   mover_marks.c    marks that replicas of the two ends have left, taken away
  */
 #ifndef DROVER_AGENT_CORE_MOVER_H
 #define DROVER_AGENT_CORE_MOVER_H
@@ -36,6 +37,7 @@ enum mover_state {
     MOVER_TRACING,   /* the source is gone or demoted: asking the others who owns its slots */
     MOVER_REPAIRING, /* target told of the source's successor */
     MOVER_SETTLING,  /* every primary's view checked */
+    MOVER_UNMARKING, /* marks left at replicas of the two ends taken away */
     MOVER_CLOSING,   /* ending badly: running commands awaited, untouched slots closed */
     MOVER_FREEZING,  /* no further command; the running one awaited */
     MOVER_DONE,
@@ -161,6 +163,8 @@ enum mover_request_kind {
     REQUEST_REPAIR,
     REQUEST_SETTLE, /* index = settle_node */
     REQUEST_SETTLE_TELL,
+    REQUEST_MARKS, /* index = follower */
+    REQUEST_MARKS_TELL,
     REQUEST_UNDO,
 };
 
@@ -184,7 +188,7 @@ struct mover_node {
     struct address address;
     bool is_lost;     /* did not answer last time: gossip has to tell it */
     bool is_given_up; /* a replica that later bursts do not wait for */
-    bool is_settled;  /* SETTLING: its view is right */
+    bool is_settled;  /* SETTLING: its view is right; UNMARKING: nothing is left to do about it */
     bool is_replica;
 };
 
@@ -235,6 +239,7 @@ struct mover_verdict {
 
 #define MOVER_PEERS_MAX 1024
 #define MOVER_REPLICAS_MAX 16
+#define MOVER_FOLLOWERS_MAX 32 /* as many of each end */
 
 struct slot_mover {
     /* Set once. */
@@ -304,6 +309,9 @@ struct slot_mover {
     int settle_round;
     int settle_cursor; /* the next node to ask in this round */
     int settle_awaited;
+    struct mover_node followers[MOVER_FOLLOWERS_MAX]; /* replicas of both ends, by the target's last
+                                                         view while settling */
+    int follower_count;
     int close_step;      /* of undoing */
     struct slotset undo; /* slots that are being closed again */
 
@@ -554,8 +562,21 @@ void mover_settle_answer(struct slot_mover *m,
                          const struct mover_request *request,
                          const struct agent_event *ev,
                          struct agent_effects *fx);
+/* Everybody was looked at: done, stopped or held. */
+void mover_settle_over(struct slot_mover *m, struct agent_effects *fx);
 void mover_close_run(struct slot_mover *m, struct agent_effects *fx);
 void mover_close_answer(struct slot_mover *m,
+                        const struct mover_request *request,
+                        const struct agent_event *ev,
+                        struct agent_effects *fx);
+
+/* ---- mover_marks.c ---- */
+/* Takes the replicas of both ends from the target's own view. */
+void mover_marks_collect(struct slot_mover *m, const struct nodes_view *view);
+/* Every primary shows the new owner. Ends in mover_settle_over(), soon. */
+void mover_marks_begin(struct slot_mover *m, struct agent_effects *fx);
+void mover_marks_run(struct slot_mover *m, struct agent_effects *fx);
+void mover_marks_answer(struct slot_mover *m,
                         const struct mover_request *request,
                         const struct agent_event *ev,
                         struct agent_effects *fx);

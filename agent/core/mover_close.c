@@ -52,7 +52,7 @@ void mover_settle_begin(struct slot_mover *m, struct agent_effects *fx)
     }
 }
 
-static void settled(struct slot_mover *m, struct agent_effects *fx)
+void mover_settle_over(struct slot_mover *m, struct agent_effects *fx)
 {
     slotset_clear(&m->unclosed);
     if (!slotset_is_empty(&m->held)) {
@@ -113,7 +113,7 @@ void mover_settle_run(struct slot_mover *m, struct agent_effects *fx)
         return;
     }
     if (all_settled(m)) {
-        settled(m, fx);
+        mover_marks_begin(m, fx);
         return;
     }
     int64_t delay_ms = (int64_t)SETTLE_ROUND_MS << (m->settle_round < 5 ? m->settle_round : 5);
@@ -220,6 +220,9 @@ void mover_settle_answer(struct slot_mover *m,
     node->is_settled = slotset_is_empty(&wrong);
     bool is_primary =
         view.myself != NODES_NO_ROW && (view.rows[view.myself].flags & NODES_FLAG_PRIMARY) != 0;
+    if (request->index == 0) {
+        mover_marks_collect(m, &view);
+    }
     if (request->index == 0 && is_taken_back(m, &view, &wrong, fx)) {
         nodes_view_release(&view);
         return;

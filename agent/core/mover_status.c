@@ -24,6 +24,7 @@ static enum order_state order_state_of(const struct slot_mover *m)
     case MOVER_TRACING:
     case MOVER_REPAIRING:
     case MOVER_SETTLING:
+    case MOVER_UNMARKING:
     case MOVER_CLOSING:
     case MOVER_FREEZING:
     case MOVER_STATE_NR:

@@ -1,7 +1,7 @@
 /* slot_mover.c — the machine of a slot move: its states, its requests, what it does about failures,
  * how it ends.
  *
- *   surveying -> counting -> moving -> settling -> done | stopped | held
+ *   surveying -> counting -> moving -> settling (-> unmarking) -> done | stopped | held
  *       ^  \________            |
  *       |           \           | any failure
  *    waiting <-------\----------+
@@ -55,8 +55,10 @@ static const struct sm_state mover_states[MOVER_STATE_NR] = {
     [MOVER_TRACING]   = {"tracing",   SM_TO(MOVER_REPAIRING) | SM_TO(MOVER_WAITING) | ENDING,
                                                                                         30000,  "the source is gone: asks who owns its slots"},
     [MOVER_REPAIRING] = {"repairing", SM_TO(MOVER_WAITING) | ENDING,                    30000,  "tells the target of the source's successor"},
-    [MOVER_SETTLING]  = {"settling",  SM_TO(MOVER_DONE) | SM_TO(MOVER_STOPPED) | SM_TO(MOVER_WAITING) | ENDING,
-                                                                                                          30000,  "checks the view of every primary"},
+    [MOVER_SETTLING]  = {"settling",  SM_TO(MOVER_UNMARKING) | SM_TO(MOVER_DONE) | SM_TO(MOVER_STOPPED) | SM_TO(MOVER_WAITING) | ENDING,
+                                                                                        30000,  "checks the view of every primary"},
+    [MOVER_UNMARKING] = {"unmarking", SM_TO(MOVER_DONE) | SM_TO(MOVER_STOPPED) | SM_TO(MOVER_WAITING) | ENDING,
+                                                                                        60000,  "takes marks away that replicas have left"},
     [MOVER_CLOSING]   = {"closing",   SM_TO(MOVER_FAILED) | SM_TO(MOVER_HELD) | SM_TO(MOVER_FREEZING),
                                                                                         60000,  "cannot go on: closes slots of which no key moved"},
     [MOVER_FREEZING]  = {"freezing",  SM_TO(MOVER_EXPIRED),                             60000,  "no further command; awaits the running one"},
@@ -445,6 +447,12 @@ static void dispatch(struct slot_mover *m,
             mover_settle_answer(m, request, ev, fx);
         }
         break;
+    case REQUEST_MARKS:
+    case REQUEST_MARKS_TELL:
+        if (state == MOVER_UNMARKING) {
+            mover_marks_answer(m, request, ev, fx);
+        }
+        break;
     case REQUEST_UNDO:
         if (state == MOVER_CLOSING) {
             mover_close_answer(m, request, ev, fx);
@@ -468,6 +476,9 @@ static void run_overdue(struct slot_mover *m, struct agent_effects *fx)
         break;
     case MOVER_SETTLING:
         mover_end(m, fx, MOVER_FAILED, ERR_TIMEOUT, m->doing);
+        break;
+    case MOVER_UNMARKING: /* no reason to call the move a failure */
+        mover_settle_over(m, fx);
         break;
     case MOVER_WAITING:
     case MOVER_CLOSING:
@@ -503,6 +514,9 @@ static void run_state(struct slot_mover *m, struct agent_effects *fx)
         break;
     case MOVER_SETTLING:
         mover_settle_run(m, fx);
+        break;
+    case MOVER_UNMARKING:
+        mover_marks_run(m, fx);
         break;
     case MOVER_CLOSING:
         mover_close_run(m, fx);

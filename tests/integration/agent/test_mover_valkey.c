@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -127,6 +128,102 @@ static void cut_anywhere_it_goes_on(void **state)
     }
 }
 
+static bool replica_is_linked(void *user)
+{
+    (void)user;
+    redisReply *reply = node_ask(&pairs.nodes[5], "INFO replication");
+    bool is_linked = strstr(reply->str, "master_link_status:up") != NULL;
+    freeReplyObject(reply);
+    return is_linked;
+}
+
+static bool replica_is_marked(void *user)
+{
+    char wanted[16];
+    char marks[512];
+    (void)snprintf(wanted, sizeof(wanted), "[%d-<-", *(int *)user);
+    open_marks(&pairs.nodes[5], marks, sizeof(marks));
+    return strstr(marks, wanted) != NULL;
+}
+
+/* Hands the slot over so that the target's replica keeps a mark of it: its link breaks before it
+ * has read IMPORTING, the rest is said while it is away, it hears of the new owner by gossip, and
+ * then gets IMPORTING from the backlog. */
+static void hand_over_past_the_replica(int slot)
+{
+    struct cluster_node *source = &pairs.nodes[0];
+    struct cluster_node *target = &pairs.nodes[2];
+    struct cluster_node *replica = &pairs.nodes[5];
+    assert_true(wait_until(replica_is_linked, NULL));
+    assert_int_equal(kill(replica->pid, SIGSTOP), 0);
+    /* It reads this first when it goes on. */
+    assert_int_equal(redisAppendCommand(replica->link, "CLIENT KILL TYPE master"), REDIS_OK);
+    int is_written = 0;
+    while (is_written == 0) {
+        assert_int_equal(redisBufferWrite(replica->link, &is_written), REDIS_OK);
+    }
+    redisReply *reply =
+        node_ask(target, "CLUSTER SETSLOT %d IMPORTING %s TIMEOUT 300", slot, source->id.text);
+    assert_int_equal(reply->type, REDIS_REPLY_ERROR); /* NOREPLICAS */
+    freeReplyObject(reply);
+    assert_int_equal(node_ask_int(target, "CLIENT KILL TYPE replica"), 1);
+    node_order(target, "CLUSTER SETSLOT %d IMPORTING %s", slot, source->id.text);
+    node_order(source, "CLUSTER SETSLOT %d MIGRATING %s", slot, target->id.text);
+    node_order(target, "CLUSTER SETSLOT %d NODE %s", slot, target->id.text);
+    node_order(source, "CLUSTER SETSLOT %d NODE %s", slot, target->id.text);
+    assert_int_equal(kill(replica->pid, SIGCONT), 0);
+    void *killed = NULL;
+    assert_int_equal(redisGetReply(replica->link, &killed), REDIS_OK);
+    freeReplyObject(killed);
+    assert_true(wait_until(replica_is_marked, &slot));
+    assert_true(wait_until(replica_is_linked, NULL));
+}
+
+static void move_again(struct order_status *status)
+{
+    struct order order;
+    make(&order);
+    driver_run(driver, &order, NULL, NULL, status);
+    if (status->state != ORDER_DONE) {
+        fail_msg("%s: %s", order_state_name(status->state), status->reason);
+    }
+}
+
+/* A mark that only a replica of the target has left goes at the end of a move, also of one that
+ * finds everything else done. */
+static void takes_away_what_a_replica_got_late(void **state)
+{
+    (void)state;
+    int tag = 0;
+    struct order_status status;
+    slotset_clear(&moved);
+    (void)tags_of_first(&moved, &tag, 1);
+    hand_over_past_the_replica(slotset_next(&moved, 0));
+    move_again(&status);
+    check_moved(&tag, 0);
+}
+
+/* A replica that does not answer holds nobody up; its mark goes with the next move of the slot. */
+static void waits_for_no_silent_replica(void **state)
+{
+    (void)state;
+    int tag = 0;
+    struct order_status status;
+    slotset_clear(&moved);
+    (void)tags_of_first(&moved, &tag, 1);
+    int slot = slotset_next(&moved, 0);
+    hand_over_past_the_replica(slot);
+    assert_int_equal(kill(pairs.nodes[5].pid, SIGSTOP), 0);
+    int64_t since_ms = real_now_ms();
+    move_again(&status);
+    assert_true(real_now_ms() - since_ms < 4000);
+    assert_int_equal(kill(pairs.nodes[5].pid, SIGCONT), 0);
+    assert_true(replica_is_marked(&slot));
+    assert_true(wait_until(replica_is_linked, NULL));
+    move_again(&status);
+    check_moved(&tag, 0);
+}
+
 int main(void)
 {
     if (access(SERVER, X_OK) != 0) {
@@ -143,6 +240,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moves_many_slots),
         cmocka_unit_test(cut_anywhere_it_goes_on),
+        cmocka_unit_test(takes_away_what_a_replica_got_late),
+        cmocka_unit_test(waits_for_no_silent_replica),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     driver_free(driver);

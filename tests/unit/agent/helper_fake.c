@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPLICA_ROW "%040d 10.0.0.9:7000@17000 "
 #define FAKE_EPOCH_MS INT64_C(1700000000000) /* what clocks show when the fake's time is 0 */
 
 /* ---- commands ---- */
@@ -69,8 +70,36 @@ static void add_slots(struct strbuf *text, const struct fake_node *node, int own
     }
 }
 
+/* The replica's own view: the owners as its primary sees them, and its mark. */
+static void replica_nodes(struct call *call)
+{
+    const struct fake *fake = call->fake;
+    const struct fake_replica *replica = &fake->replica;
+    struct strbuf text = {0};
+    for (int i = 0; i < FAKE_NODES; i++) {
+        const struct fake_node *row = &fake->nodes[i];
+        strbuf_addf(&text, "%s %s:%d@1%d master - 0 1 %d connected", row->id.text,
+                    row->address.host, row->address.port, row->address.port, row->config_epoch);
+        add_slots(&text, &fake->nodes[replica->primary], i);
+        strbuf_add_char(&text, '\n');
+    }
+    strbuf_addf(&text, REPLICA_ROW "myself,slave %s 0 1 3 connected", FAKE_REPLICA,
+                fake->nodes[replica->primary].id.text);
+    if (replica->slot != SLOT_NONE) {
+        strbuf_addf(&text, " [%d-%c-%s]", replica->slot, replica->is_importing ? '<' : '>',
+                    fake->nodes[replica->peer].id.text);
+    }
+    strbuf_add_char(&text, '\n');
+    say(call, REPLY_STRING, strbuf_text(&text));
+    strbuf_release(&text);
+}
+
 static void cluster_nodes(struct call *call)
 {
+    if (call->n == FAKE_REPLICA) {
+        replica_nodes(call);
+        return;
+    }
     struct strbuf text = {0};
     for (int i = 0; i < FAKE_NODES; i++) {
         const struct fake_node *row = &call->fake->nodes[i];
@@ -101,8 +130,8 @@ static void cluster_nodes(struct call *call)
         strbuf_add_char(&text, '\n');
     }
     if (call->fake->is_valkey) {
-        strbuf_addf(&text, "%040d 10.0.0.9:7000@17000 slave %s 0 1 3 connected\n", 9,
-                    call->fake->nodes[2].id.text);
+        strbuf_addf(&text, REPLICA_ROW "slave %s 0 1 3 connected\n", FAKE_REPLICA,
+                    call->fake->nodes[call->fake->replica.primary].id.text);
     }
     say(call, REPLY_STRING, strbuf_text(&text));
     strbuf_release(&text);
@@ -172,6 +201,12 @@ static void setslot(struct call *call)
     const char *verb = word(call, 3);
     int other = node_of(call, word(call, 4));
     struct fake_node *node = call->node;
+    struct fake_replica *replica = &call->fake->replica;
+    bool is_closing = strcmp(verb, "STABLE") == 0 || strcmp(verb, "NODE") == 0;
+    bool is_passed_on = replica->primary == call->n && !replica->is_link_down && !replica->is_down;
+    if (call->fake->is_valkey && is_closing && is_passed_on && replica->slot == slot) {
+        replica->slot = SLOT_NONE;
+    }
     if (strcmp(verb, "STABLE") == 0) {
         node->importing[slot] = -1;
         node->migrating[slot] = -1;
@@ -295,7 +330,7 @@ static void dump(struct call *call)
 
 static void role(struct call *call)
 {
-    bool is_replica = call->n == 2 && !call->fake->replica_is_promoted;
+    bool is_replica = call->n == FAKE_REPLICA || (call->n == 2 && !call->fake->replica_is_promoted);
     struct reply *reply = &call->replies->replies[call->replies->count - 1];
     reply_set_array(call->replies, reply, is_replica ? 5 : 3);
     reply_set_text(call->replies, &reply->items[0], REPLY_STRING, is_replica ? "slave" : "master",
@@ -521,6 +556,18 @@ static int fail_with(struct agent_event *event, int code)
     return code;
 }
 
+static int serve_replica(struct fake *fake,
+                         const struct agent_effect *effect,
+                         struct reply_list *replies)
+{
+    for (int i = 0; i < effect->commands.count; i++) {
+        struct call call = {fake, FAKE_REPLICA, NULL, &effect->commands, i, replies, 0};
+        assert_false(commands_arg_is(&effect->commands, i, 1, "SETSLOT")); /* a real one refuses */
+        carry_out(&call);
+    }
+    return 0;
+}
+
 static int serve(struct fake *fake,
                  const struct agent_effect *effect,
                  struct agent_event *event,
@@ -529,6 +576,10 @@ static int serve(struct fake *fake,
     int n = -1;
     for (int i = 0; i < FAKE_NODES; i++) {
         n = address_is_equal(&fake->nodes[i].address, &effect->address) ? i : n;
+    }
+    bool is_replica = fake->is_valkey && strcmp(effect->address.host, "10.0.0.9") == 0;
+    if (is_replica && !fake->replica.is_down) {
+        return serve_replica(fake, effect, replies);
     }
     struct fake_node *node = n >= 0 ? &fake->nodes[n] : NULL;
     if (node == NULL || node->is_down) {

@@ -51,6 +51,20 @@ struct fake_node {
     const char *policy;
 };
 
+/* A replica, where is_valkey: it answers CLUSTER NODES and ROLE as node 9 of the log. Its primary's
+ * NODE and STABLE reach it while its link is up; IMPORTING and MIGRATING never do, a test sets its
+ * mark. */
+struct fake_replica {
+    int primary;
+    int slot; /* that it has a mark for; SLOT_NONE */
+    int peer; /* of the mark */
+    bool is_importing;
+    bool is_down;
+    bool is_link_down;
+};
+
+#define FAKE_REPLICA 9
+
 struct fake_flight {
     struct agent_effect effect; /* owned */
 };
@@ -71,7 +85,8 @@ struct fake {
     bool has_replica;        /* node 0 believes that node 2 replicates it; the others know better */
     bool target_has_replica; /* node 1 believes that node 2 replicates it; so it does, unless: */
     bool replica_is_promoted;
-    bool is_valkey; /* 8.0, and node 2 has a replica: each SETSLOT waits */
+    bool is_valkey;              /* 8.0, and there is a replica: each SETSLOT waits */
+    struct fake_replica replica; /* of node 2 and down, unless a test says otherwise */
 };
 
 void fake_init(struct fake *fake);

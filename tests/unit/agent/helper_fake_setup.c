@@ -14,6 +14,7 @@ void fake_init(struct fake *fake)
 {
     memset(fake, 0, sizeof(*fake));
     fake->now_ms = 1000;
+    fake->replica = (struct fake_replica){.primary = 2, .slot = SLOT_NONE, .is_down = true};
     for (int n = 0; n < FAKE_NODES; n++) {
         struct fake_node *node = &fake->nodes[n];
         memset(node->id.text, 'a' + n, NODE_ID_LEN);
