@@ -230,6 +230,7 @@ void operation_move(struct coordinator *c,
     o->foreign_since_ms = NEVER;
     o->stuck_since_ms = NEVER;
     o->grow_wait_since_ms = NEVER;
+    o->mark_orders = 0;
     o->waits[0] = '\0';
     executor_record_operation(c, o);
     struct log_event *log =

@@ -51,6 +51,7 @@ struct operation_run {
     int64_t ending_since_ms;  /* since when it verifies or closes; NEVER = does not */
     int64_t foreign_since_ms; /* since when the topology does not fit; NEVER = it fits */
     int64_t stuck_since_ms; /* since when nothing runs though something is left; NEVER = it runs */
+    int mark_orders;        /* rounds of orders for replicas' marks since it verified last */
     uint64_t checked_build; /* the topology that was checked last */
     bool is_fit;            /* it fitted the plan */
     char waits[WAIT_TEXT_SIZE]; /* what it waits for; "" = nothing */

@@ -9,6 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Orders for marks that replicas have left: pauses of 0, 2, 4, 8 and then 15 s, two minutes in all
+ * for a replica to get its link back. */
+#define MARK_ORDERS_MAX 10
+#define MARK_PAUSE_MS 2000
+#define MARK_PAUSE_MS_MAX 15000
+
 /* Who stands for 'id' now: what we saw happen, else what the node itself has become. NULL = still
  * itself. */
 static const struct node_id *stand_in(const struct coordinator *c, const struct node_id *id)
@@ -286,6 +292,56 @@ static int verify_slots(const struct topology *topology,
     return 0;
 }
 
+/* Slots of a done batch that a replica of one of its ends still has a mark for. An end that cannot
+ * be reached could not be told: none then. */
+static void find_marked(const struct topology *topology,
+                        const struct batch *batch,
+                        struct slotset *marked)
+{
+    int source = topology_find(topology, &batch->source);
+    int target = topology_find(topology, &batch->target);
+    *marked = (struct slotset){0};
+    if (source == NO_NODE || target == NO_NODE || !topology->nodes[source].is_reachable ||
+        !topology->nodes[target].is_reachable) {
+        return;
+    }
+    for (int i = 0; i < topology->open_count; i++) {
+        const struct topology_node *node = &topology->nodes[topology->opens[i].node];
+        bool is_of_end =
+            node->role == NODE_ROLE_REPLICA && (node->primary == source || node->primary == target);
+        if (is_of_end && slotset_has(&batch->slots_done, topology->opens[i].slot)) {
+            slotset_add(marked, topology->opens[i].slot);
+        }
+    }
+}
+
+/* A replica whose link was down may get a mark, or keep one, after its batch has ended; nothing but
+ * its primary takes that away, and a mover has it do so at its end (agent/core/mover_marks.c). So
+ * the slot is ordered once more: nothing of it is moved any more. */
+static void order_marked(struct coordinator *c, struct operation_run *o, const char *reason)
+{
+    if (o->mark_orders >= MARK_ORDERS_MAX) {
+        return;
+    }
+    int shift = o->mark_orders < 4 ? o->mark_orders : 4;
+    int64_t pause_ms = o->mark_orders == 0 ? 0 : (int64_t)MARK_PAUSE_MS << (shift - 1);
+    pause_ms = pause_ms < MARK_PAUSE_MS_MAX ? pause_ms : MARK_PAUSE_MS_MAX;
+    bool has_ordered = false;
+    for (int i = o->plan.settled_count; i < o->plan.batch_count; i++) {
+        struct batch *batch = &o->plan.batches[i];
+        struct slotset marked;
+        if (batch->kind != BATCH_MOVE || batch->state != BATCH_DONE) {
+            continue;
+        }
+        find_marked(&c->observe.topology, batch, &marked);
+        if (!slotset_is_empty(&marked)) {
+            order_run_again(c, o, i, &marked, pause_ms, reason);
+            has_ordered = true;
+        }
+    }
+    o->mark_orders += has_ordered;
+}
+
 int verify_operation(struct coordinator *c, struct operation_run *o, struct err *err)
 {
     const struct topology *topology = &c->observe.topology;
@@ -296,6 +352,9 @@ int verify_operation(struct coordinator *c, struct operation_run *o, struct err 
     int code = verify_views(c, o, err);
     if (code == 0 && !slotset_is_empty(&planned)) {
         code = verify_slots(topology, &planned, err);
+        if (code != 0) {
+            order_marked(c, o, err->text);
+        }
     }
     if (code != 0) {
         return code;
@@ -312,5 +371,6 @@ int verify_operation(struct coordinator *c, struct operation_run *o, struct err 
                            batch->target.text);
         }
     }
+    o->mark_orders = 0;
     return 0;
 }

@@ -169,6 +169,28 @@ static void end_failed(struct coordinator *c, struct operation_run *o, int index
     log_event_add_int(log, "pause_ms", pause_ms);
 }
 
+void order_run_again(struct coordinator *c,
+                     struct operation_run *o,
+                     int index,
+                     const struct slotset *slots,
+                     int64_t pause_ms,
+                     const char *reason)
+{
+    struct order_run *run = &o->runs[index];
+    struct batch *batch = &o->plan.batches[index];
+    CHECK(run->sm.state == RUN_IDLE);
+    slotset_subtract(&batch->slots_done, slots);
+    batch->state = BATCH_WAITING;
+    set_reason(batch, ERR_CONFLICT, reason);
+    run->not_before_ms = c->turn.now_ms + pause_ms;
+    (void)record_batch(c, o, index);
+    struct log_event *log = log_batch(c, EVENT_BATCH_RETRY, o, index);
+    log_event_add(log, "code", err_word(batch->reason_code));
+    log_event_add(log, "reason", batch->reason);
+    log_event_add_int(log, "slots", slotset_count(slots));
+    log_event_add_int(log, "pause_ms", pause_ms);
+}
+
 static void end_done(struct coordinator *c, struct operation_run *o, int index)
 {
     struct order_run *run = &o->runs[index];

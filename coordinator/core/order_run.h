@@ -68,6 +68,14 @@ void order_run_inherit(struct coordinator *c,
                        struct operation_run *o,
                        int index,
                        int64_t expires_ms);
+/* A batch that was done gets these slots back, to be ordered once more after the pause; 'reason' is
+ * logged and kept. Only in IDLE. */
+void order_run_again(struct coordinator *c,
+                     struct operation_run *o,
+                     int index,
+                     const struct slotset *slots,
+                     int64_t pause_ms,
+                     const char *reason);
 /* Lets time, reports and the journal move it on. */
 void order_run_tick(struct coordinator *c, struct operation_run *o, int index);
 int64_t order_run_deadline(const struct coordinator *c, const struct order_run *run);

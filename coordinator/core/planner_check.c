@@ -119,7 +119,8 @@ int plan_check_begun(const struct plan *plan, const struct topology *topology, s
     for (int i = 0; i < topology->open_count; i++) {
         const struct topology_open *open = &topology->opens[i];
         const struct batch *batch = batch_of(plan, open->slot);
-        if (batch == NULL) {
+        /* A replica's mark is a copy, and may be an old one: nobody moves a slot there. */
+        if (batch == NULL || topology->nodes[open->node].role == NODE_ROLE_REPLICA) {
             continue;
         }
         const struct node_id *peer = open->is_importing ? &batch->source : &batch->target;

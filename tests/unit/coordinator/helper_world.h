@@ -130,8 +130,10 @@ struct world_node {
     bool is_released; /* its provisioner has it back */
     char request[48]; /* it was made for; "" = none */
     char run_id[RUN_ID_SIZE];
-    int open_slot; /* -1 = none; migrating to open_peer */
+    int open_slot; /* -1 = none; migrating to open_peer, or: */
     int open_peer;
+    bool is_importing;
+    bool keeps_mark;    /* of a replica: no order takes its mark away */
     struct strbuf text; /* CLUSTER NODES as its agent last read it */
     uint64_t digest;    /* of 'text' */
 };

@@ -246,6 +246,18 @@ static void end_order(struct world_agent *agent, struct world_order *order, enum
     }
 }
 
+/* As the mover does it at the end: no replica of the two ends keeps a mark of the slot. */
+static void unmark_replicas(struct world *w, int slot, int source, int target)
+{
+    for (int n = 0; n < w->node_count; n++) {
+        struct world_node *node = &w->nodes[n];
+        bool is_of_end = !node->is_primary && (node->primary == source || node->primary == target);
+        if (is_of_end && node->open_slot == slot && !node->keeps_mark) {
+            node->open_slot = -1;
+        }
+    }
+}
+
 static bool move_some(struct world *w, struct world_agent *agent, struct world_order *order)
 {
     int source = find_node(w, &order->order.source);
@@ -280,6 +292,7 @@ static bool move_some(struct world *w, struct world_agent *agent, struct world_o
             w->owner[slot] = (int16_t)target;
             w->nodes[source].open_slot =
                 w->nodes[source].open_slot == slot ? -1 : w->nodes[source].open_slot;
+            unmark_replicas(w, slot, source, target);
         }
         slotset_add(&order->status.slots_done, slot);
         order->status.keys_moved += 10;

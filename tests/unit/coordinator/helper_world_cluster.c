@@ -92,6 +92,7 @@ void fill_node(struct world *w, int n, struct node_report *out)
     if (node->open_slot >= 0) {
         out->open_slots = xcalloc(1, sizeof(*out->open_slots));
         out->open_slots[0] = (struct open_slot){.slot = (uint16_t)node->open_slot,
+                                                .is_importing = node->is_importing,
                                                 .peer = w->nodes[node->open_peer].id};
         out->open_slot_count = 1;
     }
