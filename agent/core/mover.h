@@ -72,9 +72,11 @@ enum slot_flag {
         1 << 2, /* keys may have moved: a MIGRATE was sent, or somebody else had opened it */
     SLOT_CLAIMED =
         1 << 3, /* the target says it owns it already; source and others are to be told */
-    SLOT_CLASHED = 1 << 4, /* a key of it was on both sides */
-    SLOT_HELD = 1 << 5,    /* left open for a person */
-    SLOT_OPENED = 1 << 6,  /* this mover sent IMPORTING or MIGRATING and has not finished it */
+    SLOT_CLASHED = 1 << 4,  /* a key of it was on both sides */
+    SLOT_HELD = 1 << 5,     /* left open for a person */
+    SLOT_OPENED = 1 << 6,   /* this mover sent IMPORTING or MIGRATING and has not finished it */
+    SLOT_UNPROVED = 1 << 7, /* opened by this mover with keys in it, which it has not seen leave; so
+                               nobody may own it but the source */
 };
 
 enum copy_phase {

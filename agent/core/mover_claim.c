@@ -94,8 +94,9 @@ void mover_claim(struct slot_mover *m, struct burst *burst, struct agent_effects
     sm_move(&burst->sm, BURST_CLAIMING, m->now_ms);
     for (int i = 0; i < burst->slot_count; i++) {
         if (burst_slot_is_live(&burst->slots[i])) {
-            m->flags[burst->slots[i].slot] |=
-                SLOT_TOUCHED; /* may be the target's from here on: no way back */
+            uint8_t *flags = &m->flags[burst->slots[i].slot];
+            *flags = (uint8_t)(*flags & ~SLOT_UNPROVED);
+            *flags |= SLOT_TOUCHED; /* may be the target's from here on: no way back */
         }
     }
     burst->answers_awaited = 0;

@@ -213,6 +213,9 @@ static void burst_begin(struct slot_mover *m, struct burst *burst, struct agent_
             *flags |= SLOT_OURS;
         }
         *flags |= SLOT_OPENED;
+        if (!burst->is_of_empty && (*flags & SLOT_CLAIMED) == 0) {
+            *flags |= SLOT_UNPROVED;
+        }
         has_news = has_news || (*flags & SLOT_CLAIMED) == 0;
     }
     if (!has_news) {

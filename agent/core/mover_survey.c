@@ -402,6 +402,15 @@ static bool place_slot(struct slot_mover *m, int slot, struct agent_effects *fx,
     uint8_t *flags = &m->flags[slot];
     *flags = (uint8_t)(*flags & ~(SLOT_MARKED | SLOT_CLAIMED));
     if (target_claims && !source_is_owner && node_id_is_equal(by_source, &m->order.target)) {
+        bool is_taken = (*flags & SLOT_UNPROVED) != 0;
+        if (is_taken) { /* by other hands, or by the server itself: nothing brings back what is gone
+                         */
+            *flags = 0;
+            mover_hold_slot(m, fx, slot, ERR_CONFLICT,
+                            "the target got it before this move had taken all its keys there: "
+                            "what the source still held is gone");
+            return true;
+        }
         slotset_add(&m->done, slot);
         if (marks.at_source != NULL || marks.at_target != NULL) {
             slotset_add(&m->unclosed,

@@ -358,6 +358,32 @@ static void says_when_a_slot_was_taken_back(void **state)
     assert_true(slotset_has(&status.slots_done, 8));
 }
 
+/* What the source held of a slot is dropped when somebody gives it to the target in mid-move: that
+ * is no success, and somebody must hear of it. */
+static void says_when_a_slot_was_given_away_in_mid_move(void **state)
+{
+    (void)state;
+    fake_add_keys(fake, 0, 7, 30);
+    mover = fake_mover(fake, "6-8");
+    while (fake_said(fake, "0 MIGRATE") < 0) {
+        fake_run(fake, mover, 1);
+    }
+    fake_fault(fake, 0, "MIGRATE", "MOVED 7 10.0.0.2:7000", 1);
+    for (int n = 0; n < FAKE_NODES; n++) {
+        fake->nodes[n].owner[7] = 1;
+        fake->nodes[n].importing[7] = -1;
+        fake->nodes[n].migrating[7] = -1;
+    }
+    fake_run(fake, mover, -1);
+    slot_mover_status(mover, &status);
+    assert_int_equal(status.state, ORDER_HELD);
+    assert_int_equal(status.reason_code, ERR_CONFLICT);
+    assert_non_null(strstr(status.reason, "slot 7: the target got it before"));
+    assert_false(slotset_has(&status.slots_done, 7));
+    assert_true(slotset_has(&status.slots_done, 6));
+    assert_int_equal(fake_said_count(fake, "1 CLUSTER SETSLOT 7 NODE"), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -374,6 +400,7 @@ int main(void)
         TEST(asks_both_ends_once_before_each_claim),
         TEST(proves_again_when_the_proof_is_old),
         TEST(says_when_a_slot_was_taken_back),
+        TEST(says_when_a_slot_was_given_away_in_mid_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
