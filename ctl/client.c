@@ -289,16 +289,19 @@ int client_ask(struct client *client,
                struct err *err)
 {
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    int64_t end_ms = terminal_now_ms() + CLIENT_PATIENCE_MS;
+    int64_t begun_ms = terminal_now_ms();
+    int64_t patience_ms = 0;
     struct round round;
     do {
         ask_round(client, method, path, text, out, &round);
-        bool is_kind = round.code == ERR_NOT_LEADER || round.code == ERR_UNAVAILABLE;
+        bool is_settling = round.code == ERR_CONFLICT;
+        bool is_kind = is_settling || round.code == ERR_NOT_LEADER || round.code == ERR_UNAVAILABLE;
         if (!round.is_passing || !is_kind || terminal_is_interrupted()) {
             break;
         }
+        patience_ms = is_settling ? CLIENT_SETTLE_PATIENCE_MS : CLIENT_PATIENCE_MS;
         terminal_wait(RETRY_MS);
-    } while (terminal_now_ms() < end_ms);
+    } while (terminal_now_ms() - begun_ms < patience_ms);
     free(text);
     if (round.code == 0) {
         return 0;

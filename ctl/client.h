@@ -14,6 +14,7 @@
 
 #define CLIENT_ANSWER_SIZE_MAX (64UL * 1024 * 1024) /* a plan of 16,384 batches is about 8 MiB */
 #define CLIENT_PATIENCE_MS 5000 /* a lead that changes hands, until the new leader is ready */
+#define CLIENT_SETTLE_PATIENCE_MS 15000 /* nodes that do not agree: one may just be back */
 
 struct client;
 

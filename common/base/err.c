@@ -12,6 +12,7 @@ int err_set(struct err *err, int code, const char *format, ...)
         va_start(args, format);
         err->code = code;
         err->hint[0] = '\0';
+        err->retry_after_s = 0;
         (void)vsnprintf(err->text, sizeof(err->text), format, args);
         va_end(args);
     }
@@ -27,6 +28,13 @@ void err_hint(struct err *err, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(err->hint, sizeof(err->hint), format, args);
     va_end(args);
+}
+
+void err_retry_after(struct err *err, int seconds)
+{
+    if (err != NULL) {
+        err->retry_after_s = seconds;
+    }
 }
 
 int err_wrap(struct err *err, const char *format, ...)

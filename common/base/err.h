@@ -42,6 +42,7 @@ struct err {
     int code;                 /* 0 or ERR_* */
     char text[ERR_TEXT_SIZE]; /* what failed, with names and numbers; one line, no trailing dot */
     char hint[ERR_HINT_SIZE]; /* what to do about it; may be empty */
+    int retry_after_s;        /* > 0: it passes by itself, and nothing was done: ask again then */
 };
 
 /* Fills 'err' (may be NULL) and returns 'code', so that callers write `return err_set(err, ERR_X,
@@ -50,6 +51,9 @@ int err_set(struct err *err, int code, const char *format, ...) PRINTF_LIKE(3, 4
 
 /* Sets the hint of an error that was just set. No effect on NULL. */
 void err_hint(struct err *err, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Says that the same may work in so many seconds. No effect on NULL. */
+void err_retry_after(struct err *err, int seconds);
 
 /* Puts "format: " before the text and returns the code that err holds (ERR_INTERNAL for NULL). */
 int err_wrap(struct err *err, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -215,6 +215,9 @@ uint64_t topology_digest_with_owners(const struct topology *topology,
  * (may be NULL) gets one sentence appended, with names. A failed node without slots does not
  * matter. */
 bool topology_is_settled(const struct topology *topology, struct strbuf *why);
+/* True when it is not settled, and the first reason is one that usually passes by itself within
+ * seconds: views that are not known yet or disagree, a handshake, a link, an epoch collision. */
+bool topology_will_settle(const struct topology *topology);
 
 /* Index of a node, or NO_NODE. */
 int topology_find(const struct topology *topology, const struct node_id *id);

@@ -9,7 +9,10 @@
 
 #include <inttypes.h>
 
-typedef bool (*settled_rule)(const struct topology *topology, struct strbuf *why);
+struct settled_rule {
+    bool (*holds)(const struct topology *topology, struct strbuf *why);
+    bool passes; /* what it finds usually passes by itself, with gossip */
+};
 
 /* A dead node without slots waits for its removal and is in nobody's way. */
 static bool matters(const struct topology *topology, int node)
@@ -216,23 +219,41 @@ static bool all_clusters_ok(const struct topology *topology, struct strbuf *why)
     return true;
 }
 
-static const settled_rule settled_rules[] = {
-    has_members, all_views_known, all_reachable, all_healthy, all_slots_owned, all_agree,
-    none_open,   epochs_unique,   none_meeting,  all_linked,  all_clusters_ok,
+static const struct settled_rule settled_rules[] = {
+    {has_members, false}, {all_views_known, true},  {all_reachable, false},
+    {all_healthy, false}, {all_slots_owned, false}, {all_agree, true},
+    {none_open, false},   {epochs_unique, true},    {none_meeting, true},
+    {all_linked, true},   {all_clusters_ok, true},
 };
+
+/* The first rule that does not hold, or NULL. */
+static const struct settled_rule *find_broken(const struct topology *topology, struct strbuf *why)
+{
+    for (size_t i = 0; i < sizeof(settled_rules) / sizeof(settled_rules[0]); i++) {
+        if (!settled_rules[i].holds(topology, why)) {
+            return &settled_rules[i];
+        }
+    }
+    return NULL;
+}
 
 bool topology_is_settled(const struct topology *topology, struct strbuf *why)
 {
     struct strbuf reason = {0};
-    bool is_settled = true;
-    for (size_t i = 0; is_settled && i < sizeof(settled_rules) / sizeof(settled_rules[0]); i++) {
-        is_settled = settled_rules[i](topology, &reason);
-    }
+    bool is_settled = find_broken(topology, &reason) == NULL;
     if (why != NULL) {
         strbuf_add(why, strbuf_text(&reason), reason.len);
     }
     strbuf_release(&reason);
     return is_settled;
+}
+
+bool topology_will_settle(const struct topology *topology)
+{
+    struct strbuf reason = {0};
+    const struct settled_rule *broken = find_broken(topology, &reason);
+    strbuf_release(&reason);
+    return broken != NULL && broken->passes;
 }
 
 static void add_opinion(const struct topology *topology,

@@ -175,6 +175,7 @@ static int check_seen(struct coordinator *c,
         (void)err_set(err, ERR_CONFLICT, "the cluster is just changing: %s",
                       strbuf_text(&c->observe.unsettled));
         err_hint(err, "try again in a few seconds");
+        err_retry_after(err, 1);
         return ERR_CONFLICT;
     }
     return 0;

@@ -146,6 +146,7 @@ static int check_settled(const struct topology *topology, struct err *err)
     if (!topology_is_settled(topology, &why)) {
         code = err_set(err, ERR_CONFLICT, "the cluster is not settled: %s", strbuf_text(&why));
         err_hint(err, "wait until it is; `drover why` says what is missing");
+        err_retry_after(err, topology_will_settle(topology) ? 1 : 0);
     }
     strbuf_release(&why);
     return code;

@@ -139,9 +139,11 @@ json_t *api_error_json(const struct api *api, const struct err *err)
 
 void api_respond_error(struct api *api, struct http_request *request, const struct err *err)
 {
-    /* A leader that still reads its journal says when to come again: soon, and nothing was done. */
-    bool is_soon = err->code == ERR_UNAVAILABLE &&
-                   coordinator_check_ready(api_core(api), NULL) == ERR_UNAVAILABLE;
+    /* A leader that still reads its journal says when to come again: soon, and nothing was done.
+     * So does one whose nodes do not agree yet. */
+    bool is_soon =
+        err->retry_after_s > 0 || (err->code == ERR_UNAVAILABLE &&
+                                   coordinator_check_ready(api_core(api), NULL) == ERR_UNAVAILABLE);
     respond(api, request, api_status_of(err->code), api_error_json(api, err),
             is_soon ? &(struct http_header){"Retry-After", "1"} : NULL);
 }

@@ -262,6 +262,11 @@ static void test_refuses_unsettled(void **state)
         setup_init(&setup, kinds[i]);
         made_give(&setup.topology, NO_NODE, 7, 7);
         refused(&setup, ERR_CONFLICT, "not settled: slot 7 has no owner");
+        assert_int_equal(setup.err.retry_after_s, 0); /* that does not pass by itself */
+        setup_init(&setup, kinds[i]);
+        setup.topology.views_missing = 1;
+        refused(&setup, ERR_CONFLICT, "not settled: ");
+        assert_int_equal(setup.err.retry_after_s, 1);
         setup_init(&setup, kinds[i]);
         setup.topology.nodes[1].is_reachable = false;
         refused(&setup, ERR_CONFLICT, "10.0.0.2:6379 (a0010000) is out of reach");
