@@ -14,7 +14,8 @@
 
 #define CONNECT_TIMEOUT_MS 2000
 #define RETRY_MS 250
-#define HOPS_MAX 4 /* from one coordinator to the next until one leads */
+#define SETTLE_RETRY_MS 1000 /* as Retry-After says: each try is a command, and logged */
+#define HOPS_MAX 4           /* from one coordinator to the next until one leads */
 
 struct client {
     CURL *curl;
@@ -300,7 +301,7 @@ int client_ask(struct client *client,
             break;
         }
         patience_ms = is_settling ? CLIENT_SETTLE_PATIENCE_MS : CLIENT_PATIENCE_MS;
-        terminal_wait(RETRY_MS);
+        terminal_wait(is_settling ? SETTLE_RETRY_MS : RETRY_MS);
     } while (terminal_now_ms() - begun_ms < patience_ms);
     free(text);
     if (round.code == 0) {

@@ -302,9 +302,11 @@ struct slot_mover {
     struct strbuf compare_values; /* of the side that answered first */
 
     /* Trouble. */
-    int failures;             /* since there was progress */
-    int64_t wake_ms;          /* WAITING, SETTLING, CLOSING */
-    int64_t lost_since_ms;    /* the source does not answer; NEVER = it does */
+    int failures;          /* since there was progress */
+    int64_t wake_ms;       /* WAITING, SETTLING, CLOSING */
+    int64_t lost_since_ms; /* the source does not answer; NEVER = it does */
+    int64_t
+        resting_since_ms; /* the source's slots are too new to be imported; NEVER = they are not */
     int64_t unclear_since_ms; /* a claim might not hold, see mover_clear.c; NEVER = it would */
     bool is_script_refused;   /* the target let us run none */
     int late_claims;          /* that the target got too late */
@@ -364,7 +366,7 @@ void mover_retry(struct slot_mover *m,
 /* The same for what is no failure and passes by itself, within a minute or never: gossip that has
  * not arrived. */
 void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *what);
-/* Surveys again at that time; no failure either. */
+/* Surveys again at that time; no failure either, unless it goes on for a minute. */
 void mover_rest(struct slot_mover *m, struct agent_effects *fx, int64_t until_ms, const char *what);
 /* Of an answer that did not come (code not 0) or is an error: picks the fault and the words, then
  * mover_retry(). */

@@ -124,6 +124,7 @@ bool mover_judge_rest(struct slot_mover *m, struct agent_effects *fx)
     }
     int64_t ready_ms = owned_watch_ready_ms(&m->owned, &slots, m->now_ms);
     if (slotset_is_empty(&slots) || ready_ms <= m->now_ms) {
+        m->resting_since_ms = NEVER;
         return true;
     }
     mover_rest(m, fx, ready_ms, "old words of the source may still be on the cluster bus");

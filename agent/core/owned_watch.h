@@ -3,9 +3,10 @@
  * Valkey from 8 on takes a slot that it imports as soon as it hears from the source that the source
  * does not own it, and a word from before the source came to own it says just that. Such a word may
  * linger on the cluster bus: the server sends with Nagle's algorithm on, so it waits for the
- * receiver's delayed acknowledgement (40 ms seen, 200 ms at most), longer where packets get lost.
- * So nobody is told to import a slot before its owner has had it for OWNED_REST_MS.
- * Source: valkey 8.0.1 cluster_legacy.c, clusterUpdateSlotsConfigWith(); docs/redis_facts.md 13f.
+ * receiver's delayed acknowledgement (40 ms seen; Linux allows 200), longer where packets get lost.
+ * It is a time, no proof: nothing that a server tells shows when such words have passed. So nobody
+ * is told to import a slot before its owner has had it for OWNED_REST_MS. Source: valkey 8.0.1
+ * cluster_legacy.c, clusterUpdateSlotsConfigWith(); docs/redis_facts.md 13f.
  */
 #ifndef DROVER_AGENT_CORE_OWNED_WATCH_H
 #define DROVER_AGENT_CORE_OWNED_WATCH_H

@@ -86,6 +86,7 @@ struct slot_mover *slot_mover_new(const struct order *order,
     m->wake_ms = NEVER;
     m->lost_since_ms = NEVER;
     m->unclear_since_ms = NEVER;
+    m->resting_since_ms = NEVER;
     m->is_replica_synced = true;
     m->source.node = (struct mover_node){.id = order->source, .address = order->source_address};
     m->target.node = (struct mover_node){.id = order->target, .address = order->target_address};
@@ -294,6 +295,13 @@ void mover_await(struct slot_mover *m, struct agent_effects *fx, const char *wha
 
 void mover_rest(struct slot_mover *m, struct agent_effects *fx, int64_t until_ms, const char *what)
 {
+    if (m->resting_since_ms == NEVER) {
+        m->resting_since_ms = m->now_ms;
+    }
+    if (m->now_ms - m->resting_since_ms >= UNCLEAR_MS_MAX) {
+        mover_end(m, fx, MOVER_FAILED, ERR_CONFLICT, what);
+        return;
+    }
     struct log_event *log = mover_log(m, fx, LOG_INFO, "move.resting");
     log_event_add_int(log, "delay_ms", until_ms - m->now_ms);
     log_event_add(log, "reason", what);

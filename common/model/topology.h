@@ -216,7 +216,8 @@ uint64_t topology_digest_with_owners(const struct topology *topology,
  * matter. */
 bool topology_is_settled(const struct topology *topology, struct strbuf *why);
 /* True when it is not settled, and the first reason is one that usually passes by itself within
- * seconds: views that are not known yet or disagree, a handshake, a link, an epoch collision. */
+ * seconds: views that are not known yet or disagree, a handshake, a link, an epoch collision, a
+ * node that says the cluster is not ok though nobody is down. */
 bool topology_will_settle(const struct topology *topology);
 
 /* Index of a node, or NO_NODE. */

@@ -141,11 +141,15 @@ void api_respond_error(struct api *api, struct http_request *request, const stru
 {
     /* A leader that still reads its journal says when to come again: soon, and nothing was done.
      * So does one whose nodes do not agree yet. */
-    bool is_soon =
-        err->retry_after_s > 0 || (err->code == ERR_UNAVAILABLE &&
-                                   coordinator_check_ready(api_core(api), NULL) == ERR_UNAVAILABLE);
+    int retry_after_s = err->retry_after_s;
+    if (err->code == ERR_UNAVAILABLE &&
+        coordinator_check_ready(api_core(api), NULL) == ERR_UNAVAILABLE) {
+        retry_after_s = 1;
+    }
+    char seconds[16];
+    (void)snprintf(seconds, sizeof(seconds), "%d", retry_after_s);
     respond(api, request, api_status_of(err->code), api_error_json(api, err),
-            is_soon ? &(struct http_header){"Retry-After", "1"} : NULL);
+            retry_after_s > 0 ? &(struct http_header){"Retry-After", seconds} : NULL);
 }
 
 static void respond_not_leader(struct api *api, struct http_request *request)

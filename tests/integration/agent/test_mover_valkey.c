@@ -214,9 +214,7 @@ static void waits_for_no_silent_replica(void **state)
     int slot = slotset_next(&moved, 0);
     hand_over_past_the_replica(slot);
     assert_int_equal(kill(pairs.nodes[5].pid, SIGSTOP), 0);
-    int64_t since_ms = real_now_ms();
-    move_again(&status);
-    assert_true(real_now_ms() - since_ms < 4000);
+    move_again(&status); /* gives up on it by itself; how soon: unit/agent/test_mover_marks */
     assert_int_equal(kill(pairs.nodes[5].pid, SIGCONT), 0);
     assert_true(replica_is_marked(&slot));
     assert_true(wait_until(replica_is_linked, NULL));

@@ -8,6 +8,7 @@
 #define DROVER_TESTS_UNIT_AGENT_HELPER_FAKE_H
 
 #include "agent/core/agent.h"
+#include "agent/core/repair.h"
 #include "agent/core/slot_mover.h"
 
 #define FAKE_NODES 3
@@ -114,5 +115,8 @@ bool fake_answer(struct fake *fake, struct agent_event *event, struct reply_list
 void fake_run(struct fake *fake, struct slot_mover *mover, int steps);
 void fake_order(struct fake *fake, struct order *order, const char *slots);
 struct slot_mover *fake_mover(struct fake *fake, const char *slots);
+/* The same for repairs: an order for nodes 0 and 1, and one event more. */
+struct repair *fake_repair(struct fake *fake, const char *slots, uint32_t flags);
+void fake_feed_repair(struct fake *fake, struct repair *repair);
 
 #endif

@@ -126,3 +126,37 @@ struct slot_mover *fake_mover(struct fake *fake, const char *slots)
     struct mover_login login = {.user = ""};
     return slot_mover_new(&order, &login, ++serial, 7, fake->now_ms);
 }
+
+struct repair *fake_repair(struct fake *fake, const char *slots, uint32_t flags)
+{
+    static uint32_t serial = 100;
+    struct order order;
+    fake_order(fake, &order, slots);
+    order.kind = ORDER_TASK;
+    order.task = (struct task){.kind = TASK_REPAIR,
+                               .flags = flags,
+                               .node = order.source,
+                               .node_address = order.source_address,
+                               .peer = order.target,
+                               .peer_address = order.target_address,
+                               .slots = order.slots};
+    struct mover_login login = {.user = ""};
+    return repair_new(&order, &login, ++serial, 7, fake->now_ms);
+}
+
+void fake_feed_repair(struct fake *fake, struct repair *repair)
+{
+    struct agent_effects fx = {0};
+    struct reply_list replies = {0};
+    struct agent_event event = {.kind = AGENT_TICK};
+    if (fake->now_ms >= repair_deadline(repair) || !fake_answer(fake, &event, &replies)) {
+        int64_t deadline_ms = repair_deadline(repair);
+        assert_true(deadline_ms != NEVER);
+        fake->now_ms = deadline_ms > fake->now_ms ? deadline_ms : fake->now_ms;
+        event = (struct agent_event){.kind = AGENT_TICK, .now_ms = fake->now_ms};
+    }
+    repair_step(repair, &event, &fx);
+    fake_take(fake, &fx);
+    agent_effects_release(&fx);
+    replies_release(&replies);
+}

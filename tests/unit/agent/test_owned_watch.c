@@ -169,6 +169,33 @@ static void the_mover_waits_for_nothing_that_is_known(void **state)
     assert_in_range(mover_waits(), OWNED_REST_MS, 2 * OWNED_REST_MS);
 }
 
+/* A source that goes on winning slots: the order does not wait for ever. */
+static void the_mover_gives_up_on_slots_that_stay_new(void **state)
+{
+    (void)state;
+    struct order_status status;
+    fake->is_valkey = true;
+    mover = fake_mover(fake, "7");
+    int64_t begun_ms = fake->now_ms;
+    int64_t raised_ms = begun_ms;
+    while (!slot_mover_is_over(mover)) {
+        if (fake->now_ms - raised_ms >= OWNED_REST_MS / 2) {
+            raised_ms = fake->now_ms;
+            int epoch = ++fake->nodes[0].config_epoch;
+            for (int n = 0; n < FAKE_NODES; n++) {
+                fake->nodes[n].current_epoch = epoch;
+            }
+        }
+        fake_run(fake, mover, 1);
+    }
+    slot_mover_status(mover, &status);
+    assert_int_equal(status.state, ORDER_FAILED);
+    assert_int_equal(status.reason_code, ERR_CONFLICT);
+    assert_non_null(strstr(status.reason, "old words of the source"));
+    assert_in_range(fake->now_ms - begun_ms, 60000, 70000);
+    assert_int_equal(fake_said(fake, "1 CLUSTER SETSLOT"), -1);
+}
+
 /* The mark is there already: to wait would only keep clients on ASK for longer. */
 static void the_mover_goes_on_with_what_is_open(void **state)
 {
@@ -180,45 +207,18 @@ static void the_mover_goes_on_with_what_is_open(void **state)
     assert_in_range(mover_waits(), 0, OWNED_REST_MS / 10);
 }
 
-static void feed_repair(void)
-{
-    struct agent_effects fx = {0};
-    struct reply_list replies = {0};
-    struct agent_event event = {.kind = AGENT_TICK};
-    if (fake->now_ms >= repair_deadline(machine) || !fake_answer(fake, &event, &replies)) {
-        int64_t deadline_ms = repair_deadline(machine);
-        assert_true(deadline_ms != NEVER);
-        fake->now_ms = deadline_ms > fake->now_ms ? deadline_ms : fake->now_ms;
-        event = (struct agent_event){.kind = AGENT_TICK, .now_ms = fake->now_ms};
-    }
-    repair_step(machine, &event, &fx);
-    fake_take(fake, &fx);
-    agent_effects_release(&fx);
-    replies_release(&replies);
-}
-
 static int64_t repair_waits(void)
 {
-    static uint32_t serial = 500;
-    struct order order;
-    fake_order(fake, &order, "7");
-    order.kind = ORDER_TASK;
-    order.task = (struct task){.kind = TASK_REPAIR,
-                               .node = order.source,
-                               .node_address = order.source_address,
-                               .peer = order.target,
-                               .peer_address = order.target_address,
-                               .slots = order.slots};
     int64_t begun_ms = fake->now_ms;
     repair_free(machine);
-    machine = repair_new(&order, &(struct mover_login){.user = ""}, ++serial, 7, fake->now_ms);
+    machine = fake_repair(fake, "7", 0);
     while (fake_said(fake, "1 CLUSTER SETSLOT 7 IMPORTING") < 0) {
         assert_false(repair_is_over(machine));
-        feed_repair();
+        fake_feed_repair(fake, machine);
     }
     int64_t waited_ms = fake->now_ms - begun_ms;
     while (!repair_is_over(machine)) {
-        feed_repair();
+        fake_feed_repair(fake, machine);
     }
     struct order_status status;
     repair_status(machine, &status);
@@ -250,6 +250,7 @@ int main(void)
         cmocka_unit_test(slots_that_were_away_rest_anew),
         TEST(the_mover_waits_on_valkey_alone),
         TEST(the_mover_waits_for_nothing_that_is_known),
+        TEST(the_mover_gives_up_on_slots_that_stay_new),
         TEST(the_mover_goes_on_with_what_is_open),
         TEST(the_repair_waits_on_valkey_alone),
     };

@@ -39,44 +39,15 @@ static int tear_down(void **state)
 
 static void begin(const char *slots, uint32_t flags)
 {
-    static uint32_t serial = 100;
-    struct order order;
-    fake_order(fake, &order, slots);
-    order.kind = ORDER_TASK;
-    order.task = (struct task){.kind = TASK_REPAIR,
-                               .flags = flags,
-                               .node = order.source,
-                               .node_address = order.source_address,
-                               .peer = order.target,
-                               .peer_address = order.target_address,
-                               .slots = order.slots};
-    struct mover_login login = {.user = ""};
     repair_free(machine);
-    machine = repair_new(&order, &login, ++serial, 7, fake->now_ms);
-}
-
-static void feed_one(void)
-{
-    struct agent_effects fx = {0};
-    struct reply_list replies = {0};
-    struct agent_event event = {.kind = AGENT_TICK};
-    if (fake->now_ms >= repair_deadline(machine) || !fake_answer(fake, &event, &replies)) {
-        int64_t deadline_ms = repair_deadline(machine);
-        assert_true(deadline_ms != NEVER);
-        fake->now_ms = deadline_ms > fake->now_ms ? deadline_ms : fake->now_ms;
-        event = (struct agent_event){.kind = AGENT_TICK, .now_ms = fake->now_ms};
-    }
-    repair_step(machine, &event, &fx);
-    fake_take(fake, &fx);
-    agent_effects_release(&fx);
-    replies_release(&replies);
+    machine = fake_repair(fake, slots, flags);
 }
 
 /* Until it is over, or so many events were fed; then what is on its way is lost. */
 static bool run_for(int steps)
 {
     for (int i = 0; (steps < 0 ? i < 20000 : i < steps) && !repair_is_over(machine); i++) {
-        feed_one();
+        fake_feed_repair(fake, machine);
     }
     repair_status(machine, &status);
     bool is_over = repair_is_over(machine);
@@ -341,7 +312,7 @@ static void expired_says_nothing_more(void **state)
         fake_add_keys(fake, 1, SLOT, 150);
         begin("7", 0);
         for (int i = 0; i < steps && !repair_is_over(machine); i++) {
-            feed_one();
+            fake_feed_repair(fake, machine);
         }
         bool was_over = repair_is_over(machine);
         repair_expire(machine, ERR_TIMEOUT, "not renewed");
@@ -376,7 +347,7 @@ static void stopped_finishes_what_it_began(void **state)
     }
     begin("0-299", 0);
     while (fake_said(fake, "1 MIGRATE") < 0) {
-        feed_one();
+        fake_feed_repair(fake, machine);
     }
     repair_stop(machine);
     (void)run_for(-1);
