@@ -149,11 +149,14 @@ void decide_starts(struct decision *d, int count, int primaries);
 /* The spare that is best for one more primary joins, or for one more replica. */
 void decide_join_spare(struct decision *d, bool is_primary);
 struct replica_wish {
-    int wanted;     /* of each shard; -1 = as many as there are */
-    bool may_leave; /* members that serve nothing leave */
+    int wanted;           /* of each shard; -1 = as many as there are */
+    bool may_leave;       /* members that serve nothing leave */
+    const int *newcomers; /* primaries that get slots next; borrowed */
+    int newcomer_count;
 };
 /* Every shard gets its replicas: first from those that are over or serve nothing, then from spares.
- * What is over leaves. */
+ * What is over leaves. With newcomers only they get any, nobody leaves, and until those are in step
+ * it waits. */
 void decide_replicas(struct decision *d, const struct replica_wish *wish);
 /* Replicas of a primary that was emptied find other primaries, those with the fewest first; what
  * Redis attached to whoever took its last slot is evened out. */

@@ -1,8 +1,9 @@
 /* lifecycle_replicas.c — every shard gets its replicas; what is over leaves. See lifecycle_parts.h.
  *
- * A shard is a primary with slots. Free for a new primary are: replicas of a primary without slots,
- * replicas beyond what is wanted, and nodes that were emptied or joined and serve nothing. No
- * replica is taken from a shard that would then have fewer than it should. */
+ * A shard is a primary with slots, or one that is about to get some. Free for a new primary are:
+ * replicas of a primary without slots, replicas beyond what is wanted, and nodes that were emptied
+ * or joined and serve nothing. No replica is taken from a shard that would then have fewer than it
+ * should. */
 #include "common/base/alloc.h"
 #include "common/base/check.h"
 #include "coordinator/core/lifecycle_parts.h"
@@ -49,7 +50,19 @@ static bool is_serving_replica(const struct decision *d, int node)
     return is_live(subject) && subject->role == NODE_ROLE_REPLICA && !was_emptied(d, node);
 }
 
-static void board_init(const struct decision *d, struct replica_board *board)
+static bool is_newcomer(const struct replica_wish *wish, int node)
+{
+    for (int i = 0; i < wish->newcomer_count; i++) {
+        if (wish->newcomers[i] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void board_init(const struct decision *d,
+                       const struct replica_wish *wish,
+                       struct replica_board *board)
 {
     const struct topology *topology = d->topology;
     size_t size = (size_t)topology->node_count + 1;
@@ -59,7 +72,7 @@ static void board_init(const struct decision *d, struct replica_board *board)
                                     .free_nodes = xcalloc(size, sizeof(int))};
     for (int s = 0; s < topology->shard_count; s++) {
         int primary = topology->shards[s].primary;
-        if (topology->nodes[primary].slot_count == 0) {
+        if (topology->nodes[primary].slot_count == 0 && !is_newcomer(wish, primary)) {
             continue;
         }
         struct placement_shard *shard = &board->shards[board->count];
@@ -153,14 +166,17 @@ static void take_from(const struct decision *d, struct replica_board *board, int
     board_free(board, node);
 }
 
-static void want_number(const struct decision *d, struct replica_board *board, int wanted)
+static void want_number(const struct decision *d,
+                        const struct replica_wish *wish,
+                        struct replica_board *board)
 {
     for (int s = 0; s < board->count; s++) {
-        int lack = wanted - board->shards[s].replica_count;
-        board->shards[s].lack = lack > 0 ? lack : 0;
+        int lack = wish->wanted - board->shards[s].replica_count;
+        bool is_served = wish->newcomer_count == 0 || is_newcomer(wish, board->primaries[s]);
+        board->shards[s].lack = lack > 0 && is_served ? lack : 0;
     }
     for (int s = 0; s < board->count; s++) {
-        while (board->shards[s].replica_count > wanted) {
+        while (board->shards[s].replica_count > wish->wanted) {
             take_from(d, board, s);
         }
     }
@@ -206,7 +222,8 @@ static void free_idle(const struct decision *d, struct replica_board *board, boo
     const struct topology *topology = d->topology;
     for (int i = 0; i < topology->node_count; i++) {
         const struct topology_node *node = &topology->nodes[i];
-        bool is_empty_primary = is_live_primary(node) && node->slot_count == 0 && node->keys <= 0;
+        bool is_empty_primary = is_live_primary(node) && node->slot_count == 0 && node->keys <= 0 &&
+                                board_find(board, i) == NO_SHARD;
         bool has_replicas = false;
         for (int j = 0; is_empty_primary && j < topology->node_count; j++) {
             has_replicas =
@@ -340,14 +357,27 @@ static void decide_leavers(struct decision *d,
     }
 }
 
+/* A replica counts once it is in step. */
+static void await_step(struct decision *d, const struct replica_wish *wish)
+{
+    char name[TOPOLOGY_NAME_SIZE];
+    for (int i = 0; i < d->topology->node_count; i++) {
+        const struct topology_node *node = &d->topology->nodes[i];
+        if (is_serving_replica(d, i) && is_newcomer(wish, node->primary) && !node->is_link_up) {
+            decide_wait(d, "%.70s is still copying from its primary", name_of(d, i, name));
+            return;
+        }
+    }
+}
+
 void decide_replicas(struct decision *d, const struct replica_wish *wish)
 {
     struct replica_board board;
     struct address *spares = NULL;
-    board_init(d, &board);
+    board_init(d, wish, &board);
     free_orphans(d, &board, NO_NODE);
     if (wish->wanted >= 0) {
-        want_number(d, &board, wish->wanted);
+        want_number(d, wish, &board);
     } else {
         want_as_is(d, &board);
     }
@@ -375,6 +405,8 @@ void decide_replicas(struct decision *d, const struct replica_wish *wish)
                       "%d more replicas are wanted, and no spare is left; start or "
                       "name more nodes",
                       missing);
+    } else if (!decision_is_made(d) && wish->newcomer_count > 0) {
+        await_step(d, wish);
     } else if (!decision_is_made(d)) {
         decide_leavers(d, &board, result, served, wish);
     }
@@ -384,8 +416,9 @@ void decide_replicas(struct decision *d, const struct replica_wish *wish)
 
 void decide_rehome(struct decision *d, int node)
 {
+    struct replica_wish as_is = {.wanted = -1};
     struct replica_board board;
-    board_init(d, &board);
+    board_init(d, &as_is, &board);
     free_orphans(d, &board, node);
     want_as_is(d, &board);
     int *result = xcalloc((size_t)board.free_count + 1, sizeof(int));
@@ -396,8 +429,9 @@ void decide_rehome(struct decision *d, int node)
 
 void decide_replicate_to_poorest(struct decision *d, const int *nodes, int count)
 {
+    struct replica_wish as_is = {.wanted = -1};
     struct replica_board board;
-    board_init(d, &board);
+    board_init(d, &as_is, &board);
     for (int i = 0; i < count && board.count > 0; i++) {
         board_free(&board, nodes[i]);
         board.shards[poorest(&board)].lack++;

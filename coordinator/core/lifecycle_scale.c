@@ -1,6 +1,6 @@
 /* lifecycle_scale.c — so many primaries, each with so many replicas. See lifecycle.h.
  *
- *   too few primaries:   start or provision -> join -> rebalance onto all new ones together
+ *   too few primaries:   start or provision -> join -> their replicas -> rebalance onto all of them
  *   too many:            client traffic off -> one drain of all that leave, each slot moved once
  *   then:                replicas by placement -> what is over leaves -> stop, when ours -> release
  *
@@ -103,24 +103,76 @@ static void find_nodes(struct decision *d, const struct scale *scale)
     }
 }
 
-/* Which of the members without slots become primaries. */
+static bool has_replica(const struct topology *topology, int primary)
+{
+    for (int i = 0; i < topology->node_count; i++) {
+        if (is_live(&topology->nodes[i]) && topology->nodes[i].primary == primary) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The batch by which this operation joined the node, or -1. */
+static int joined_by(const struct decision *d, int node)
+{
+    for (int i = 0; i < d->facts->batch_count; i++) {
+        const struct batch *batch = &d->facts->batches[i];
+        if (batch->kind == BATCH_TASK && batch->task != NULL && batch->task->kind == TASK_JOIN &&
+            address_is_equal(&batch->task->node_address, &d->topology->nodes[node].address)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Primaries join before replicas do: whoever came when there were enough is left out. The rest is
+ * put in the order in which it came; returns how many that are. */
+static int list_candidates(const struct decision *d, const struct scale *scale, int count, int *out)
+{
+    int there_before = 0;
+    for (int i = 0; i < scale->empty_count; i++) {
+        int at = i;
+        int by = joined_by(d, scale->empty[i]);
+        there_before += by < 0;
+        while (at > 0 && joined_by(d, out[at - 1]) > by) {
+            out[at] = out[at - 1];
+            at--;
+        }
+        out[at] = scale->empty[i];
+    }
+    return there_before > count ? there_before : count;
+}
+
+/* Which of the members without slots become primaries. Who was given replicas was chosen before. */
 static void choose_primaries(struct decision *d, const struct scale *scale, int count, int *chosen)
 {
+    int *nodes = xcalloc((size_t)scale->empty_count + 1, sizeof(int));
     int *sites = xcalloc((size_t)scale->empty_count + 1, sizeof(int));
     bool *is_taken = xcalloc((size_t)scale->empty_count + 1, sizeof(bool));
-    for (int i = 0; i < scale->empty_count; i++) {
-        sites[i] = d->placement.site_of_node[scale->empty[i]];
+    int candidates = list_candidates(d, scale, count, nodes);
+    int chosen_before = 0;
+    for (int i = 0; i < candidates; i++) {
+        sites[i] = d->placement.site_of_node[nodes[i]];
+        is_taken[i] = !has_replica(d->topology, nodes[i]);
+        chosen_before += !is_taken[i];
     }
     for (int i = 0; i < count; i++) {
-        int best = placement_pick_primary(&d->placement, sites, is_taken, scale->empty_count);
+        for (int j = 0; i == chosen_before && j < candidates; j++) {
+            is_taken[j] = has_replica(d->topology, nodes[j]);
+        }
+        int best = placement_pick_primary(&d->placement, sites, is_taken, candidates);
         is_taken[best] = true;
         d->placement.sites[sites[best]].primary_count++;
-        chosen[i] = scale->empty[best];
+        chosen[i] = nodes[best];
     }
+    free(nodes);
     free(sites);
     free(is_taken);
 }
 
+/* Keys never lie on a new primary alone. Redis also gives one a replica by itself once it has
+ * slots, from any shard that has two, wherever that one stands (clusterHandleSlaveMigration). */
 static void scale_out(struct decision *d, const struct scale *scale)
 {
     int wanted = scale->primaries - scale->slotted_count;
@@ -134,7 +186,14 @@ static void scale_out(struct decision *d, const struct scale *scale)
     }
     int *chosen = xcalloc((size_t)wanted + 1, sizeof(int));
     choose_primaries(d, scale, wanted, chosen);
-    decide_rebalance(d, chosen, wanted);
+    if (scale->replicas > 0) {
+        struct replica_wish wish = {
+            .wanted = scale->replicas, .newcomers = chosen, .newcomer_count = wanted};
+        decide_replicas(d, &wish);
+    }
+    if (!decision_is_made(d)) {
+        decide_rebalance(d, chosen, wanted);
+    }
     free(chosen);
 }
 

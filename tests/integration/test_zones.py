@@ -161,6 +161,8 @@ class Watcher(threading.Thread):
                 self.had_replica.add(primary)
             elif primary in self.had_replica:
                 wrong["barrier", primary] = "%s lost its last replica" % picture.own[primary][0]
+            else:
+                wrong["bare", primary] = "%s has slots and never had a replica in step" % picture.own[primary][0]
             # Redis itself makes a primary that lost its last slot, and its replicas, replicas of whoever got it: such
             # a one may stand anywhere until it leaves, but it is never the only one.
             host = picture.host(primary)
@@ -243,11 +245,15 @@ class Scenario:
 
     def failovers(self):
         """What servers have said of elections, in all their logs: none is wanted here."""
+        return self.said("Failover election won", "as failing (quorum reached)")
+
+    def said(self, *sentences):
+        """Lines of all servers' logs that have one of the sentences."""
         said = []
         for path in glob.glob(os.path.join(self.folder.path, "**", "*.log"), recursive=True):
             with open(path, errors="replace") as file:
                 said += ["%s: %s" % (os.path.relpath(path, self.folder.path), line.strip()) for line in file
-                         if "Failover election won" in line or "as failing (quorum reached)" in line]
+                         if any(sentence in line for sentence in sentences)]
         return said
 
     def scale(self, primaries):
@@ -287,6 +293,8 @@ class Scenario:
             self.scale(primaries)
         problems = self.watcher.finish()
         test.assertEqual(sorted(set(problems)), [])
+        # A server gives a replica away by itself, to any place, when it sees a primary with slots that has none.
+        test.assertEqual(self.said("Migrating to orphaned master", "Migrating to orphaned primary"), [])
         test.assertGreater(self.watcher.pictures, 100)
         code, _ = load.finish()
         log("%s clients: %s" % (self.server, load.process.log_text().strip().splitlines()[-1]))
@@ -300,6 +308,7 @@ def run_scenario(test, server):
     except BaseException:
         for problem in sorted(set(scenario.watcher.problems))[:20]:
             print("watcher: %s" % problem)
+        print("\n".join(scenario.said("Migrating to orphaned")))
         scenario.fleet.dump_logs()
         raise
     finally:

@@ -346,15 +346,15 @@ static void expect_scale(const char *cluster, int primaries, int replicas, const
     }
 }
 
-/* Out: primaries join, one rebalance for all, then replicas join and find their shard. */
+/* Out: primaries join, then their replicas; only then one rebalance for all. */
 static void test_scale_out(void **state)
 {
     (void)state;
     expect_scale(FLEET "; s@h4/z1 spare; t@h1/z1 spare; u@h2/z2 spare; v@h3/z3 spare", 5, 1,
                  "join s\njoin u\n"
-                 "b>s 2185, a>u 2184, c>s 1092, c>u 1092\n"
                  "join v\njoin t\n"
-                 "replicate t>u, replicate v>s\ndone");
+                 "replicate t>u, replicate v>s\n"
+                 "b>s 2185, a>u 2184, c>s 1092, c>u 1092\ndone");
 }
 
 /* In: all that leave are emptied in one plan, nothing moves onto a node that leaves too. */
@@ -367,6 +367,25 @@ static void test_scale_in(void **state)
         3, 1,
         "e>a 2185, d>c 2185, e>b 1092, d>b 1092\nleave i, leave j\nleave d, leave e\n"
         "done");
+}
+
+/* Whoever was given a replica by a run that was broken off is the one that gets slots; a replica
+ * counts once it is in step; other shards get theirs after the slots. */
+static void test_scale_out_gives_slots_to_who_has_a_replica(void **state)
+{
+    (void)state;
+    expect_scale(FLEET "; s@h4/z1 empty; t@h1/z1 empty; u@h2/z2 >t", 4, 1,
+                 "b>t 1366, a>t 1365, c>t 1365\nleave s\ndone");
+    expect_scale(FLEET "; s@h4/z1 empty; t@h1/z1 empty; u@h2/z2 >t +lag", 4, 1,
+                 "wait: h2:7009 (75000000) is still copying from its primary");
+    expect_scale(
+        "a@h1/z1 0-5460; b@h2/z2 5461-10922; c@h3/z3 10923-16383; s@h4/z1 spare; "
+        "t@h1/z1 spare; u@h2/z2 spare; v@h3/z3 spare; w@h4/z1 spare",
+        4, 1,
+        "join s\njoin u\nreplicate u>s\n"
+        "b>s 1366, a>s 1365, c>s 1365\n"
+        "join v\njoin t\njoin w\n"
+        "replicate t>b, replicate v>a, replicate w>c\ndone");
 }
 
 /* Too few nodes: refused before anything begins, with what is missing. */
@@ -386,9 +405,9 @@ static void test_scale_out_starts_servers(void **state)
         "a@h1/z1 0-5460; b@h2/z2 5461-10922; c@h3/z3 10923-16383; d@h2/z2 >a; e@h3/z3 "
         ">b; f@h1/z1 >c; h4/z4 starts 1; h5/z5 starts 4",
         4, 1,
-        "start h4:7000, start h5:7000\njoin h4:7000\n"
-        "b>new 1366, a>new 1365, c>new 1365\njoin h5:7000\n"
-        "replicate h5:7000>new\ndone");
+        "start h4:7000, start h5:7000\njoin h4:7000\njoin h5:7000\n"
+        "replicate h5:7000>new\n"
+        "b>new 1366, a>new 1365, c>new 1365\ndone");
 }
 
 /* When the only free node stands beside the primary that lacks a replica, it serves another shard,
@@ -417,16 +436,16 @@ static void test_describe(void **state)
         "step 1: reach h4:7007 from 4 hosts, data and bus port\n"
         "step 2: join h4:7007 to the cluster of h1:7001\n"
         "  chosen: host h4 has 0 of 3 primaries, its zone z1 1\n"
-        "step 3: move 1366 slots from h2:7002 (62000000) to h4:7007 (73000000), about 225 keys, "
-        "500 kB\n"
-        "step 4: move 1365 slots from h1:7001 (61000000) to h4:7007 (73000000), about 224 keys, "
-        "500 kB\n"
-        "step 5: move 1365 slots from h3:7003 (63000000) to h4:7007 (73000000), about 224 keys, "
-        "500 kB\n"
-        "step 6: reach h3:7008 from 4 hosts, data and bus port\n"
-        "step 7: join h3:7008 to the cluster of h1:7001\n"
-        "step 8: make h3:7008 a replica of h4:7007\n"
+        "step 3: reach h3:7008 from 4 hosts, data and bus port\n"
+        "step 4: join h3:7008 to the cluster of h1:7001\n"
+        "step 5: make h3:7008 a replica of h4:7007\n"
         "  h3:7008 (74000000): host h3 shares no zone with the shard's other nodes\n"
+        "step 6: move 1366 slots from h2:7002 (62000000) to h4:7007 (73000000), about 225 keys, "
+        "500 kB\n"
+        "step 7: move 1365 slots from h1:7001 (61000000) to h4:7007 (73000000), about 224 keys, "
+        "500 kB\n"
+        "step 8: move 1365 slots from h3:7003 (63000000) to h4:7007 (73000000), about 224 keys, "
+        "500 kB\n"
         "then it is done: 4 primaries with slots, each with 1 replica\n");
     strbuf_clear(&text);
     request = scale_to(2, -1);
@@ -613,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_failed_stop_is_asked_for_again),
         cmocka_unit_test(test_scale_out),
         cmocka_unit_test(test_scale_in),
+        cmocka_unit_test(test_scale_out_gives_slots_to_who_has_a_replica),
         cmocka_unit_test(test_scale_out_needs_nodes),
         cmocka_unit_test(test_scale_out_starts_servers),
         cmocka_unit_test(test_scale_by_a_detour),

@@ -109,7 +109,7 @@ static void test_order_of_sources(void **state)
     request = scale_to(4, 1);
     expect(SIX "; h1/z1 provisions", &request,
            "provision primary in z1, provision replica in z2\njoin " MADE
-           "\nb>new 1366, a>new 1365, c>new 1365\njoin new-2:6379\nreplicate new-2:6379>new\ndone");
+           "\njoin new-2:6379\nreplicate new-2:6379>new\nb>new 1366, a>new 1365, c>new 1365\ndone");
     request = scale_to(5, 0);
     expect(THREE "; s@h4/z1 spare; h5/z2 starts 1; h1/z1 provisions", &request,
            "start h5:7000\njoin s\njoin h5:7000\n"

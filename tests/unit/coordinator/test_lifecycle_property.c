@@ -225,6 +225,21 @@ static void check_barrier(struct property *p)
     }
 }
 
+/* A primary that gets its first slots has its replicas by then: its keys never lie on one node. */
+static void check_newcomers(struct property *p)
+{
+    const struct topology *before = &p->life.topology;
+    const struct topology *after = &p->life.model.topology;
+    for (int i = 0; i < after->node_count && p->request.kind == OPERATION_SCALE; i++) {
+        int node = topology_find(before, &after->nodes[i].id);
+        bool had_slots = node != NO_NODE && before->nodes[node].slot_count > 0;
+        if (after->nodes[i].role == NODE_ROLE_PRIMARY && after->nodes[i].slot_count > 0 &&
+            !had_slots) {
+            MUST(p, online_replicas(after, i) >= p->request.replicas_wanted);
+        }
+    }
+}
+
 static void check_moves(struct property *p, const struct lifecycle_answer *answer)
 {
     for (int i = 0; i < answer->batch_count; i++) {
@@ -421,6 +436,7 @@ static bool run_case(struct property *p)
         lifecycle_answer_release(&answer);
         check_sound(p);
         check_barrier(p);
+        check_newcomers(p);
         if (verdict == LIFECYCLE_DONE) {
             p->rounds_end = p->life.model.facts.batch_count;
             check_nothing_left(p);
